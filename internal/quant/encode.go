@@ -34,6 +34,14 @@ func Encode(t Type, dst []byte, src []float32) error {
 		encodeBF16(dst, src)
 	case Q8_0:
 		encodeQ8_0(dst, src)
+	case Q4_0:
+		encodeQ4_0(dst, src)
+	case Q4_K:
+		encodeQ4_K(dst, src)
+	case Q5_K:
+		encodeQ5_K(dst, src)
+	case Q6_K:
+		encodeQ6_K(dst, src)
 	default:
 		panic("quant: internal error: no encoder for " + t.String())
 	}
@@ -53,6 +61,8 @@ func encodeLimit(t Type) float32 {
 		return math.Float32frombits(0x7f7f7fff) // rounds to 0x7f7f
 	case Q8_0:
 		return 127 * maxF16
+	case Q4_0:
+		return 7 * maxF16
 	}
 	return math.MaxFloat32
 }
@@ -90,47 +100,4 @@ func encodeBF16(dst []byte, src []float32) {
 	for i, v := range src {
 		binary.LittleEndian.PutUint16(dst[2*i:], F32ToBF16(v))
 	}
-}
-
-// roundMagic, 1.5·2^23, makes float32 addition round to the nearest integer,
-// ties to even: the sum's unit in the last place is 1 for |x| < 2^22, and the
-// integer can be read from its low bits.
-const roundMagic = 3 << 22
-
-// round returns the integer nearest to x, ties to even, for |x| < 2^22. It is
-// one addition and no conversion.
-func round(x float32) int32 {
-	return int32(math.Float32bits(x+roundMagic)) - 0x4b400000
-}
-
-// encodeQ8_0 spreads the 255 levels over ±max|x|. Searching the scale gains
-// nothing worth having at eight bits.
-func encodeQ8_0(dst []byte, src []float32) {
-	for len(src) >= smallBlock {
-		x, b := (*[32]float32)(src), (*[34]byte)(dst)
-		d := F32ToF16(maxAbs(x[:]) / 127)
-		binary.LittleEndian.PutUint16(b[:], d)
-		inv := inverse(F16ToF32(d))
-		for j, v := range x {
-			b[2+j] = byte(max(-127, min(127, round(v*inv))))
-		}
-		src, dst = src[32:], dst[34:]
-	}
-}
-
-// inverse returns 1/d, or 0 when d is 0 (all levels are then equal).
-func inverse(d float32) float32 {
-	if d == 0 {
-		return 0
-	}
-	return 1 / d
-}
-
-// maxAbs returns the largest magnitude in x.
-func maxAbs(x []float32) float32 {
-	var top uint32
-	for _, v := range x {
-		top = max(top, math.Float32bits(v)&0x7fffffff)
-	}
-	return math.Float32frombits(top)
 }
