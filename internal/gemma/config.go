@@ -57,8 +57,8 @@ type Config struct {
 	TopK        int
 	TopP        float64
 
-	// Unknown lists the config.json keys that this package does not know,
-	// sorted. They did not stop the model from opening, but a reader that
+	// Unknown lists the config.json keys, or the architecture's GGUF keys, that
+	// this package does not know, sorted. They did not stop the model from opening, but a reader that
 	// ignores a key may compute something else than its author meant.
 	Unknown []string
 }

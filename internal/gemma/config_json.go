@@ -251,7 +251,7 @@ func refuse(top, text *fields) error {
 	default:
 		return fmt.Errorf("use_bidirectional_attention %q is not supported", text.text("use_bidirectional_attention", ""))
 	}
-	for _, key := range []string{"rope_scaling", "attn_logit_softcapping", "query_pre_attn_scalar"} {
+	for _, key := range []string{"rope_scaling", "attn_logit_softcapping"} {
 		if text.has(key) {
 			return fmt.Errorf("%s is not supported", key)
 		}

@@ -1,0 +1,271 @@
+package gemma
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/plume-run/plume/internal/checkpoint"
+	"github.com/plume-run/plume/internal/quant"
+)
+
+// Find returns the tensor that holds all of spec, under whatever prefix and
+// alternative name the checkpoint uses, or nil. Its shape is not checked. A
+// model whose experts are stored in parts has no such tensor for them, see
+// [Locate].
+func Find(cat *checkpoint.Catalog, spec TensorSpec) *checkpoint.Tensor {
+	if cat.Format() == "gguf" {
+		return cat.Lookup(spec.GGUF)
+	}
+	for _, name := range append([]string{spec.HF}, spec.aliases()...) {
+		if t := lookupPrefixed(cat, name); t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+func lookupPrefixed(cat *checkpoint.Catalog, name string) *checkpoint.Tensor {
+	for _, p := range prefixes {
+		if t := cat.Lookup(p + name); t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// hfAliases are other names that re-exports give a tensor of a layer.
+var hfAliases = map[Key][]string{
+	KeyLayerScalar:   {"layer_scalar.weight"},
+	KeyRouterScale:   {"router.scale.weight"},
+	KeyExpertScale:   {"router.per_expert_scale.weight", "moe.per_expert_scale", "moe.per_expert_scale.weight"},
+	KeyExpertsGateUp: {"experts.gate_up_proj.weight", "moe.gate_up_proj", "moe.gate_up_proj.weight"},
+	KeyExpertsDown: {"experts.down_proj.weight", "moe.down_proj", "moe.down_proj.weight",
+		"experts.switch_glu.down_proj.weight", "switch_glu.down_proj.weight"},
+}
+
+func (s TensorSpec) aliases() []string {
+	var out []string
+	for _, name := range hfAliases[s.Key] {
+		out = append(out, fmt.Sprintf("layers.%d.%s", s.Layer, name))
+	}
+	return out
+}
+
+// Source is one tensor of the model as a checkpoint stores it: the bytes of
+// its row-major whole, which may lie in several stored tensors (experts kept
+// apart, gate and up kept apart). It is an [io.ReaderAt] over Bytes bytes and
+// as safe for concurrent use as the catalog it came from.
+type Source struct {
+	Spec  TensorSpec
+	Type  quant.Type
+	Bytes int64
+
+	pieces []piece
+}
+
+// piece is a stretch of one stored tensor: bytes from off. start is where it
+// begins in the whole.
+type piece struct {
+	tensor        *checkpoint.Tensor
+	off, n, start int64
+}
+
+// Locate finds spec's tensor and checks its shape and type. An optional tensor
+// that is absent gives nil without an error. Messages name the tensor as spec
+// does, so that a caller only adds what it was doing.
+func Locate(cat *checkpoint.Catalog, spec TensorSpec) (*Source, error) {
+	src, err := locate(cat, spec)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", spec, err)
+	}
+	return src, nil
+}
+
+func locate(cat *checkpoint.Catalog, spec TensorSpec) (*Source, error) {
+	t := Find(cat, spec)
+	if t == nil {
+		tensors, err := expertParts(cat, spec)
+		switch {
+		case err != nil:
+			return nil, err
+		case tensors != nil:
+			return assemble(spec, tensors)
+		case spec.Optional:
+			return nil, nil
+		case cat.Format() == "gguf":
+			return nil, fmt.Errorf("no tensor %s", spec.GGUF)
+		}
+		return nil, fmt.Errorf("no tensor %s", spec.HF)
+	}
+	return assemble(spec, [][]*checkpoint.Tensor{{t}})
+}
+
+// expertParts looks for expert matrices stored apart. The result is a grid: its
+// lines go along the experts (one line when a tensor holds them all), its
+// columns along the rows of one expert (gate, then up). nil when there are none.
+func expertParts(cat *checkpoint.Catalog, spec TensorSpec) ([][]*checkpoint.Tensor, error) {
+	var halves []string
+	switch spec.Key {
+	case KeyExpertsGateUp:
+		halves = []string{"gate_proj", "up_proj"}
+	case KeyExpertsDown:
+		halves = []string{"down_proj"}
+	default:
+		return nil, nil
+	}
+	if cat.Format() == "gguf" {
+		if spec.Key != KeyExpertsGateUp {
+			return nil, nil
+		}
+		return completeGrid([][]*checkpoint.Tensor{{
+			cat.Lookup(fmt.Sprintf("blk.%d.ffn_gate_exps.weight", spec.Layer)),
+			cat.Lookup(fmt.Sprintf("blk.%d.ffn_up_exps.weight", spec.Layer)),
+		}})
+	}
+	layer := fmt.Sprintf("layers.%d.", spec.Layer)
+	for _, base := range []string{"experts.", "moe.", "experts.switch_glu.", "switch_glu."} {
+		for _, suffix := range []string{"", ".weight"} {
+			line := lookupLine(cat, layer+base, halves, suffix)
+			if grid, err := completeGrid([][]*checkpoint.Tensor{line}); grid != nil || err != nil {
+				return grid, err
+			}
+		}
+	}
+	for _, names := range [][]string{halves, {"gate_up_proj"}} {
+		var grid [][]*checkpoint.Tensor
+		for e := range spec.Shape[0] {
+			grid = append(grid, lookupLine(cat, fmt.Sprintf("%sexperts.%d.", layer, e), names, ".weight"))
+		}
+		if grid, err := completeGrid(grid); grid != nil || err != nil {
+			return grid, err
+		}
+		if spec.Key != KeyExpertsGateUp {
+			break
+		}
+	}
+	return nil, nil
+}
+
+func lookupLine(cat *checkpoint.Catalog, base string, names []string, suffix string) []*checkpoint.Tensor {
+	var line []*checkpoint.Tensor
+	for _, n := range names {
+		line = append(line, lookupPrefixed(cat, base+n+suffix))
+	}
+	return line
+}
+
+// completeGrid returns grid when nothing in it is nil, nil when everything is.
+func completeGrid(grid [][]*checkpoint.Tensor) ([][]*checkpoint.Tensor, error) {
+	found, missing := 0, 0
+	for _, line := range grid {
+		for _, t := range line {
+			if t != nil {
+				found++
+			} else {
+				missing++
+			}
+		}
+	}
+	if found > 0 && missing > 0 {
+		return nil, fmt.Errorf("%d of its %d parts are missing", missing, found+missing)
+	}
+	if found == 0 {
+		return nil, nil
+	}
+	return grid, nil
+}
+
+// assemble checks the parts against spec and lays them out in row-major order:
+// expert by expert, and within an expert part by part.
+func assemble(spec TensorSpec, grid [][]*checkpoint.Tensor) (*Source, error) {
+	first := grid[0][0]
+	src := &Source{Spec: spec, Type: first.Type}
+	if !first.Type.Decodable() {
+		return nil, fmt.Errorf("type %s is not supported", first.TypeName)
+	}
+	want := spec.Shape
+	experts := 1 // of which every line holds one stretch per part
+	if parts := len(grid) * len(grid[0]); parts > 1 {
+		want = slices.Clone(spec.Shape)
+		want[1] /= len(grid[0])
+		if len(grid) > 1 {
+			want = want[1:]
+		} else {
+			experts = spec.Shape[0]
+		}
+	}
+	for _, line := range grid {
+		for e := range experts {
+			for _, t := range line {
+				if !sameShape(t.Shape, want) {
+					return nil, fmt.Errorf("shape %v, want %v", t.Shape, want)
+				}
+				if t.Type != first.Type {
+					return nil, fmt.Errorf("parts of type %s and %s", first.TypeName, t.TypeName)
+				}
+				n := t.Bytes / int64(experts)
+				src.pieces = append(src.pieces, piece{tensor: t, off: int64(e) * n, n: n, start: src.Bytes})
+				src.Bytes += n
+			}
+		}
+	}
+	if whole, err := src.Type.Bytes(int64(spec.RowLen())); err != nil || whole*(spec.Values()/int64(spec.RowLen())) != src.Bytes {
+		return nil, fmt.Errorf("%s rows of %d values are not whole blocks", first.TypeName, spec.RowLen())
+	}
+	return src, nil
+}
+
+// sameShape compares shapes, leading axes of length 1 aside: a scalar may be
+// stored as [] or [1], a vector as [n] or [1, n].
+func sameShape(a, b []int) bool {
+	return slices.Equal(trimOnes(a), trimOnes(b))
+}
+
+func trimOnes(shape []int) []int {
+	for len(shape) > 0 && shape[0] == 1 {
+		shape = shape[1:]
+	}
+	return shape
+}
+
+// ReadAt fills p from byte off of the tensor, or fails.
+func (s *Source) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off > s.Bytes || int64(len(p)) > s.Bytes-off {
+		return 0, fmt.Errorf("read %s: %d bytes at %d of %d: %w", s.Spec, len(p), off, s.Bytes, io.ErrUnexpectedEOF)
+	}
+	i, found := slices.BinarySearchFunc(s.pieces, off, func(pc piece, off int64) int {
+		switch {
+		case pc.start < off:
+			return -1
+		case pc.start > off:
+			return 1
+		}
+		return 0
+	})
+	if !found {
+		i--
+	}
+	done := 0
+	for ; done < len(p); i++ {
+		pc := s.pieces[i]
+		skip := off + int64(done) - pc.start
+		n := int(min(pc.n-skip, int64(len(p)-done)))
+		if _, err := pc.tensor.ReadAt(p[done:done+n], pc.off+skip); err != nil {
+			return 0, err
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// Tensors returns the stored tensors that s is made of, in order, each once.
+func (s *Source) Tensors() []*checkpoint.Tensor {
+	var out []*checkpoint.Tensor
+	for _, p := range s.pieces {
+		if !slices.Contains(out, p.tensor) {
+			out = append(out, p.tensor)
+		}
+	}
+	return out
+}
