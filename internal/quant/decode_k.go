@@ -23,7 +23,7 @@ func decodeQ2_K(dst []float32, src []byte) {
 		d, dmin := f16At(b[80:]), f16At(b[82:])
 		for g := range 16 {
 			scale := d * float32(b[g]&15)
-			low := dmin * float32(b[g]>>4)
+			low := float32(dmin * float32(b[g]>>4))
 			qs := b[16+g/8*32+g%2*16:][:16]
 			shift := g / 2 % 4 * 2
 			out := y[g*16:][:16]
@@ -95,8 +95,8 @@ func decodeQ4_K(dst []float32, src []byte) {
 		d, dmin := f16At(b[:]), f16At(b[2:])
 		unpackScales((*[12]byte)(b[4:16]), &s, &m)
 		for p := range 4 {
-			s0, m0 := d*float32(s[2*p]), dmin*float32(m[2*p])
-			s1, m1 := d*float32(s[2*p+1]), dmin*float32(m[2*p+1])
+			s0, m0 := float32(d*float32(s[2*p])), float32(dmin*float32(m[2*p]))
+			s1, m1 := float32(d*float32(s[2*p+1])), float32(dmin*float32(m[2*p+1]))
 			qs := b[16+p*32:][:32]
 			lo, hi := y[p*64:][:32], y[p*64+32:][:32]
 			for i, q := range qs {
@@ -124,8 +124,8 @@ func decodeQ5_K(dst []float32, src []byte) {
 		unpackScales((*[12]byte)(b[4:16]), &s, &m)
 		qh := b[16:48]
 		for p := range 4 {
-			s0, m0 := d*float32(s[2*p]), dmin*float32(m[2*p])
-			s1, m1 := d*float32(s[2*p+1]), dmin*float32(m[2*p+1])
+			s0, m0 := float32(d*float32(s[2*p])), float32(dmin*float32(m[2*p]))
+			s1, m1 := float32(d*float32(s[2*p+1])), float32(dmin*float32(m[2*p+1]))
 			qs := b[48+p*32:][:32]
 			lo, hi := y[p*64:][:32], y[p*64+32:][:32]
 			for i, q := range qs {

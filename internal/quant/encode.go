@@ -51,18 +51,22 @@ func Encode(t Type, dst []byte, src []float32) error {
 // maxF16 is the largest finite binary16 value.
 const maxF16 = 65504
 
-// encodeLimit returns the largest magnitude that t can hold in any block. The
-// quantised formats end where a binary16 scale does.
+// encodeLimit returns the magnitude up to which t can hold values of either
+// sign. The quantised formats end where their binary16 scales do.
 func encodeLimit(t Type) float32 {
 	switch t {
 	case F16:
-		return math.Nextafter32(65520, 0) // rounds to 65504
+		return 65519.996 // the last value that rounds to maxF16
 	case BF16:
-		return math.Float32frombits(0x7f7f7fff) // rounds to 0x7f7f
+		return math.Float32frombits(0x7f7f7fff) // the last that rounds to a finite one
 	case Q8_0:
 		return 127 * maxF16
 	case Q4_0:
 		return 7 * maxF16
+	case Q4_K, Q5_K:
+		return 63 * maxF16 // by the minimum
+	case Q6_K:
+		return 127 * 31 * maxF16
 	}
 	return math.MaxFloat32
 }

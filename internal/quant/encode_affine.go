@@ -96,11 +96,11 @@ func (a *affineBlock) search(x *[256]float32, top int32) {
 		lines[g] = fitLine((*[32]float32)(x[g*32:]), top)
 		maxD, maxM = max(maxD, lines[g].D), max(maxM, lines[g].M)
 	}
-	a.place(x, top, &lines, F32ToF16(maxD/63), F32ToF16(maxM/63))
+	a.place(x, top, &lines, toScale(maxD/63), toScale(maxM/63))
 
 	var b affineBlock
 	d, dmin := a.refit(x)
-	b.place(x, top, &lines, F32ToF16(d), F32ToF16(dmin))
+	b.place(x, top, &lines, toScale(d), toScale(dmin))
 	if b.cost < a.cost {
 		*a = b
 	}
@@ -135,7 +135,8 @@ func (a *affineBlock) place(x *[256]float32, top int32, lines *[8]line, d, dmin 
 		var cost float32
 		a.s[g], a.m[g], cost = placeLine(xg, top, lines[g], d32, dmin32)
 		a.cost += cost
-		writeLevels(xg, qg, top, d32*float32(a.s[g]), dmin32*float32(a.m[g]))
+		D, M := float32(d32*float32(a.s[g])), float32(dmin32*float32(a.m[g]))
+		writeLevels(xg, qg, top, D, M)
 	}
 }
 
@@ -163,11 +164,11 @@ func (a *affineBlock) refit(x *[256]float32) (d, dmin float32) {
 		uu += s * s * q2
 		uv += s * m * q1
 		vv += m * m * 32
-		xu += float64(s) * float64(xq)
-		xv += float64(m) * float64(x1)
+		xu += float64(float64(s) * float64(xq))
+		xv += float64(float64(m) * float64(x1))
 	}
 	fu, fv, fuv := float64(uu), float64(vv), float64(uv)
-	det := fu*fv - float64(fuv*fuv)
+	det := float64(fu*fv) - float64(fuv*fuv)
 	d, dmin = F16ToF32(a.d), F16ToF32(a.dmin)
 	switch {
 	case det > 0:

@@ -44,11 +44,11 @@ func searchQ6(x *[256]float32, s *[16]int32, q *[256]uint8) uint16 {
 		scales[g] = fitScale6((*[16]float32)(x[g*16:]))
 		top = max(top, scales[g], -scales[g])
 	}
-	d := F32ToF16(top / 127)
+	d := toScale(top / 127)
 	cost := placeScales6(x, &scales, F16ToF32(d), s)
 
 	var s2 [16]int32
-	d2 := F32ToF16(refit6(x, F16ToF32(d), s))
+	d2 := toScale(refit6(x, F16ToF32(d), s))
 	if placeScales6(x, &scales, F16ToF32(d2), &s2) < cost {
 		d, *s = d2, s2
 	}
@@ -61,7 +61,9 @@ func searchQ6(x *[256]float32, s *[16]int32, q *[256]uint8) uint16 {
 
 // steps6 are the candidates for the inverse scale of a Q6_K group, in units of
 // 1/peak, as steps4 for Q4_0.
-var steps6 = [...]float32{-33, -32.5, -32, -31.5, -31, -30.5, 30.5, 31, 31.5}
+var steps6 = [...]float32{
+	-34, -33.5, -33, -32.5, -32, -31.5, -31, -30.5, -30, 30, 30.5, 31, 31.5, 32,
+}
 
 // fitScale6 returns the best scale found for a group.
 func fitScale6(x *[16]float32) float32 {
@@ -101,10 +103,11 @@ func placeScales6(x *[256]float32, scales *[16]float32, d float32, s *[16]int32)
 	for g := range s {
 		xg := (*[16]float32)(x[g*16:])
 		s0 := level(scales[g]*inv, -128, 127)
-		best := float32(-1)
-		for sc := max(s0-2, -128); sc <= min(s0+2, 127); sc++ {
-			if c := scaleCost6(xg, d*float32(sc)); best < 0 || c < best {
-				s[g], best = sc, c
+		s[g] = s0
+		best := scaleCost6(xg, d*float32(s0))
+		for si := max(s0-3, -128); si <= min(s0+3, 127); si++ {
+			if c := scaleCost6(xg, d*float32(si)); c < best {
+				s[g], best = si, c
 			}
 		}
 		total += best
@@ -131,8 +134,8 @@ func refit6(x *[256]float32, d float32, s *[16]int32) float32 {
 	var xu, uu float64
 	for g, sc := range s {
 		xq, qq := fitSums6((*[16]float32)(x[g*16:]), inverse(d*float32(sc)))
-		xu += float64(xq) * float64(sc)
-		uu += float64(qq) * float64(sc*sc)
+		xu += float64(float64(xq) * float64(sc))
+		uu += float64(float64(qq) * float64(sc*sc))
 	}
 	if uu == 0 {
 		return d

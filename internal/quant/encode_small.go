@@ -1,22 +1,53 @@
 package quant
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
-// encodeQ8_0 spreads the 255 symmetric levels over ±max|x|. Searching for a
-// better scale gains nothing worth having at eight bits; rounding by the scale
-// as stored, and not by the one before rounding to binary16, does gain.
+// steps8 are the candidates for the level of a Q8_0 block's peak. Fewer steps
+// make each one coarser by under two percent, but they fall differently on the
+// 32 values, and the luckiest choice wins about five percent of the error.
+var steps8 = [...]float32{127, 127.4, 126.5, 126, 125}
+
+// encodeQ8_0 tries the scales of steps8, as rounded to binary16, and keeps the
+// one that leaves the least Σ(x - d·q)².
+//
+// Levels end at ±127; -128 would be legal but some products of two such bytes
+// then overflow the 16-bit sums of kernels.
 func encodeQ8_0(dst []byte, src []float32) {
 	for len(src) >= smallBlock {
 		x, b := (*[32]float32)(src), (*[34]byte)(dst)
 		top := peak(x[:])
-		d := F32ToF16(max(top, -top) / 127)
-		binary.LittleEndian.PutUint16(b[:], d)
-		inv := inverse(F16ToF32(d))
+		top = max(top, -top)
+		var best uint16
+		cost := float32(math.MaxFloat32)
+		for _, step := range steps8 {
+			d := toScale(top / step)
+			if c := scaleCost8(x, F16ToF32(d)); c < cost {
+				best, cost = d, c
+			}
+		}
+		binary.LittleEndian.PutUint16(b[:], best)
+		inv := inverse(F16ToF32(best))
 		for j, v := range x {
 			b[2+j] = byte(level(v*inv, -127, 127))
 		}
 		src, dst = src[32:], dst[34:]
 	}
+}
+
+// scaleCost8 returns Σ(x - scale·q)² for the best levels q.
+func scaleCost8(x *[32]float32, scale float32) float32 {
+	var c0, c1 float32
+	inv := inverse(scale)
+	for i := 0; i <= 30; i += 2 {
+		e0 := x[i] - float32(scale*float32(level(x[i]*inv, -127, 127)))
+		e1 := x[i+1] - float32(scale*float32(level(x[i+1]*inv, -127, 127)))
+		c0 += float32(e0 * e0)
+		c1 += float32(e1 * e1)
+	}
+	return c0 + c1
 }
 
 // steps4 are the candidates for the inverse scale of a Q4_0 block, in units of
@@ -32,7 +63,7 @@ var steps4 = [...]float32{-8.9, -8.5, -8.15, -7.8, -7.4, -6.9, 6.9, 7.3, 7.7}
 func encodeQ4_0(dst []byte, src []float32) {
 	for len(src) >= smallBlock {
 		x, b := (*[32]float32)(src), (*[18]byte)(dst)
-		d := F32ToF16(fitScale4(x))
+		d := toScale(fitScale4(x))
 		binary.LittleEndian.PutUint16(b[:], d)
 		inv := inverse(F16ToF32(d))
 		for j := range 16 {
@@ -63,10 +94,6 @@ func fitScale4(x *[32]float32) float32 {
 	}
 	return scale
 }
-
-// minSquare bounds the squares below which a group counts as zero. Its root,
-// 1e-15, is far below half of the smallest binary16 scale times any level.
-const minSquare = 1e-30
 
 // fitSums4 rounds x·inv to levels q in -8…7 and returns Σxq and Σq².
 func fitSums4(x *[32]float32, inv float32) (xq, qq float32) {

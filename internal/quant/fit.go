@@ -18,7 +18,7 @@ const (
 // is right for every v but NaN: beyond 2^22 the bits no longer are an integer,
 // but they still lie on the proper side of both limits.
 func level(v float32, lo, hi int32) int32 {
-	bits := int32(math.Float32bits(v + roundMagic))
+	bits := int32(math.Float32bits(float32(v) + roundMagic)) // v rounded first: no FMA
 	return min(max(bits, roundBits+lo), roundBits+hi) - roundBits
 }
 
@@ -29,6 +29,13 @@ func inverse(d float32) float32 {
 	}
 	return 1 / d
 }
+
+// toScale rounds v to binary16, to the largest finite value at most.
+func toScale(v float32) uint16 { return F32ToF16(min(max(v, -maxF16), maxF16)) }
+
+// minSquare bounds the squares below which a group counts as zero. Its root,
+// 1e-15, is far below half of the smallest binary16 scale times any level.
+const minSquare = 1e-30
 
 // peak returns the value of the largest magnitude in x, with its sign.
 func peak(x []float32) float32 {

@@ -1,40 +1,48 @@
 package quant
 
+import "math"
+
 // A line stands for the levels D·q - M of one group, D ≥ 0 and M ≥ 0.
 type line struct{ D, M float32 }
 
-// spreads are the candidates for the number of steps between the smallest and
-// the largest value of a group, relative to the number of levels that are
-// there: below 0 the outermost levels stay free, above 0 the outermost values
-// are cut off.
-var spreads = [...]float32{-0.6, -0.3, 0, 0.3, 0.6, 0.9, 1.2, 1.6}
+// The candidates for the first levels of a group. A spread is how many steps
+// wider than the levels there are the group's range is taken to be: below 0
+// the outermost levels stay free, above 0 the outermost values are cut off. A
+// shift moves the cut from one end to the other, in steps. The two grids were
+// chosen on N(0,1) and Student-t values, where finer ones gain less than 0.4 %.
+var (
+	spreads = [...]float32{-0.5, -0.1, 0.3, 0.7, 1.1, 1.5}
+	shifts  = [...]float32{-0.4, -0.2, 0, 0.2, 0.4}
+)
 
 // fitLine returns the line with the least Σ(x - D·q + M)² among candidates.
-// For given levels q it is the regression line of x on q; it leaves
+// For given levels q that is the regression line of x on q; it leaves
 // Σx² - gain, with the gain that sums.solve returns.
 func fitLine(x *[32]float32, top int32) line {
 	lo, hi := bounds(x)
 	lo = min(lo, 0)
 	width := hi - lo
-	if !(width*width > minSquare) {
-		return line{0, -lo}
+	best, bestGain := line{0, -lo}, float32(-1)
+	if width*width < minSquare {
+		return best
 	}
 	var sumX float32
 	for _, v := range x {
 		sumX += v
 	}
-	best, bestGain := line{0, -lo}, float32(-1)
 	for _, spread := range spreads {
 		inv := (float32(top) + spread) / width
-		// The cut is the same at both ends.
-		off := float32(-lo*inv) - spread/2
-		if l, gain := sumLevels(x, top, inv, off).solve(sumX); gain > bestGain {
-			best, bestGain = l, gain
+		centre := float32(-lo*inv) - float32(spread*0.5)
+		for _, shift := range shifts {
+			l, gain := sumLevels(x, top, inv, centre+shift).solve(sumX)
+			if gain > bestGain {
+				best, bestGain = l, gain
+			}
 		}
 	}
 	if best.D > 0 {
 		inv := 1 / best.D
-		if l, gain := sumLevels(x, top, inv, best.M*inv).solve(sumX); gain > bestGain {
+		if l, gain := sumLevels(x, top, inv, float32(best.M*inv)).solve(sumX); gain > bestGain {
 			best = l
 		}
 	}
@@ -87,23 +95,17 @@ func (t sums) solve(sumX float32) (l line, gain float32) {
 }
 
 // placeLine returns the integers s and m in 0…63 for which the levels
-// (d·s)·q - dmin·m are closest to x, among those near the line l, and the
+// (d·s)·q - dmin·m are closest to x, among those next to the line l, and the
 // squared error they leave.
 func placeLine(x *[32]float32, top int32, l line, d, dmin float32) (s, m int32, cost float32) {
-	invMin := inverse(dmin)
 	s0 := level(l.D*inverse(d), 0, 63)
-	cost = -1
-	for sc := max(s0-1, 0); sc <= min(s0+1, 63); sc++ {
-		D := d * float32(sc)
-		inv := inverse(D)
-		// The minimum that suits this scale: that of the line, moved by what
-		// the change of scale does to the mean.
-		mc := level(l.M*invMin, 0, 63)
-		t := sumLevels(x, top, inv, float32(dmin*float32(mc))*inv)
-		_ = t
-		for mm := max(mc-1, 0); mm <= min(mc+1, 63); mm++ {
-			if c := lineCost(x, top, D, dmin*float32(mm)); cost < 0 || c < cost {
-				s, m, cost = sc, mm, c
+	m0 := level(l.M*inverse(dmin), 0, 63)
+	cost = math.MaxFloat32
+	for si := max(s0-1, 0); si <= min(s0+1, 63); si++ {
+		for mi := max(m0-1, 0); mi <= min(m0+1, 63); mi++ {
+			c := lineCost(x, top, float32(d*float32(si)), float32(dmin*float32(mi)))
+			if c < cost {
+				s, m, cost = si, mi, c
 			}
 		}
 	}
@@ -114,12 +116,12 @@ func placeLine(x *[32]float32, top int32, l line, d, dmin float32) (s, m int32, 
 func lineCost(x *[32]float32, top int32, D, M float32) float32 {
 	var c0, c1, c2, c3 float32
 	inv := inverse(D)
-	off := M * inv
+	off := float32(M * inv)
 	for i := 0; i <= 28; i += 4 {
-		e0 := x[i] + M - float32(D*float32(level(float32(x[i]*inv)+off, 0, top)))
-		e1 := x[i+1] + M - float32(D*float32(level(float32(x[i+1]*inv)+off, 0, top)))
-		e2 := x[i+2] + M - float32(D*float32(level(float32(x[i+2]*inv)+off, 0, top)))
-		e3 := x[i+3] + M - float32(D*float32(level(float32(x[i+3]*inv)+off, 0, top)))
+		e0 := (x[i] + M) - float32(D*float32(level(float32(x[i]*inv)+off, 0, top)))
+		e1 := (x[i+1] + M) - float32(D*float32(level(float32(x[i+1]*inv)+off, 0, top)))
+		e2 := (x[i+2] + M) - float32(D*float32(level(float32(x[i+2]*inv)+off, 0, top)))
+		e3 := (x[i+3] + M) - float32(D*float32(level(float32(x[i+3]*inv)+off, 0, top)))
 		c0 += float32(e0 * e0)
 		c1 += float32(e1 * e1)
 		c2 += float32(e2 * e2)
@@ -131,7 +133,7 @@ func lineCost(x *[32]float32, top int32, D, M float32) float32 {
 // writeLevels stores the levels q that lineCost assumes.
 func writeLevels(x *[32]float32, q *[32]uint8, top int32, D, M float32) {
 	inv := inverse(D)
-	off := M * inv
+	off := float32(M * inv)
 	for i, v := range x {
 		q[i] = uint8(level(float32(v*inv)+off, 0, top))
 	}
