@@ -48,6 +48,7 @@ type Config struct {
 	BOS            int32   // -1 when the model names none
 	Pad            int32   // row used for soft tokens; -1 when the model names none
 	EOS            []int32 // every id that ends generation, without duplicates
+	SoftTokens     []int32 // placeholders of pictures, sound and video; without features they are read as Pad
 	SuppressTokens []int32 // ids that must never be generated, all below VocabSize
 
 	BidirectionalVision bool // soft tokens of one picture see each other on sliding layers

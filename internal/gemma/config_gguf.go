@@ -203,6 +203,7 @@ func ggufConfig(cat *checkpoint.Catalog) (*Config, error) {
 		return nil, err
 	}
 	c.SuppressTokens = keepIDs(c.SuppressTokens, c.VocabSize)
+	c.SoftTokens = ggufSoftTokens(cat.Meta(), c.VocabSize)
 	c.Name, c.Unknown = shapeName(c), k.unknown()
 	return c, c.Validate()
 }

@@ -208,6 +208,7 @@ func parseConfig(data []byte) (*Config, error) {
 	}
 	c := textConfig(text)
 	if top != text {
+		c.SoftTokens = softTokens(top, c.VocabSize)
 		c.EOS = addIDs(c.EOS, top.ids("eos_token_id")...)
 		for _, key := range []string{"bos_token_id", "pad_token_id"} {
 			top.get(key) // the text config has the last word on these

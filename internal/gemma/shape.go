@@ -78,6 +78,7 @@ func (s shape) config(layers int) *Config {
 		RMSNormEps: 1e-6, FinalSoftcap: 30,
 		RopeTheta: 10000, RopeThetaGlobal: 1e6, PartialRotary: 0.25,
 		BOS: 2, Pad: 0, EOS: []int32{1, 106, 50}, SuppressTokens: slices.Clone(s.suppress),
+		SoftTokens:          slices.Clone(publishedSoft),
 		BidirectionalVision: s.ple == 0,
 		Temperature:         1, TopK: 64, TopP: 0.95,
 	}
@@ -113,7 +114,7 @@ func shapeName(c *Config) string {
 }
 
 // ConfigJSON writes c as the config.json of a released checkpoint without
-// encoders: [ParseConfig] of it gives c back, generation defaults aside (they
+// encoders, the multimodal form if it has soft tokens: [ParseConfig] of it gives c back, generation defaults aside (they
 // have a file of their own).
 func (c *Config) ConfigJSON() ([]byte, error) {
 	types := make([]string, c.NumLayers)
@@ -153,11 +154,19 @@ func (c *Config) ConfigJSON() ([]byte, error) {
 		text["suppress_tokens"] = c.SuppressTokens
 	}
 	text["intermediate_size"], text["use_double_wide_mlp"] = c.ffnJSON()
-	return json.MarshalIndent(map[string]any{
+	if len(c.SoftTokens) == 0 {
+		text["architectures"], text["dtype"] = []string{"Gemma4ForCausalLM"}, "bfloat16"
+		return json.MarshalIndent(text, "", "  ")
+	}
+	top := map[string]any{
 		"architectures": []string{"Gemma4ForConditionalGeneration"}, "model_type": "gemma4",
 		"text_config": text, "vision_config": nil, "audio_config": nil,
 		"tie_word_embeddings": true, "dtype": "bfloat16",
-	}, "", "  ")
+	}
+	for i, id := range c.SoftTokens[:min(len(c.SoftTokens), len(softKeys))] {
+		top[softKeys[i]] = id
+	}
+	return json.MarshalIndent(top, "", "  ")
 }
 
 // ffnJSON expresses the layers' widths as config.json does, a number and

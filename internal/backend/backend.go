@@ -1,0 +1,197 @@
+// Package backend is the contract between the forward pass (package gemma)
+// and a device that can do its arithmetic.
+//
+// It holds types and one interface, and no arithmetic. Implementations are
+// backend/ref (float32, slow, obvious: it defines what is right) and backend/cpu
+// (threads, weights in their quantised form). A fused operation enters the
+// contract together with its ref version and a test that compares the two.
+//
+// Activations are Tensors, x [row, col] float32, row-major, in host memory; a
+// row is one token. Weights are Matrices, w [out, in], so that y = w·x, held in
+// whatever form the device likes. Vectors (norm weights) are plain []float32.
+//
+// Every operation computes each row of its result from that row of its inputs
+// alone, in an order that does not depend on the number of rows, so neither
+// batch mates, nor prompt chunks, nor threads change a bit of an answer.
+//
+// Shapes are checked by the caller once, when weights are bound; an
+// implementation may panic with "internal error" on a mismatch. A Backend is
+// used by one goroutine at a time, except Load, which may be called concurrently.
+package backend
+
+import (
+	"io"
+
+	"github.com/plume-run/plume/internal/quant"
+)
+
+// Tensor is a block of activations x [Rows, Cols] f32; row i is
+// Data[i*Cols : (i+1)*Cols]. Data may have spare capacity (see Resize).
+type Tensor struct {
+	Rows, Cols int
+	Data       []float32
+}
+
+// NewTensor returns zeroed activations of the given shape.
+func NewTensor(rows, cols int) *Tensor {
+	return &Tensor{Rows: rows, Cols: cols, Data: make([]float32, rows*cols)}
+}
+
+// Row returns row i, aliasing the tensor.
+func (t *Tensor) Row(i int) []float32 { return t.Data[i*t.Cols : (i+1)*t.Cols : (i+1)*t.Cols] }
+
+// Resize gives t the shape [rows, cols], keeping its memory when that is large
+// enough. The values are unspecified afterwards unless cols is unchanged, in
+// which case the first min(old, new) rows keep theirs.
+func (t *Tensor) Resize(rows, cols int) {
+	n := rows * cols
+	if cap(t.Data) < n {
+		data := make([]float32, n)
+		copy(data, t.Data)
+		t.Data = data
+	}
+	t.Rows, t.Cols, t.Data = rows, cols, t.Data[:n]
+}
+
+// Source says where a weight matrix w [Out, In] lies before it is loaded: Out
+// rows of In values in format Type, one after the other from the start of R.
+// R fills its buffer or fails.
+type Source struct {
+	Name    string // for error messages
+	Type    quant.Type
+	Out, In int
+	R       io.ReaderAt
+}
+
+// Matrix is a loaded weight w [Out, In].
+type Matrix interface {
+	Shape() (out, in int)
+	Bytes() int64 // memory the backend holds for it
+}
+
+// Product is one matrix product of Linear: Dst [row, out] = x [row, in] · Wᵀ.
+type Product struct {
+	Dst *Tensor
+	W   Matrix
+}
+
+// Rope holds one rotation angle per row and pair: for head dimension d, the
+// pairs (i, i+d/2), i < Pairs, are rotated by the angle whose cosine and sine
+// are Cos and Sin [row, Pairs]; the other pairs stay as they are.
+type Rope struct {
+	Pairs    int
+	Cos, Sin []float32
+}
+
+// KVSpec is the shape of a K/V store: K and V, each [Heads, Slots, HeadDim] in
+// Type (F32 or F16).
+type KVSpec struct {
+	Heads, HeadDim, Slots int
+	Type                  quant.Type
+}
+
+// KV stores keys and values of one layer. Slot s holds whatever Store last put there.
+type KV interface {
+	Spec() KVSpec
+	Bytes() int64
+}
+
+// Span is a run of queries of one sequence inside a batch: rows
+// [Row, Row+N) of the query tensor stand at positions Pos, Pos+1, ….
+//
+// The key of position j is in Fresh at slot FreshSlot + (j − FreshPos) when
+// j ≥ FreshPos, and in Hist at slot j mod Hist.Slots before that. Fresh is nil
+// when Hist already holds every key.
+type Span struct {
+	Row, N, Pos int
+	Hist, Fresh KV
+	FreshPos    int
+	FreshSlot   int
+}
+
+// Attention is what Attend needs to know of a layer. Query head h reads K/V
+// head h / (Heads/KVHeads); position p sees positions max(0, p−Window+1) … p, or
+// 0 … p when Window is 0. Scores are not scaled.
+type Attention struct {
+	Heads, KVHeads, HeadDim, Window int
+}
+
+// Routing is the choice of experts for every row: IDs and Weights [row, K], each
+// row in ascending order of expert.
+type Routing struct {
+	K       int
+	IDs     []int32
+	Weights []float32
+}
+
+// Experts are the weights of one mixture layer, one matrix per expert:
+// Gate and Up [ffn, hidden], Down [hidden, ffn].
+type Experts struct {
+	Gate, Up, Down []Matrix
+}
+
+// Backend does the arithmetic of the forward pass. dst never aliases an input
+// unless the operation says it works in place.
+type Backend interface {
+	// Name identifies the backend and the code path in use ("ref", "cpu avx2").
+	Name() string
+
+	// Load reads a weight through src and keeps it. The error wraps the reader's.
+	Load(src Source) (Matrix, error)
+
+	// Embed sets dst row i to row ids[i] of w, times scale.
+	Embed(dst *Tensor, w Matrix, ids []int32, scale float32)
+
+	// Gather sets dst row i to x row rows[i].
+	Gather(dst, x *Tensor, rows []int)
+
+	// Norm sets dst = RMSNorm(x; w) = x · (mean(x²)+eps)^(−1/2) ⊙ w.
+	Norm(dst, x *Tensor, w []float32, eps float32)
+
+	// AddNorm sets x = (x + RMSNorm(y; w)) · scale, in place.
+	AddNorm(x, y *Tensor, w []float32, eps, scale float32)
+
+	// Add sets x = x + y, in place.
+	Add(x, y *Tensor)
+
+	// HeadNorm replaces every head (dim consecutive values) of every row of x by
+	// its RMSNorm with weight w (nil: no weight), then rotates it (nil: no rotation).
+	HeadNorm(x *Tensor, dim int, w []float32, eps float32, rope *Rope)
+
+	// Linear multiplies the same x by several matrices.
+	Linear(x *Tensor, products []Product)
+
+	// GeGLU sets dst = gelu_tanh(gate·x) ⊙ (up·x).
+	GeGLU(dst, x *Tensor, gate, up Matrix)
+
+	// GateMul sets dst = gelu_tanh(w·x) ⊙ by[:, col : col+out].
+	GateMul(dst, x *Tensor, w Matrix, by *Tensor, col int)
+
+	// MixPLE turns ctx [row, n·len(w)] into the per-layer inputs, in place: for
+	// every slice of len(w) values, (RMSNorm(ctx·ctxScale; w) + tok·tokScale)·2^(−1/2).
+	MixPLE(ctx, tok *Tensor, w []float32, eps, ctxScale, tokScale float32)
+
+	// NewKV makes a store for keys and values.
+	NewKV(spec KVSpec) (KV, error)
+
+	// Store puts rows [row, row+n) of k and v [row, heads·headDim] into n slots
+	// from slot on, wrapping at the end of the store.
+	Store(kv KV, slot int, k, v *Tensor, row, n int)
+
+	// CopyKV copies n slots of src from row on into dst from slot on, wrapping there.
+	CopyKV(dst KV, slot int, src KV, row, n int)
+
+	// Attend sets the spans' rows of dst to softmax(q·kᵀ)·v, all [row, heads·headDim].
+	Attend(dst, q *Tensor, spans []Span, a Attention)
+
+	// Experts sets dst row i to Σ_e weight · down_e(gelu_tanh(gate_e x) ⊙ (up_e x))
+	// over the experts that r chose for it, summed in ascending order of expert.
+	Experts(dst, x *Tensor, r *Routing, e *Experts)
+
+	// Softcap sets x = c · tanh(x/c), in place.
+	Softcap(x *Tensor, c float32)
+
+	// Close stops the backend's threads and frees the weights; nothing may use
+	// its matrices or stores afterwards.
+	Close() error
+}

@@ -1,0 +1,172 @@
+package cpu
+
+import (
+	"math"
+
+	"github.com/plume-run/plume/internal/backend"
+)
+
+// rowOp names an operation that turns each row into another row by itself.
+type rowOp uint8
+
+const (
+	opEmbed rowOp = iota
+	opGather
+	opNorm
+	opAddNorm
+	opAdd
+	opHeadNorm
+	opMixPLE
+	opSoftcap
+)
+
+// rowJob is one such operation; the fields mean what the arguments of the
+// backend.Backend method mean.
+type rowJob struct {
+	op              rowOp
+	dst, x, y       *backend.Tensor
+	w               []float32
+	eps, scale, tok float32
+	matrix          *matrix
+	ids             []int32
+	from            []int
+	dim             int
+	rope            *backend.Rope
+}
+
+// each runs j over n rows. A row costs a few µs at most, so few rows are done by
+// the caller alone: waking others would cost more.
+func (c *CPU) each(j rowJob, n int) {
+	c.rows = j
+	if n < 4 {
+		for i := range n {
+			c.rows.run(0, i)
+		}
+		return
+	}
+	c.pool.do(&c.rows, n)
+}
+
+// Embed implements backend.Backend.
+func (c *CPU) Embed(dst *backend.Tensor, w backend.Matrix, ids []int32, scale float32) {
+	c.each(rowJob{op: opEmbed, dst: dst, matrix: w.(*matrix), ids: ids, scale: scale}, len(ids))
+}
+
+// Gather implements backend.Backend.
+func (c *CPU) Gather(dst, x *backend.Tensor, rows []int) {
+	c.each(rowJob{op: opGather, dst: dst, x: x, from: rows}, len(rows))
+}
+
+// Norm implements backend.Backend.
+func (c *CPU) Norm(dst, x *backend.Tensor, w []float32, eps float32) {
+	c.each(rowJob{op: opNorm, dst: dst, x: x, w: w, eps: eps}, x.Rows)
+}
+
+// AddNorm implements backend.Backend.
+func (c *CPU) AddNorm(x, y *backend.Tensor, w []float32, eps, scale float32) {
+	c.each(rowJob{op: opAddNorm, dst: x, x: y, w: w, eps: eps, scale: scale}, x.Rows)
+}
+
+// Add implements backend.Backend.
+func (c *CPU) Add(x, y *backend.Tensor) {
+	c.each(rowJob{op: opAdd, dst: x, x: y}, x.Rows)
+}
+
+// HeadNorm implements backend.Backend.
+func (c *CPU) HeadNorm(x *backend.Tensor, dim int, w []float32, eps float32, rope *backend.Rope) {
+	c.each(rowJob{op: opHeadNorm, dst: x, dim: dim, w: w, eps: eps, rope: rope}, x.Rows)
+}
+
+// MixPLE implements backend.Backend.
+func (c *CPU) MixPLE(ctx, tok *backend.Tensor, w []float32, eps, ctxScale, tokScale float32) {
+	c.each(rowJob{op: opMixPLE, dst: ctx, y: tok, w: w, eps: eps, scale: ctxScale, tok: tokScale}, ctx.Rows)
+}
+
+// Softcap implements backend.Backend.
+func (c *CPU) Softcap(x *backend.Tensor, limit float32) {
+	c.each(rowJob{op: opSoftcap, dst: x, scale: limit}, x.Rows)
+}
+
+func (j *rowJob) run(_, i int) {
+	dst := j.dst.Row(i)
+	switch j.op {
+	case opEmbed:
+		decodeRow(dst, j.matrix, int(j.ids[i]))
+		for k := range dst {
+			dst[k] *= j.scale
+		}
+	case opGather:
+		copy(dst, j.x.Row(j.from[i]))
+	case opNorm:
+		norm(dst, j.x.Row(i), j.w, j.eps)
+	case opAddNorm:
+		y := j.x.Row(i)
+		s := rms(y, j.eps)
+		for k, v := range y {
+			dst[k] = (dst[k] + v*s*j.w[k]) * j.scale
+		}
+	case opAdd:
+		for k, v := range j.x.Row(i) {
+			dst[k] += v
+		}
+	case opHeadNorm:
+		for h := 0; h < len(dst); h += j.dim {
+			j.head(dst[h:h+j.dim], i)
+		}
+	case opMixPLE:
+		mixPLE(dst, j.y.Row(i), j)
+	case opSoftcap:
+		for k, v := range dst {
+			dst[k] = j.scale * float32(math.Tanh(float64(v/j.scale)))
+		}
+	}
+}
+
+// head normalises and rotates one head x [dim] of row i.
+func (j *rowJob) head(x []float32, i int) {
+	if j.w != nil {
+		norm(x, x, j.w, j.eps)
+	} else {
+		s := rms(x, j.eps)
+		for k := range x {
+			x[k] *= s
+		}
+	}
+	if j.rope == nil {
+		return
+	}
+	n, half := j.rope.Pairs, len(x)/2
+	cos, sin := j.rope.Cos[i*n:(i+1)*n], j.rope.Sin[i*n:(i+1)*n]
+	for k, c := range cos {
+		a, b, s := x[k], x[k+half], sin[k]
+		x[k] = a*c - b*s
+		x[k+half] = b*c + a*s
+	}
+}
+
+// mixPLE is MixPLE for one row.
+func mixPLE(ctx, tok []float32, j *rowJob) {
+	for off := 0; off < len(ctx); off += len(j.w) {
+		c, t := ctx[off:off+len(j.w)], tok[off:off+len(j.w)]
+		for k := range c {
+			c[k] *= j.scale
+		}
+		s := rms(c, j.eps)
+		for k := range c {
+			c[k] = (c[k]*s*j.w[k] + t[k]*j.tok) * (1 / math.Sqrt2)
+		}
+	}
+}
+
+// rms returns (mean(x²)+eps)^(−1/2).
+func rms(x []float32, eps float32) float32 {
+	return float32(1 / math.Sqrt(float64(dot(x, x))/float64(len(x))+float64(eps)))
+}
+
+// norm sets dst = RMSNorm(x; w); dst may be x.
+func norm(dst, x, w []float32, eps float32) {
+	s := rms(x, eps)
+	for k, v := range x {
+		dst[k] = v * s * w[k]
+	}
+}

@@ -1,0 +1,340 @@
+package gemma
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/plume-run/plume/internal/backend"
+)
+
+// Want says for which tokens of a Part logits are computed.
+type Want uint8
+
+const (
+	WantNone Want = iota // only fill the cache: all but the last chunk of a prompt
+	WantLast             // the last token: the end of a prompt, a decode step
+	WantAll              // every token: perplexity, verification
+)
+
+// Part is the next tokens of one sequence; their positions follow Cache.Len().
+type Part struct {
+	Cache *Cache
+	IDs   []int32
+	Want  Want
+}
+
+// Batch is what one step evaluates: parts of different sequences, each with a
+// Cache of its own.
+type Batch struct {
+	Parts []Part
+
+	// Hidden, when set, is shown x [rows, H] for index 0 (the scaled embedding),
+	// i (the output of layer i−1) and L (after the final norm). All parts must
+	// then want all tokens. x is valid during the call.
+	Hidden func(index, rows int, x []float32)
+}
+
+// Forward evaluates a batch and returns logits [rows, V] after the softcap, one
+// row per wanted token in order of the parts, valid until the next Forward; rows
+// may be 0. The parts' caches grow by their tokens.
+//
+// A token whose logits nobody wants leaves the computation as soon as the last
+// layer that owns keys and values has taken its own from it; nothing it would
+// compute afterwards could be seen by any other token.
+//
+// Errors: ErrContextFull, a token id outside the vocabulary, a failed read of the
+// PLE table, or ctx's error, which is looked at between the layers of a prompt.
+// After an error in the middle of a step the caches involved demand a Reset.
+func (m *Model) Forward(ctx context.Context, b *Batch) (logits []float32, rows int, err error) {
+	s := &m.step
+	if err := s.begin(m, b); err != nil {
+		return nil, 0, err
+	}
+	defer func() {
+		s.end(b, err)
+	}()
+	m.back.Embed(&s.x, m.embed, s.ids, m.embedScale)
+	s.projectPLE()
+	s.show(0)
+	for i := range m.layers {
+		if s.rows > len(b.Parts) && ctx.Err() != nil {
+			return nil, 0, ctx.Err()
+		}
+		if !s.attention(i) {
+			return nil, 0, nil
+		}
+		s.feedForward(&m.layers[i])
+		if err := s.mixPLE(ctx); err != nil {
+			return nil, 0, err
+		}
+		s.perLayer(i)
+		if i+1 < len(m.layers) {
+			s.show(i + 1)
+		}
+	}
+	return s.head(), s.x.Rows, nil
+}
+
+// step is the working memory of Forward. Tensors are [row, …] over the rows that
+// are still being computed.
+type step struct {
+	m     *Model
+	batch *Batch
+
+	ids       []int32 // [row] of the whole batch, soft tokens replaced
+	positions []int   // [row] of the rows still computed
+	wanted    []int   // rows of the batch whose logits are wanted
+	rows      int     // rows still computed
+	parts     []partRows
+
+	x          backend.Tensor // residual stream [row, H]
+	h          backend.Tensor // its norm
+	swap       backend.Tensor // what x or h becomes when rows leave
+	q, k, v, a backend.Tensor // queries, keys, values, attention output
+	y          backend.Tensor // what a block adds to x
+	act        backend.Tensor // activations inside a feed-forward network
+	y2, router backend.Tensor // mixture layers: the experts' sum, the router's logits
+	routing    backend.Routing
+	logits     backend.Tensor
+	ple        pleStep
+
+	fresh    [2]backend.KV // fresh K/V of sliding layers: [1] for the donor, [0] for the others
+	spans    []backend.Span
+	products [3]backend.Product
+}
+
+// partRows is where a part lies in the batch and which of its rows are computed.
+type partRows struct {
+	row, n     int // in the whole batch
+	live, nLiv int // in the rows still computed
+	start      int // position of the part's first token
+}
+
+// begin checks the batch, lays it out and starts reading its PLE rows.
+func (s *step) begin(m *Model, b *Batch) error {
+	s.m, s.batch = m, b
+	s.ids, s.positions, s.wanted, s.parts = s.ids[:0], s.positions[:0], s.wanted[:0], s.parts[:0]
+	for i := range b.Parts {
+		p := &b.Parts[i]
+		if len(p.IDs) == 0 {
+			return fmt.Errorf("evaluate part %d: no tokens", i)
+		}
+		if err := p.Cache.check(len(p.IDs)); err != nil {
+			return err
+		}
+		row := len(s.ids)
+		s.parts = append(s.parts, partRows{row: row, n: len(p.IDs), live: row, nLiv: len(p.IDs), start: p.Cache.n})
+		for k, id := range p.IDs {
+			if id < 0 || int(id) >= m.cfg.VocabSize {
+				return fmt.Errorf("evaluate token %d: id %d outside the vocabulary of %d", k, id, m.cfg.VocabSize)
+			}
+			if slices.Contains(m.cfg.SoftTokens, id) {
+				id = max(m.cfg.Pad, 0)
+			}
+			s.ids = append(s.ids, id)
+			s.positions = append(s.positions, p.Cache.n+k)
+			if p.Want == WantAll || p.Want == WantLast && k == len(p.IDs)-1 {
+				s.wanted = append(s.wanted, row+k)
+			}
+		}
+	}
+	s.rows = len(s.ids)
+	if s.rows == 0 {
+		return fmt.Errorf("evaluate batch: no parts")
+	}
+	if b.Hidden != nil && len(s.wanted) != s.rows {
+		return fmt.Errorf("evaluate batch: hidden states need every token wanted")
+	}
+	s.x.Resize(s.rows, m.cfg.HiddenSize)
+	if err := s.makeFresh(); err != nil {
+		return err
+	}
+	s.ple.begin(s)
+	return nil
+}
+
+// end finishes the caches: they grow, or are marked as broken by err.
+func (s *step) end(b *Batch, err error) {
+	s.ple.end()
+	for i := range b.Parts {
+		c := b.Parts[i].Cache
+		if err != nil {
+			c.broken = err
+			continue
+		}
+		if d := s.m.slidingDonor; d >= 0 {
+			s.commit(d, i)
+		}
+		c.n += s.parts[i].n
+	}
+	s.batch = nil
+}
+
+// show hands x to the batch's observer.
+func (s *step) show(index int) {
+	if s.batch.Hidden != nil {
+		s.batch.Hidden(index, s.x.Rows, s.x.Data)
+	}
+}
+
+// attention adds layer i's attention block to x. It returns false when no row is
+// left to compute afterwards.
+func (s *step) attention(i int) bool {
+	m, l := s.m, &s.m.layers[i]
+	eps := m.eps
+	s.h.Resize(s.rows, m.cfg.HiddenSize)
+	m.back.Norm(&s.h, &s.x, l.attnNorm, eps)
+	last := i == m.lastOwner && len(s.wanted) < s.rows
+	if last {
+		s.keysValues(i, nil)
+		if !s.narrow() {
+			s.commitLayer(i)
+			return false
+		}
+	}
+	s.q.Resize(s.rows, l.heads*l.headDim)
+	if last || l.donor != i {
+		s.products[0] = backend.Product{Dst: &s.q, W: l.q}
+		m.back.Linear(&s.h, s.products[:1])
+	} else {
+		s.keysValues(i, l.q)
+	}
+	m.back.HeadNorm(&s.q, l.headDim, l.qNorm, eps, m.rope(l.sliding).at(s.positions))
+	s.a.Resize(s.rows, s.q.Cols)
+	m.back.Attend(&s.a, &s.q, s.spansOf(i), backend.Attention{
+		Heads: l.heads, KVHeads: l.kvHeads, HeadDim: l.headDim, Window: m.window(l.sliding),
+	})
+	s.commitLayer(i)
+	s.y.Resize(s.rows, m.cfg.HiddenSize)
+	s.products[0] = backend.Product{Dst: &s.y, W: l.o}
+	m.back.Linear(&s.a, s.products[:1])
+	m.back.AddNorm(&s.x, &s.y, l.postAttnNorm, eps, 1)
+	return true
+}
+
+// keysValues projects h to layer i's keys and values (and to queries too when q is
+// given, in the same pass over h) and stores them.
+func (s *step) keysValues(i int, q backend.Matrix) {
+	m, l := s.m, &s.m.layers[i]
+	s.k.Resize(s.rows, l.kvHeads*l.headDim)
+	s.v.Resize(s.rows, l.kvHeads*l.headDim)
+	products := append(s.products[:0], backend.Product{Dst: &s.k, W: l.k})
+	if l.v != nil {
+		products = append(products, backend.Product{Dst: &s.v, W: l.v})
+	}
+	if q != nil {
+		products = append(products, backend.Product{Dst: &s.q, W: q})
+	}
+	m.back.Linear(&s.h, products)
+	if l.v == nil { // the values are the raw key projection
+		copy(s.v.Data, s.k.Data)
+	}
+	m.back.HeadNorm(&s.k, l.headDim, l.kNorm, m.eps, m.rope(l.sliding).at(s.positions))
+	m.back.HeadNorm(&s.v, l.headDim, nil, m.eps, nil)
+	for p := range s.parts {
+		s.store(i, p)
+	}
+}
+
+// narrow keeps the wanted rows only and reports whether there are any.
+func (s *step) narrow() bool {
+	m := s.m
+	if len(s.wanted) == 0 {
+		return false
+	}
+	m.back.Gather(s.resized(&s.swap, len(s.wanted)), &s.x, s.wanted)
+	s.x, s.swap = s.swap, s.x
+	m.back.Gather(s.resized(&s.swap, len(s.wanted)), &s.h, s.wanted)
+	s.h, s.swap = s.swap, s.h
+	s.rows = len(s.wanted)
+	s.positions = s.positions[:0]
+	live := 0
+	for i := range s.parts {
+		p := &s.parts[i]
+		p.live, p.nLiv = live, 0
+		for live < len(s.wanted) && s.wanted[live] < p.row+p.n {
+			s.positions = append(s.positions, p.start+s.wanted[live]-p.row)
+			live, p.nLiv = live+1, p.nLiv+1
+		}
+	}
+	return true
+}
+
+// resized gives t the shape [rows, H].
+func (s *step) resized(t *backend.Tensor, rows int) *backend.Tensor {
+	t.Resize(rows, s.m.cfg.HiddenSize)
+	return t
+}
+
+// feedForward adds the feed-forward block to x.
+func (s *step) feedForward(l *layer) {
+	m := s.m
+	scale := float32(1)
+	if l.pleGate == nil {
+		scale = l.scalar // the layer's last step: the scalar goes with it
+	}
+	s.h.Resize(s.rows, m.cfg.HiddenSize)
+	s.y.Resize(s.rows, m.cfg.HiddenSize)
+	s.act.Resize(s.rows, l.ffn)
+	m.back.Norm(&s.h, &s.x, l.ffnNorm, m.eps)
+	m.back.GeGLU(&s.act, &s.h, l.gate, l.up)
+	s.products[0] = backend.Product{Dst: &s.y, W: l.down}
+	m.back.Linear(&s.act, s.products[:1])
+	if l.router != nil {
+		s.mixture(l)
+	}
+	m.back.AddNorm(&s.x, &s.y, l.postFFNNorm, m.eps, scale)
+}
+
+// mixture turns y, the dense network's output, into norm(y) + norm(experts).
+//
+//	u = norm(x) ⊙ scale·H^(−1/2)      experts chosen by softmax(router·u), see route
+//	y = norm₁(y) + norm₂(Σ w_e · expert_e(norm(x)))
+func (s *step) mixture(l *layer) {
+	m := s.m
+	m.back.Norm(&s.h, &s.x, l.routerScale, m.eps)
+	s.router.Resize(s.rows, m.cfg.NumExperts)
+	s.products[0] = backend.Product{Dst: &s.router, W: l.router}
+	m.back.Linear(&s.h, s.products[:1])
+	route(&s.routing, &s.router, m.cfg.TopKExperts, l.expertScale)
+	m.back.Norm(&s.h, &s.x, l.expertNorm, m.eps)
+	s.y2.Resize(s.rows, m.cfg.HiddenSize)
+	m.back.Experts(&s.y2, &s.h, &s.routing, &l.experts)
+	m.back.Norm(&s.h, &s.y, l.postDenseNorm, m.eps)
+	m.back.Norm(&s.y, &s.y2, l.postExpertNorm, m.eps)
+	m.back.Add(&s.y, &s.h)
+}
+
+// perLayer adds layer i's per-layer embedding block to x and scales the layer's
+// output.
+func (s *step) perLayer(i int) {
+	m, l := s.m, &s.m.layers[i]
+	if l.pleGate == nil {
+		return
+	}
+	by, col := s.ple.inputs(i)
+	s.act.Resize(s.rows, m.cfg.PLESize)
+	m.back.GateMul(&s.act, &s.x, l.pleGate, by, col)
+	s.y.Resize(s.rows, m.cfg.HiddenSize)
+	s.products[0] = backend.Product{Dst: &s.y, W: l.pleProj}
+	m.back.Linear(&s.act, s.products[:1])
+	m.back.AddNorm(&s.x, &s.y, l.postPLENorm, m.eps, l.scalar)
+}
+
+// head turns x into logits [row, V].
+func (s *step) head() []float32 {
+	m := s.m
+	s.h.Resize(s.rows, m.cfg.HiddenSize)
+	m.back.Norm(&s.h, &s.x, m.outNorm, m.eps)
+	if s.batch.Hidden != nil {
+		s.batch.Hidden(len(m.layers), s.h.Rows, s.h.Data)
+	}
+	s.logits.Resize(s.rows, m.cfg.VocabSize)
+	s.products[0] = backend.Product{Dst: &s.logits, W: m.embed}
+	m.back.Linear(&s.h, s.products[:1])
+	if c := float32(m.cfg.FinalSoftcap); c > 0 {
+		m.back.Softcap(&s.logits, c)
+	}
+	return s.logits.Data
+}

@@ -1,0 +1,148 @@
+package gemma
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/plume-run/plume/internal/backend"
+	"github.com/plume-run/plume/internal/ple"
+	"github.com/plume-run/plume/internal/quant"
+)
+
+// pleTable is the per-layer embedding table, on disk, and the weights that mix a
+// token's row with the context:
+//
+//	tok = PLE[id]·√P               row of L·P values, slice l for layer l
+//	ctx = (Wctx·h0)·H^(−1/2)       h0 the scaled embedding
+//	ple = (norm(ctx) + tok)·2^(−1/2)
+//
+// Wctx is held in two parts. Tokens that nobody wants logits of stop inside layer
+// m.lastOwner, so for them only the slices of the layers before it are computed.
+type pleTable struct {
+	rows        *ple.Table
+	typ         quant.Type
+	vocab       int            // rows of the table
+	early, late backend.Matrix // Wctx [lastOwner·P, H] and the rest; nil when empty
+	norm        []float32      // [P]
+	split       int            // values of a row that belong to the early part
+}
+
+// pleStep is one Forward's use of the table.
+type pleStep struct {
+	s           *step
+	fetch       *ple.Fetch
+	ids         []int32
+	values      []float32      // one decoded row
+	early, late backend.Tensor // ctx, then the mixed inputs [row, slices·P]
+	tok         backend.Tensor // token part of early or late
+	h0          backend.Tensor // scaled embedding of the wanted rows
+	mixed       bool
+}
+
+// begin asks for the rows of the whole batch; the reads go on while layer 0 runs.
+func (p *pleStep) begin(s *step) {
+	t := s.m.ple
+	p.s, p.mixed = s, false
+	if t == nil {
+		return
+	}
+	p.ids = p.ids[:0]
+	for _, id := range s.ids {
+		if int(id) >= t.vocab {
+			id = 0 // the padding row stands for ids that the table does not have
+		}
+		p.ids = append(p.ids, id)
+	}
+	p.fetch = t.rows.Fetch(p.ids)
+}
+
+// end gives the rows back.
+func (p *pleStep) end() {
+	if p.fetch != nil {
+		p.fetch.Release()
+		p.fetch = nil
+	}
+}
+
+// projectPLE computes the context part from the embedding, which x still is.
+func (s *step) projectPLE() {
+	m, p := s.m, &s.ple
+	if m.ple == nil {
+		return
+	}
+	if m.ple.early != nil {
+		p.early.Resize(s.rows, m.ple.split)
+		s.products[0] = backend.Product{Dst: &p.early, W: m.ple.early}
+		m.back.Linear(&s.x, s.products[:1])
+	}
+	if len(s.wanted) > 0 {
+		m.back.Gather(s.resized(&p.h0, len(s.wanted)), &s.x, s.wanted)
+		p.late.Resize(len(s.wanted), m.cfg.RowValues()-m.ple.split)
+		s.products[0] = backend.Product{Dst: &p.late, W: m.ple.late}
+		m.back.Linear(&p.h0, s.products[:1])
+	}
+}
+
+// mixPLE waits for the rows, once, and mixes them in.
+func (s *step) mixPLE(ctx context.Context) error {
+	m, p := s.m, &s.ple
+	if m.ple == nil || p.mixed {
+		return nil
+	}
+	if err := p.fetch.Wait(ctx); err != nil {
+		return fmt.Errorf("read per-layer embeddings: %w", err)
+	}
+	p.mixed = true
+	if m.ple.early != nil {
+		p.tok.Resize(p.early.Rows, p.early.Cols)
+		for i := range p.tok.Rows {
+			if err := p.decode(p.tok.Row(i), i, 0); err != nil {
+				return err
+			}
+		}
+		p.mix(&p.early)
+	}
+	if len(s.wanted) > 0 {
+		p.tok.Resize(p.late.Rows, p.late.Cols)
+		for i, row := range s.wanted {
+			if err := p.decode(p.tok.Row(i), row, m.ple.split); err != nil {
+				return err
+			}
+		}
+		p.mix(&p.late)
+	}
+	return nil
+}
+
+// mix combines ctx with the token part in p.tok.
+func (p *pleStep) mix(ctx *backend.Tensor) {
+	m := p.s.m
+	m.back.MixPLE(ctx, &p.tok, m.ple.norm, m.eps, m.pleCtxScale, m.pleTokScale)
+}
+
+// decode sets dst to the values of the batch's row i from value number from on.
+// Blocks of a quantised row need not end where a slice does, so the blocks that
+// cover the values are decoded aside.
+func (p *pleStep) decode(dst []float32, i, from int) error {
+	t := p.s.m.ple
+	block := t.typ.BlockLen()
+	first, last := from/block, (from+len(dst)+block-1)/block
+	n := (last - first) * block
+	p.values = slices.Grow(p.values[:0], n)[:n]
+	src := p.fetch.Row(i)[first*t.typ.BlockBytes() : last*t.typ.BlockBytes()]
+	if err := quant.Decode(t.typ, p.values, src); err != nil {
+		return fmt.Errorf("decode per-layer embedding of token %d: %w", p.ids[i], err)
+	}
+	copy(dst, p.values[from-first*block:])
+	return nil
+}
+
+// inputs returns the tensor and the column at which layer i's slice starts.
+func (p *pleStep) inputs(i int) (by *backend.Tensor, col int) {
+	m := p.s.m
+	if at := i * m.cfg.PLESize; at < m.ple.split {
+		return &p.early, at
+	}
+	return &p.late, i*m.cfg.PLESize - m.ple.split
+}

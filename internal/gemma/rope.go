@@ -1,0 +1,44 @@
+package gemma
+
+import (
+	"math"
+
+	"github.com/plume-run/plume/internal/backend"
+)
+
+// ropeTable makes the rotation angles of one layer type.
+type ropeTable struct {
+	freq []float32 // angle per position, one per rotated pair
+	rope backend.Rope
+}
+
+// newRopeTable returns the table for head dimension dim of which the first
+// pairs of (i, i+dim/2) rotate, by pos·theta^(−2i/dim). Partial ("proportional")
+// rotation leaves the later pairs alone; the exponent's denominator stays dim.
+func newRopeTable(dim, pairs int, theta float64) *ropeTable {
+	t := &ropeTable{freq: make([]float32, pairs)}
+	for i := range t.freq {
+		t.freq[i] = float32(1 / math.Pow(theta, float64(2*i)/float64(dim)))
+	}
+	t.rope.Pairs = pairs
+	return t
+}
+
+// at returns cosines and sines for rows at the given positions; the result is
+// valid until the next call. Angles are formed in float32, as the reference does.
+func (t *ropeTable) at(positions []int) *backend.Rope {
+	n := len(positions) * len(t.freq)
+	if cap(t.rope.Cos) < n {
+		t.rope.Cos, t.rope.Sin = make([]float32, n), make([]float32, n)
+	}
+	t.rope.Cos, t.rope.Sin = t.rope.Cos[:n], t.rope.Sin[:n]
+	i := 0
+	for _, pos := range positions {
+		for _, f := range t.freq {
+			sin, cos := math.Sincos(float64(float32(pos) * f))
+			t.rope.Cos[i], t.rope.Sin[i] = float32(cos), float32(sin)
+			i++
+		}
+	}
+	return &t.rope
+}
