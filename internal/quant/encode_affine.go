@@ -96,7 +96,7 @@ func (a *affineBlock) search(x *[256]float32, top int32) {
 		lines[g] = fitLine((*[32]float32)(x[g*32:]), top)
 		maxD, maxM = max(maxD, lines[g].D), max(maxM, lines[g].M)
 	}
-	a.place(x, top, &lines, toScale(maxD/63), toScale(maxM/63))
+	a.place(x, top, &lines, coverScale(maxD, 63), coverScale(maxM, 63))
 
 	var b affineBlock
 	d, dmin := a.refit(x)

@@ -44,7 +44,7 @@ func searchQ6(x *[256]float32, s *[16]int32, q *[256]uint8) uint16 {
 		scales[g] = fitScale6((*[16]float32)(x[g*16:]))
 		top = max(top, scales[g], -scales[g])
 	}
-	d := toScale(top / 127)
+	d := coverScale(top, 127)
 	cost := placeScales6(x, &scales, F16ToF32(d), s)
 
 	var s2 [16]int32

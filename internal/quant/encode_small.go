@@ -23,7 +23,7 @@ func encodeQ8_0(dst []byte, src []float32) {
 		var best uint16
 		cost := float32(math.MaxFloat32)
 		for _, step := range steps8 {
-			d := toScale(top / step)
+			d := coverScale(top, step)
 			if c := scaleCost8(x, F16ToF32(d)); c < cost {
 				best, cost = d, c
 			}

@@ -33,6 +33,17 @@ func inverse(d float32) float32 {
 // toScale rounds v to binary16, to the largest finite value at most.
 func toScale(v float32) uint16 { return F32ToF16(min(max(v, -maxF16), maxF16)) }
 
+// coverScale returns the binary16 scale for a largest value of top ≥ 0 at
+// level n. Among the subnormal scales, which are few, it rounds up: it is
+// better to leave levels unused than to cut values off or to lose them all.
+func coverScale(top, n float32) uint16 {
+	h := toScale(top / n)
+	if h < 0x400 && F16ToF32(h)*n < top {
+		h++
+	}
+	return h
+}
+
 // minSquare bounds the squares below which a group counts as zero. Its root,
 // 1e-15, is far below half of the smallest binary16 scale times any level.
 const minSquare = 1e-30
