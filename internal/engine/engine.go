@@ -1,0 +1,101 @@
+// Package engine turns a bound model into sequences of tokens: it prefills
+// prompts in chunks, runs the decode loop, samples, and measures.
+//
+// It knows token ids only. Text, chat templates, stop strings and events are
+// the root package's business, numbers are gemma's, and drawing a token from a
+// row of logits is sample's.
+//
+// An Engine may be shared by any number of goroutines: its steps are handed
+// out one at a time, so sessions of several goroutines interleave step by
+// step. A Session belongs to one goroutine at a time; a second Generate on it
+// while one runs returns ErrBusy instead of racing. The Engine does not own
+// the model: whoever bound it closes it, after the last session.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/plume-run/plume/internal/gemma"
+)
+
+// Errors that callers tell apart with errors.Is.
+var (
+	// ErrContextFull marks a prompt that does not fit the session's context.
+	ErrContextFull = gemma.ErrContextFull
+	// ErrBusy marks a session that is already generating.
+	ErrBusy = errors.New("session busy")
+	// ErrClosed marks a session that has been closed.
+	ErrClosed = errors.New("session closed")
+	// ErrToken marks a token id outside the vocabulary.
+	ErrToken = errors.New("token outside the vocabulary")
+)
+
+// DefaultChunk is how many prompt tokens one prefill step takes when the
+// caller does not say. Chunks bound the activations' memory and how long
+// a cancelled prefill goes on; they never change a result.
+const DefaultChunk = 256
+
+// evalChunk is the default when a row of logits is wanted for every token:
+// 32 rows of a 262,144-entry vocabulary are 33.5 MB.
+const evalChunk = 32
+
+// Engine hands out forward steps of one model.
+type Engine struct {
+	model *gemma.Model
+	cfg   *gemma.Config
+	step  chan struct{} // holds one value while a step runs
+}
+
+// New returns an engine over m, which must outlive it.
+func New(m *gemma.Model) *Engine {
+	return &Engine{model: m, cfg: m.Config(), step: make(chan struct{}, 1)}
+}
+
+// forward runs one batch when its turn comes and lends the logits
+// [rows, V] f32 to use, which must not keep them.
+func (e *Engine) forward(ctx context.Context, b *gemma.Batch, use func(logits []float32, rows int) error) error {
+	select {
+	case e.step <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-e.step }()
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	logits, rows, err := e.model.Forward(ctx, b)
+	if err != nil {
+		return err
+	}
+	if use == nil {
+		return nil
+	}
+	return use(logits, rows)
+}
+
+// checkIDs refuses an empty prompt and ids outside the vocabulary before
+// anything is computed.
+func (e *Engine) checkIDs(ids []int32) error {
+	if len(ids) == 0 {
+		return errors.New("read prompt: no tokens")
+	}
+	for i, id := range ids {
+		if id < 0 || int(id) >= e.cfg.VocabSize {
+			return fmt.Errorf("read prompt: token %d at %d, vocabulary %d: %w", id, i, e.cfg.VocabSize, ErrToken)
+		}
+	}
+	return nil
+}
+
+// suppress makes the ids that the model's generation settings forbid
+// impossible. logits [V] f32 belong to the current step and may be written.
+func (e *Engine) suppress(logits []float32) {
+	for _, id := range e.cfg.SuppressTokens {
+		if id >= 0 && int(id) < len(logits) {
+			logits[id] = float32(math.Inf(-1))
+		}
+	}
+}
