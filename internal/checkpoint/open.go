@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -90,9 +91,9 @@ func openFolder(dir string) (*Catalog, error) {
 	}
 	weights := withSuffix(names, weightSuffix)
 	switch {
-	case contains(names, singleFile):
+	case slices.Contains(names, singleFile):
 		return openSingle(dir, filepath.Join(dir, singleFile))
-	case contains(names, indexFile):
+	case slices.Contains(names, indexFile):
 		return openIndex(dir, filepath.Join(dir, indexFile))
 	case len(weights) == 1:
 		return openSingle(dir, filepath.Join(dir, weights[0]))
@@ -137,7 +138,7 @@ func emptyFolderError(dir string, names []string) error {
 	switch {
 	case len(pickles) > 0:
 		return unsupported(dir, "folder holds PyTorch weights (%s); save the model as safetensors", pickles[0])
-	case contains(names, configFile):
+	case slices.Contains(names, configFile):
 		return fmt.Errorf("open %s: folder has %s but no weights; put %s, or the shards with %s, beside it: %w",
 			dir, configFile, singleFile, indexFile, fs.ErrNotExist)
 	}
@@ -152,15 +153,6 @@ func withSuffix(names []string, suffix string) []string {
 		}
 	}
 	return found
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 // sniff tells GGUF (true) from safetensors (false) by a file's first bytes; its
