@@ -3,7 +3,6 @@ package gemma_test
 import (
 	"context"
 	"encoding/json"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +14,7 @@ import (
 	"github.com/plume-run/plume/internal/backend/ref"
 	"github.com/plume-run/plume/internal/checkpoint"
 	"github.com/plume-run/plume/internal/gemma"
-	"github.com/plume-run/plume/internal/quant"
+	"github.com/plume-run/plume/internal/testkit"
 )
 
 // golden is what an independent implementation computed for a tiny model.
@@ -49,23 +48,7 @@ func loadGolden(t *testing.T, name string) *golden {
 // tensor reads one expected tensor.
 func (g *golden) tensor(t *testing.T, name string) []float32 {
 	t.Helper()
-	e := g.values.Lookup(name)
-	if e == nil {
-		t.Fatalf("no tensor %s in the golden", name)
-	}
-	return readTensor(t, e)
-}
-
-func readTensor(t *testing.T, e *checkpoint.Tensor) []float32 {
-	t.Helper()
-	raw, dst := make([]byte, e.Bytes), make([]float32, e.Values())
-	if _, err := e.ReadAt(raw, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := quant.Decode(e.Type, dst, raw); err != nil {
-		t.Fatal(err)
-	}
-	return dst
+	return testkit.Read(t, g.values, name)
 }
 
 // backends lists every backend under test.
@@ -84,8 +67,9 @@ func backends(t *testing.T) map[string]backend.Backend {
 }
 
 // open binds the model in a folder or file.
-func open(t *testing.T, path string, b backend.Backend) *gemma.Model {
+func open(t *testing.T, path string, b backend.Backend, o ...gemma.BindOptions) *gemma.Model {
 	t.Helper()
+	o = append(o, gemma.BindOptions{})
 	cat, err := checkpoint.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +79,7 @@ func open(t *testing.T, path string, b backend.Backend) *gemma.Model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := gemma.Bind(cat, cfg, b, gemma.BindOptions{})
+	m, err := gemma.Bind(cat, cfg, b, o[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,23 +106,6 @@ func forward(t *testing.T, m *gemma.Model, c *gemma.Cache, ids []int32, want gem
 	return slices.Clone(logits)
 }
 
-// within fails when a differs from b by more than tol anywhere.
-func within(t *testing.T, what string, a, b []float32, tol float64) {
-	t.Helper()
-	if len(a) != len(b) {
-		t.Fatalf("%s: %d values, want %d", what, len(a), len(b))
-	}
-	worst, at := 0.0, 0
-	for i := range a {
-		if d := math.Abs(float64(a[i]) - float64(b[i])); !(d <= worst) {
-			worst, at = d, i
-		}
-	}
-	if !(worst <= tol) {
-		t.Errorf("%s: value %d is %g, want %g (difference %.2g, allowed %.2g)", what, at, a[at], b[at], worst, tol)
-	}
-}
-
 func TestLogitsAndHiddenStatesOfTheReference(t *testing.T) {
 	for _, name := range goldenModels {
 		g := loadGolden(t, name)
@@ -150,7 +117,7 @@ func TestLogitsAndHiddenStatesOfTheReference(t *testing.T) {
 					Parts: []gemma.Part{{Cache: newCache(t, m, 64), IDs: g.IDs, Want: gemma.WantAll}},
 					Hidden: func(i, rows int, x []float32) {
 						seen++
-						within(t, "hidden."+strconv.Itoa(i), x, g.tensor(t, "hidden."+strconv.Itoa(i)), 1e-3)
+						testkit.Within(t, "hidden."+strconv.Itoa(i), x, g.tensor(t, "hidden."+strconv.Itoa(i)), 1e-3)
 					},
 				}
 				logits, rows, err := m.Forward(context.Background(), batch)
@@ -160,7 +127,7 @@ func TestLogitsAndHiddenStatesOfTheReference(t *testing.T) {
 				if rows != len(g.IDs) || seen != m.Config().NumLayers+1 {
 					t.Errorf("%d rows and %d hidden states, want %d and %d", rows, seen, len(g.IDs), m.Config().NumLayers+1)
 				}
-				within(t, "logits", logits, g.tensor(t, "logits"), 2e-4)
+				testkit.Within(t, "logits", logits, g.tensor(t, "logits"), 2e-4)
 			})
 		}
 	}
@@ -210,7 +177,7 @@ func TestNothingChangesABit(t *testing.T) {
 					if cpuBits == nil {
 						cpuBits = whole
 					}
-					same(t, "threads", whole, cpuBits)
+					testkit.SameBits(t, "threads", whole, cpuBits)
 				}
 				for _, chunk := range []int{1, 2, 7, 16, 17, 31, 47} {
 					c := newCache(t, m, 64)
@@ -218,7 +185,7 @@ func TestNothingChangesABit(t *testing.T) {
 					for ids := range slices.Chunk(g.IDs, chunk) {
 						all = append(all, forward(t, m, c, ids, gemma.WantAll)...)
 					}
-					same(t, "chunk "+strconv.Itoa(chunk), all, whole)
+					testkit.SameBits(t, "chunk "+strconv.Itoa(chunk), all, whole)
 					c.Reset()
 					var last []float32
 					for ids := range slices.Chunk(g.IDs, chunk) {
@@ -228,7 +195,7 @@ func TestNothingChangesABit(t *testing.T) {
 						}
 						last = forward(t, m, c, ids, want)
 					}
-					same(t, "early stop, chunk "+strconv.Itoa(chunk), last, whole[len(whole)-v:])
+					testkit.SameBits(t, "early stop, chunk "+strconv.Itoa(chunk), last, whole[len(whole)-v:])
 				}
 				batchMates(t, m, g.IDs, whole)
 			})
@@ -255,19 +222,6 @@ func batchMates(t *testing.T, m *gemma.Model, ids []int32, whole []float32) {
 		if want := 1 + piece[1] - piece[0]; rows != want {
 			t.Fatalf("%d rows, want %d", rows, want)
 		}
-		same(t, "batch mates", logits[v:], whole[piece[0]*v:piece[1]*v])
-	}
-}
-
-// same fails unless a and b have the same bits.
-func same(t *testing.T, what string, a, b []float32) {
-	t.Helper()
-	if len(a) != len(b) {
-		t.Fatalf("%s: %d values, want %d", what, len(a), len(b))
-	}
-	for i := range a {
-		if math.Float32bits(a[i]) != math.Float32bits(b[i]) {
-			t.Fatalf("%s: value %d is %g, want the same bits as %g", what, i, a[i], b[i])
-		}
+		testkit.SameBits(t, "batch mates", logits[v:], whole[piece[0]*v:piece[1]*v])
 	}
 }
