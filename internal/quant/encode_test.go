@@ -3,6 +3,7 @@ package quant
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"math"
 	"math/rand/v2"
@@ -298,6 +299,38 @@ func TestEncodeAgain(t *testing.T) {
 			t.Fatalf("value %d: %g, was %g", i, y, x[i])
 		}
 	}
+}
+
+// FuzzEncode: whatever the values, there is an error or a finite encoding, and
+// the same one again.
+func FuzzEncode(f *testing.F) {
+	f.Add(uint32(Q4_K), []byte{0, 0, 0x80, 0x3f, 0xff, 0xff, 0x7f, 0x4a})
+	f.Add(uint32(Q6_K), []byte{1, 0, 0, 0, 0, 0, 0x80, 0x33, 0, 0, 0, 0x80})
+	f.Add(uint32(Q4_0), []byte{0, 0, 0x80, 0x7f})
+	f.Fuzz(func(t *testing.T, n uint32, bits []byte) {
+		typ := Type(n)
+		if !typ.Encodable() || len(bits) < 4 {
+			return
+		}
+		// The values repeat to fill a super-block.
+		x := make([]float32, 256)
+		for i := range x {
+			x[i] = math.Float32frombits(binary.LittleEndian.Uint32(bits[i%(len(bits)/4)*4:]))
+		}
+		b := make([]byte, 256/typ.BlockLen()*typ.BlockBytes())
+		if Encode(typ, b, x) != nil {
+			return
+		}
+		again := bytes.Repeat([]byte{0xff}, len(b))
+		if err := Encode(typ, again, x); err != nil || !bytes.Equal(b, again) {
+			t.Fatalf("%s: encodings differ (%v)", typ, err)
+		}
+		for i, v := range decode(t, typ, b) {
+			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+				t.Fatalf("%s: value %d is %g, was %g", typ, i, v, x[i])
+			}
+		}
+	})
 }
 
 func TestNoAllocation(t *testing.T) {
