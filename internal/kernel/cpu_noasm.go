@@ -1,0 +1,7 @@
+//go:build purego || !amd64
+
+package kernel
+
+func supported() []string { return []string{levelGeneric} }
+
+func apply(string) {}

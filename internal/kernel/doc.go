@@ -1,0 +1,22 @@
+// Package kernel holds the leaf functions of inference on a CPU: dot products, weighted sums,
+// norms, softmax and GELU pieces, and matrix products with packed quantised weights. Every
+// function has a plain-Go version, which is its specification, and SIMD variants.
+//
+// One answer: every variant gives the same bits as the plain-Go version, on every machine.
+// Integer sums are exact; the order of float operations is written down at each function and
+// kept by all variants, including where a multiply-add rounds once (fma32). A result depends
+// on its own row and vector alone, never on the shape of the call, so threads, chunks and
+// batches change nothing. Only the payload of a NaN is left open, and so is what a matrix
+// product makes of activations that are not finite (the result is not finite either).
+//
+// What it does not do: it starts no goroutines, allocates nothing in a SIMD variant, knows no
+// tensors, models or caches, and reads no files. Work is cut so that no assembly call runs
+// longer than about 100 µs, and between two of them the runtime can stop the goroutine.
+//
+// Who calls it: backend/cpu. Memory: all slices are the caller's; nothing is retained. All
+// functions may run concurrently on different outputs; [SetLevel] may not run beside them.
+// Sizes that do not fit are a bug of the caller and panic.
+package kernel
+
+//go:generate sh -c "cd _asm && go run . -pkg kernel -unit vec -out ../vec_amd64.s -stubs ../vec_stubs_amd64.go"
+//go:generate sh -c "cd _asm && go run . -pkg kernel -unit dot -out ../dot_amd64.s -stubs ../dot_stubs_amd64.go"

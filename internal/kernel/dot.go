@@ -1,0 +1,198 @@
+package kernel
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// Kind is the element type of the rows that Dots and Mix read.
+type Kind uint8
+
+// The row kinds. I8 rows are int8 values without their scale: the caller multiplies
+// (Dots) or premultiplies (Mix) by the row's scale.
+const (
+	F32 Kind = iota
+	F16
+	BF16
+	I8
+)
+
+// Size is the bytes of one element.
+func (k Kind) Size() int { return [...]int{4, 2, 2, 1}[k] }
+
+// String is the name of the kind: f32, f16, bf16 or i8.
+func (k Kind) String() string { return [...]string{"f32", "f16", "bf16", "i8"}[k] }
+
+// Rows is a view of N rows of Cols elements each, row r at Data[r*Stride:] (Stride in
+// bytes). Cols must be a multiple of 8. Elements are little-endian; no alignment is needed.
+type Rows struct {
+	Kind    Kind
+	Data    []byte
+	N, Cols int
+	Stride  int
+}
+
+// Vecs is a view of N float vectors, vector t at Data[t*Stride:] (Stride in elements).
+type Vecs struct {
+	Data      []float32
+	N, Stride int
+}
+
+// Dot is Σ a[i]·b[i] with 16 partial sums: lane i%16 takes fma(b[i], a[i], lane) in order
+// of i, then lanes are added l+8, l+4, l+2, l+1.
+//
+//go:noinline
+func Dot(a, b []float32) float32 {
+	b = b[:len(a)]
+	n := len(a) &^ 7
+	var y [1]float32
+	var lanes [16]float32
+	if n == len(a) && n > 0 {
+		args := dotArgs{
+			w: unsafe.Pointer(&a[0]), x: unsafe.Pointer(&b[0]), y: unsafe.Pointer(&y[0]),
+			cstep: 64, groups: 1, chunks: n / 16, tail: n / 8 % 2,
+		}
+		if dotTileSIMD(F32, 1, 1, &args) {
+			return y[0]
+		}
+	}
+	for i := range a {
+		lanes[i%16] = fma32(b[i], a[i], lanes[i%16])
+	}
+	return sum16(&lanes)
+}
+
+// sum16 adds sixteen lanes in the order l+8, l+4, l+2, l+1.
+func sum16(l *[16]float32) float32 {
+	var h [8]float32
+	for i := range h {
+		h[i] = l[i] + l[i+8]
+	}
+	return sum8(&h)
+}
+
+// Dots does y[r*rowStep+t*vecStep] = w_r · x_t for all rows of w and vectors of x, each with
+// the order of summation of Dot, so a result depends on its row and vector alone.
+// y must not overlap x. It panics when the views do not fit their slices.
+func Dots(y []float32, rowStep, vecStep int, w Rows, x Vecs) {
+	w.check()
+	x.check(w.Cols)
+	if w.N == 0 || x.N == 0 {
+		return
+	}
+	_ = y[(w.N-1)*rowStep+(x.N-1)*vecStep]
+	// Rows in blocks that stay in the first-level cache while the vectors pass, and
+	// at most about 1M multiply-adds (20–50 µs) a call.
+	block := max(2, 16<<10/(w.Cols*w.Kind.Size())&^1)
+	block = max(2, min(block, 1<<20/(w.Cols*x.N)&^1))
+	for r := 0; r < w.N; r += block {
+		part := w
+		part.N = min(block, w.N-r)
+		part.Data = w.Data[r*w.Stride:]
+		dotsBlock(y[r*rowStep:], rowStep, vecStep, part, x)
+	}
+}
+
+func (w *Rows) check() {
+	if w.Cols%8 != 0 || w.Cols <= 0 || w.N > 0 && (w.N-1)*w.Stride+w.Cols*w.Kind.Size() > len(w.Data) {
+		panic(fmt.Sprintf("kernel: internal error: %d rows of %d %v at stride %d in %d bytes", w.N, w.Cols, w.Kind, w.Stride, len(w.Data)))
+	}
+}
+
+func (x *Vecs) check(cols int) {
+	if x.N > 0 && (x.N-1)*x.Stride+cols > len(x.Data) {
+		panic(fmt.Sprintf("kernel: internal error: %d vectors of %d at stride %d in %d floats", x.N, cols, x.Stride, len(x.Data)))
+	}
+}
+
+//go:noinline
+func dotsBlock(y []float32, rowStep, vecStep int, w Rows, x Vecs) {
+	a := dotArgs{
+		rstep: w.Stride, cstep: 16 * w.Kind.Size(), xstep: 4 * x.Stride,
+		yrow: 4 * rowStep, yvec: 4 * vecStep,
+		chunks: w.Cols / 16, tail: w.Cols / 8 % 2,
+	}
+	for t := 0; t < x.N; {
+		nt := min(3, x.N-t)
+		a.x = unsafe.Pointer(&x.Data[t*x.Stride])
+		for r := 0; r < w.N; {
+			tile, groups := 2, (w.N-r)/2
+			if nt == 1 && w.N-r >= 4 {
+				tile, groups = 4, (w.N-r)/4
+			} else if groups == 0 {
+				tile, groups = 1, 1
+			}
+			a.w = unsafe.Pointer(&w.Data[r*w.Stride])
+			a.y = unsafe.Pointer(&y[r*rowStep+t*vecStep])
+			a.gstep, a.groups = tile*w.Stride, groups
+			if !dotTileSIMD(w.Kind, tile, nt, &a) {
+				dotsGeneric(y, rowStep, vecStep, w, x)
+				return
+			}
+			r += tile * groups
+		}
+		t += nt
+	}
+}
+
+// Mix does y_t[c] = fma(p_t[i], v_i[c], y_t[c]) for i = 0, 1, … v.N-1 in this order, for the
+// first v.Cols elements of every vector of y; p_t has v.N weights. The order makes the
+// result independent of how the rows are cut into calls. y must not overlap p.
+func Mix(y, p Vecs, v Rows) {
+	v.check()
+	y.check(v.Cols)
+	p.N = y.N
+	p.check(v.N)
+	if v.N == 0 || y.N == 0 {
+		return
+	}
+	// Rows in blocks that stay in the first-level cache while column strips and vectors pass.
+	block := max(1, min(16<<10/(v.Cols*v.Kind.Size()), 1<<20/(v.Cols*y.N)))
+	for r := 0; r < v.N; r += block {
+		part := v
+		part.N = min(block, v.N-r)
+		part.Data = v.Data[r*v.Stride:]
+		mixBlock(y, Vecs{Data: p.Data[r:], N: p.N, Stride: p.Stride}, part)
+	}
+}
+
+//go:noinline
+func mixBlock(y, p Vecs, v Rows) {
+	for t := 0; t < y.N; t += 6 {
+		nt := min(6, y.N-t)
+		a := mixArgs{
+			v: unsafe.Pointer(&v.Data[0]), p: unsafe.Pointer(&p.Data[t*p.Stride]), y: unsafe.Pointer(&y.Data[t*y.Stride]),
+			vstep: v.Stride, pstep: 4 * p.Stride, ystep: 4 * y.Stride,
+			n: v.N, chunks: v.Cols / 16, tail: v.Cols / 8 % 2,
+		}
+		if !mixTileSIMD(v.Kind, nt, &a) {
+			mixGeneric(y, p, v)
+			return
+		}
+	}
+}
+
+// dotArgs is what a dot tile reads (and uses up: groups and chunks count down). Steps are bytes.
+type dotArgs struct {
+	w, x, y unsafe.Pointer
+	rstep   int // to the next row of the tile
+	cstep   int // to the next 16 columns of a row
+	gstep   int // to the next tile of rows
+	xstep   int // to the next vector
+	yrow    int
+	yvec    int
+	groups  int // tiles of rows, at least 1
+	chunks  int // columns / 16
+	tail    int // 1: 8 columns more
+}
+
+// mixArgs is what a mix tile reads (and uses up). Steps are bytes.
+type mixArgs struct {
+	v, p, y unsafe.Pointer
+	vstep   int
+	pstep   int
+	ystep   int
+	n       int // rows, at least 1
+	chunks  int // columns / 16
+	tail    int // 1: 8 columns more
+}
