@@ -7,10 +7,14 @@ import (
 )
 
 // RandomConfig returns the config.json of a small model whose sizes, layer
-// pattern and features are drawn by seed: all combinations of per-layer table,
-// shared K and V, wide feed-forward layers, experts and k_eq_v occur. Equal
-// seeds give equal configs. No size is a power of two by design, so code tied
-// to one shows.
+// pattern and features (per-layer table, shared K and V, wide feed-forward
+// layers, experts, k_eq_v) are drawn by seed, in any combination. Equal seeds
+// give equal configs. Sizes are seldom powers of two, so code tied to one shows.
+//
+// There are 7 layers at most because random weights amplify rounding: float32
+// backends that differ by 4e-6 after one layer differ about twice as much after
+// every further one, 1e-2 in the logits at 14 layers. With 7 the largest
+// difference between ref and cpu was 1.2e-4 (seeds 0 to 99, 45 tokens).
 func RandomConfig(tb testing.TB, seed uint64) []byte {
 	tb.Helper()
 	rng := rand.New(rand.NewPCG(seed, 0x706c756d65))
@@ -81,8 +85,8 @@ func RandomConfig(tb testing.TB, seed uint64) []byte {
 // ones share K and V. The last layer is a full one, as in every model, and the
 // sharing ones find an owner of their type.
 func randomLayers(rng *rand.Rand) (types []string, shared int) {
-	period := 2 + rng.IntN(4)
-	n := period + rng.IntN(2*period)
+	period := 2 + rng.IntN(3)
+	n := period + rng.IntN(4)
 	for l := range n {
 		kind := "sliding_attention"
 		if l%period == period-1 || l == n-1 {

@@ -69,7 +69,7 @@ func (r *FaultyReaderAt) Counts() (reads, bytes int64) {
 
 // ReadAt implements io.ReaderAt.
 func (r *FaultyReaderAt) ReadAt(p []byte, off int64) (int, error) {
-	n, fault, delay := r.begin(len(p), off)
+	n, delay, fault := r.begin(len(p), off)
 	time.Sleep(delay)
 	n, err := r.src.ReadAt(p[:n], off)
 	if err == nil {
@@ -82,7 +82,7 @@ func (r *FaultyReaderAt) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // begin decides how many of n bytes at off shall arrive, and why not all.
-func (r *FaultyReaderAt) begin(n int, off int64) (int, error, time.Duration) {
+func (r *FaultyReaderAt) begin(n int, off int64) (int, time.Duration, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reads++
@@ -97,5 +97,5 @@ func (r *FaultyReaderAt) begin(n int, off int64) (int, error, time.Duration) {
 		}
 		f.left -= int64(n)
 	}
-	return n, fault, f.delay
+	return n, f.delay, fault
 }
