@@ -1,5 +1,10 @@
 package tokenizer
 
+import (
+	"slices"
+	"unicode/utf8"
+)
+
 // maxScan is the number of symbols up to which finding the lowest rank by
 // scanning beats the heap.
 const maxScan = 48
@@ -28,6 +33,9 @@ func (s *scratch) trim() {
 // merges, lowest rank first and of equal ranks the leftmost.
 func (t *Tokenizer) merge(s *scratch, dst []int32, piece string) []int32 {
 	ids := s.ids[:0]
+	if len(piece) > 4*maxScan { // otherwise growing is soon over
+		ids = slices.Grow(ids, utf8.RuneCountInString(piece))
+	}
 	for _, r := range piece { // U+FFFD for each invalid byte
 		ids = t.appendRune(ids, r)
 	}
@@ -83,7 +91,7 @@ func (t *Tokenizer) mergeHeap(s *scratch, dst, ids []int32, rank []uint32) []int
 	if cap(s.next) < n {
 		s.next, s.prev = make([]int32, cap(ids)), make([]int32, cap(ids))
 	}
-	next, prev, heap := s.next[:n], s.prev[:n], s.heap[:0]
+	next, prev, heap := s.next[:n], s.prev[:n], slices.Grow(s.heap[:0], n)
 	for i := range n {
 		next[i], prev[i] = int32(i+1), int32(i-1)
 		if rank[i] != noRank {

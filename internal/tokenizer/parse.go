@@ -27,9 +27,8 @@ func ParseSpec(tokenizerJSON []byte) (Spec, error) {
 	if !utf8.Valid(tokenizerJSON) {
 		return Spec{}, errors.New("parse tokenizer.json: not valid UTF-8")
 	}
-	p := parser{scanner: scanner{src: bytes.TrimPrefix(tokenizerJSON, []byte("\uFEFF"))}}
-	err := p.parse()
-	if err != nil {
+	p := parser{scanner: scanner{src: tokenizerJSON}}
+	if err := p.parse(); err != nil {
 		return Spec{}, fmt.Errorf("parse tokenizer.json: %w", err)
 	}
 	spec, err := p.spec()
