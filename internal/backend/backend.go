@@ -148,7 +148,7 @@ type Backend interface {
 	// Norm sets dst = RMSNorm(x; w) = x · (mean(x²)+eps)^(−1/2) ⊙ w.
 	Norm(dst, x *Tensor, w []float32, eps float32)
 
-	// AddNorm sets x = (x + RMSNorm(y; w)) · scale, in place.
+	// AddNorm sets x = (x + RMSNorm(y; w)) · scale, in place; y may be overwritten.
 	AddNorm(x, y *Tensor, w []float32, eps, scale float32)
 
 	// Add sets x = x + y, in place.

@@ -1,219 +1,196 @@
 package cpu
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/plume-run/plume/internal/backend"
-	"github.com/plume-run/plume/internal/quant"
+	"github.com/plume-run/plume/internal/kernel"
 )
 
-// store holds K and V, each [head, slot, headDim], as float32 or as float16.
-type store struct {
-	spec   backend.KVSpec
-	k, v   []float32
-	hk, hv []uint16
-}
+const (
+	// keyBlock is how many positions share one step of the online softmax. Blocks
+	// begin at multiples of it, so that a query's sums depend on its position alone.
+	keyBlock = 64
 
-func (s *store) Spec() backend.KVSpec { return s.spec }
-func (s *store) Bytes() int64 {
-	return int64(len(s.k)+len(s.v))*4 + int64(len(s.hk)+len(s.hv))*2
-}
+	// taskVecs bounds the query vectors (queries × heads of a group) of a task:
+	// each key and value is read once for all of them.
+	taskVecs = 32
 
-// NewKV implements backend.Backend.
-func (*CPU) NewKV(spec backend.KVSpec) (backend.KV, error) {
-	n := spec.Heads * spec.Slots * spec.HeadDim
-	switch spec.Type {
-	case quant.F32:
-		return &store{spec: spec, k: make([]float32, n), v: make([]float32, n)}, nil
-	case quant.F16:
-		return &store{spec: spec, hk: make([]uint16, n), hv: make([]uint16, n)}, nil
-	}
-	return nil, fmt.Errorf("make K/V store: type %s, want F16 or F32", spec.Type)
-}
+	// taskHeads bounds the heads of a single query's task, so that a model with
+	// one K/V head still gives two threads something to do.
+	taskHeads = 4
+)
 
-// Store implements backend.Backend.
-func (*CPU) Store(kv backend.KV, slot int, k, v *backend.Tensor, row, n int) {
-	s := kv.(*store)
-	for i := range n {
-		for h := range s.spec.Heads {
-			at := (h*s.spec.Slots + (slot+i)%s.spec.Slots) * s.spec.HeadDim
-			from := h * s.spec.HeadDim
-			s.put(at, k.Row(row + i)[from:from+s.spec.HeadDim], v.Row(row + i)[from:from+s.spec.HeadDim])
-		}
-	}
-}
-
-// put stores one key and one value [headDim] at element at.
-func (s *store) put(at int, k, v []float32) {
-	if s.spec.Type == quant.F32 {
-		copy(s.k[at:], k)
-		copy(s.v[at:], v)
-		return
-	}
-	for i := range k {
-		s.hk[at+i] = quant.F32ToF16(k[i])
-		s.hv[at+i] = quant.F32ToF16(v[i])
-	}
-}
-
-// CopyKV implements backend.Backend.
-func (*CPU) CopyKV(dst backend.KV, slot int, src backend.KV, row, n int) {
-	d, s := dst.(*store), src.(*store)
-	dim := d.spec.HeadDim
-	for i := range n {
-		for h := range d.spec.Heads {
-			to := (h*d.spec.Slots + (slot+i)%d.spec.Slots) * dim
-			from := (h*s.spec.Slots + row + i) * dim
-			if d.spec.Type == quant.F32 {
-				copy(d.k[to:to+dim], s.k[from:])
-				copy(d.v[to:to+dim], s.v[from:])
-			} else {
-				copy(d.hk[to:to+dim], s.hk[from:])
-				copy(d.hv[to:to+dim], s.hv[from:])
-			}
-		}
-	}
-}
-
-// key returns key number at of the store in float32, using buf if it must convert.
-func (s *store) key(at int, buf []float32) []float32 {
-	if s.spec.Type == quant.F32 {
-		return s.k[at : at+s.spec.HeadDim]
-	}
-	return widen(buf, s.hk[at:at+s.spec.HeadDim])
-}
-
-// value is key for values.
-func (s *store) value(at int, buf []float32) []float32 {
-	if s.spec.Type == quant.F32 {
-		return s.v[at : at+s.spec.HeadDim]
-	}
-	return widen(buf, s.hv[at:at+s.spec.HeadDim])
-}
-
-func widen(dst []float32, src []uint16) []float32 {
-	for i, v := range src {
-		dst[i] = quant.F16ToF32(v)
-	}
-	return dst
-}
-
-// keyBlock is how many keys share one step of the online softmax.
-const keyBlock = 64
-
-// attendJob is Attend; a task is one query row and one K/V head.
+// attendJob is Attend. A task is a run of queries of one span and some of the
+// heads that share a K/V head.
 type attendJob struct {
-	c      *CPU
-	dst, q *backend.Tensor
-	spans  []backend.Span
-	a      backend.Attention
+	c       *CPU
+	dst, q  *backend.Tensor
+	spans   []backend.Span
+	a       backend.Attention
+	tasks   []int // first task of each span
+	group   int   // query heads of a K/V head
+	queries int   // queries of a task
+	heads   int   // query heads of a task
 }
 
 // Attend implements backend.Backend.
 func (c *CPU) Attend(dst, q *backend.Tensor, spans []backend.Span, a backend.Attention) {
-	c.attend = attendJob{c, dst, q, spans, a}
+	j := &c.attend
+	*j = attendJob{c: c, dst: dst, q: q, spans: spans, a: a, tasks: j.tasks[:0], group: a.Heads / a.KVHeads}
+	j.heads, j.queries = j.group, max(1, taskVecs/j.group)
+	if len(spans) == q.Rows { // decoding: single queries
+		j.heads, j.queries = min(j.group, taskHeads), 1
+	}
 	n := 0
 	for _, s := range spans {
-		n += s.N
+		j.tasks = append(j.tasks, n)
+		n += j.pieces(s.N) * a.KVHeads * j.parts()
 	}
-	c.pool.do(&c.attend, n*a.KVHeads)
+	c.pool.do(j, n)
 }
+
+// pieces is the number of runs that n queries make.
+func (j *attendJob) pieces(n int) int { return (n + j.queries - 1) / j.queries }
+
+// parts is the number of tasks that the heads of one K/V head make.
+func (j *attendJob) parts() int { return (j.group + j.heads - 1) / j.heads }
 
 func (j *attendJob) run(worker, task int) {
-	row, head := task/j.a.KVHeads, task%j.a.KVHeads
-	i := 0
-	for row >= j.spans[i].N {
-		row -= j.spans[i].N
-		i++
+	i := len(j.tasks) - 1
+	for j.tasks[i] > task {
+		i--
 	}
-	j.query(&j.c.scratch[worker], &j.spans[i], row, head)
+	task -= j.tasks[i]
+	part := task % j.parts()
+	kvHead := task / j.parts() % j.a.KVHeads
+	query := task / j.parts() / j.a.KVHeads * j.queries
+	r := attendRun{
+		attendJob: j, s: &j.c.scratch[worker], span: &j.spans[i], kvHead: kvHead,
+		query: query, n: min(j.queries, j.spans[i].N-query),
+		head: kvHead*j.group + part*j.heads, nHead: min(j.heads, j.group-part*j.heads),
+	}
+	r.run()
 }
 
-// query computes the output of the query heads that share one K/V head, for
-// query i of the span. The keys are taken in blocks that start at the first
-// visible position, with the running maximum and sum of an online softmax, so the
-// order depends on the position alone.
-func (j *attendJob) query(s *scratch, span *backend.Span, i, head int) {
-	d, group := j.a.HeadDim, j.a.Heads/j.a.KVHeads
-	pos, first := span.Pos+i, 0
-	if j.a.Window > 0 {
-		first = max(0, pos-j.a.Window+1)
+// attendRun is one task: nHead query heads of n queries against one K/V head.
+// Vector t stands for query t/nHead and head t%nHead.
+type attendRun struct {
+	*attendJob
+	s           *scratch
+	span        *backend.Span
+	kvHead      int
+	query, n    int // in the span
+	head, nHead int
+	dim         int // headDim padded to a multiple of 8
+}
+
+func (r *attendRun) run() {
+	vecs, s := r.n*r.nHead, r.s
+	r.dim = pad8(r.a.HeadDim)
+	s.scores = grow(s.scores, vecs*keyBlock)
+	s.sums = grow(s.sums, vecs*r.dim)
+	s.top = grow(s.top, 2*vecs)
+	clear(s.sums)
+	for t := range vecs {
+		s.top[2*t], s.top[2*t+1] = float32(math.Inf(-1)), 0
 	}
-	at := head * group * d
-	q := j.q.Row(span.Row + i)[at : at+group*d]
-	out := j.dst.Row(span.Row + i)[at : at+group*d]
-	clear(out)
-	s.key = grow(s.key, d)
-	s.scores = grow(s.scores, group*keyBlock)
-	s.acc = grow(s.acc, 2*group)
-	top, sum := s.acc[:group], s.acc[group:]
-	for g := range group {
-		top[g], sum[g] = float32(math.Inf(-1)), 0
+	r.copyQueries()
+	last := r.span.Pos + r.query + r.n - 1
+	for from := r.firstKey(0) / keyBlock * keyBlock; from <= last; from += keyBlock {
+		r.block(from, min(from+keyBlock, last+1))
 	}
-	for ; first <= pos; first += keyBlock {
-		n := min(keyBlock, pos-first+1)
-		for k := range n {
-			key, at := slot(span, first+k, head)
-			row := key.key(at, s.key)
-			for g := range group {
-				s.scores[g*keyBlock+k] = dot(row, q[g*d:(g+1)*d])
-			}
-		}
-		for g := range group {
-			rescale(s.scores[g*keyBlock:g*keyBlock+n], &top[g], &sum[g], out[g*d:(g+1)*d])
-		}
-		for k := range n {
-			val, at := slot(span, first+k, head)
-			row := val.value(at, s.key)
-			for g := range group {
-				axpy(out[g*d:(g+1)*d], s.scores[g*keyBlock+k], row)
-			}
-		}
-	}
-	for g := range group {
-		inv := 1 / sum[g]
-		for k := range d {
-			out[g*d+k] *= inv
-		}
+	for t := range vecs {
+		sum := s.sums[t*r.dim : t*r.dim+r.a.HeadDim]
+		kernel.Scale(sum, 1/s.top[2*t+1])
+		copy(r.head1(r.dst, t), sum)
 	}
 }
 
-// slot returns the store and the element at which position pos of a K/V head lies.
-func slot(span *backend.Span, pos, head int) (*store, int) {
-	if span.Fresh != nil && pos >= span.FreshPos {
-		s := span.Fresh.(*store)
-		return s, (head*s.spec.Slots + span.FreshSlot + pos - span.FreshPos) * s.spec.HeadDim
-	}
-	s := span.Hist.(*store)
-	return s, (head*s.spec.Slots + pos%s.spec.Slots) * s.spec.HeadDim
+// head1 returns vector t of a tensor [row, heads·headDim].
+func (r *attendRun) head1(x *backend.Tensor, t int) []float32 {
+	at := (r.head + t%r.nHead) * r.a.HeadDim
+	return x.Row(r.span.Row + r.query + t/r.nHead)[at : at+r.a.HeadDim]
 }
 
-// rescale turns scores into weights exp(score − top) after raising top to their
-// maximum, and scales what was summed before to the new top.
-func rescale(scores []float32, top, sum *float32, out []float32) {
-	high := *top
-	for _, v := range scores {
-		high = max(high, v)
+// firstKey is the first position that query i of the task sees.
+func (r *attendRun) firstKey(i int) int {
+	if r.a.Window == 0 {
+		return 0
 	}
-	if high > *top {
+	return max(0, r.span.Pos+r.query+i-r.a.Window+1)
+}
+
+// copyQueries lays the task's query vectors side by side, padded.
+func (r *attendRun) copyQueries() {
+	vecs, s := r.n*r.nHead, r.s
+	s.query = grow(s.query, vecs*r.dim)
+	for t := range vecs {
+		q := s.query[t*r.dim : (t+1)*r.dim]
+		clear(q[copy(q, r.head1(r.q, t)):])
+	}
+}
+
+// block adds the positions [from, to), which lie in one block, to the sums.
+func (r *attendRun) block(from, to int) {
+	s, vecs := r.s, r.n*r.nHead
+	seen := max(from, r.firstKey(0)) // nobody sees what is before
+	q := kernel.Vecs{Data: s.query, N: vecs, Stride: r.dim}
+	for at := seen; at < to; {
+		keys, _, n := r.keys(at, to)
+		kernel.Dots(s.scores[at-from:], 1, keyBlock, keys, q)
+		at += n
+	}
+	for t := range vecs {
+		// Query t sees [lo, hi) of the block; the rest weighs nothing.
+		pos := r.span.Pos + r.query + t/r.nHead
+		lo, hi := max(seen, r.firstKey(t/r.nHead)), min(to, pos+1)
+		w := s.scores[t*keyBlock+seen-from : t*keyBlock+to-from]
+		if hi <= lo {
+			clear(w)
+			continue
+		}
+		clear(w[:lo-seen])
+		clear(w[hi-seen:])
+		s.weigh(t, r.dim, w[lo-seen:hi-seen])
+	}
+	sums := kernel.Vecs{Data: s.sums, N: vecs, Stride: r.dim}
+	for at := seen; at < to; {
+		_, values, n := r.keys(at, to)
+		kernel.Mix(sums, kernel.Vecs{Data: s.scores[at-from:], N: vecs, Stride: keyBlock}, values)
+		at += n
+	}
+}
+
+// weigh turns the scores of vector t into weights exp(score − top) after raising
+// top to their maximum, and scales what was summed before to the new top.
+func (s *scratch) weigh(t, dim int, scores []float32) {
+	top, sum := &s.top[2*t], &s.top[2*t+1]
+	if high := kernel.Max(scores); high > *top {
 		f := float32(math.Exp(float64(*top - high)))
+		kernel.Scale(s.sums[t*dim:(t+1)*dim], f)
 		*top, *sum = high, *sum*f
-		for i := range out {
-			out[i] *= f
-		}
 	}
-	for i, v := range scores {
-		e := float32(math.Exp(float64(v - high)))
-		scores[i] = e
-		*sum += e
-	}
+	*sum += kernel.ExpSum(scores, *top)
 }
 
-// axpy adds a·x to y.
-func axpy(y []float32, a float32, x []float32) {
-	x = x[:len(y)]
-	for i := range y {
-		y[i] += float32(a * x[i])
+// keys returns the keys and values of the positions from at on that lie together
+// in memory, at most up to position to, and how many they are.
+func (r *attendRun) keys(at, to int) (keys, values kernel.Rows, n int) {
+	kv, slot := r.span.Hist.(*store), 0
+	if r.span.Fresh != nil && at >= r.span.FreshPos {
+		kv = r.span.Fresh.(*store)
+		slot = r.span.FreshSlot + at - r.span.FreshPos
+	} else {
+		slot = at % kv.spec.Slots
+		if r.span.Fresh != nil {
+			to = min(to, r.span.FreshPos)
+		}
 	}
+	n = min(to-at, kv.spec.Slots-slot)
+	from := kv.at(r.kvHead, slot)
+	keys = kernel.Rows{Kind: kv.kind, Data: kv.k[from:], N: n, Cols: r.dim, Stride: kv.rowBytes}
+	values = keys
+	values.Data = kv.v[from:]
+	return keys, values, n
 }

@@ -10,11 +10,10 @@ package cpu
 
 import (
 	"fmt"
-	"math"
 	"sync"
 
 	"github.com/plume-run/plume/internal/backend"
-	"github.com/plume-run/plume/internal/quant"
+	"github.com/plume-run/plume/internal/kernel"
 )
 
 // CPU implements backend.Backend.
@@ -23,6 +22,7 @@ type CPU struct {
 	scratch []scratch // one per thread
 
 	mul    mulJob
+	padded backend.Tensor // input of a product whose rows are no multiple of 8
 	rows   rowJob
 	attend attendJob
 	expert expertState
@@ -34,9 +34,11 @@ type CPU struct {
 // scratch is one thread's working memory; each slice grows to what its job needs.
 type scratch struct {
 	weights []float32 // decoded weight rows
-	scores  []float32 // attention scores of a block of keys
-	acc     []float32 // attention sums
-	key     []float32 // one decoded key or value
+	up      []float32 // the second of two products that become one
+	query   []float32 // attention: padded queries
+	scores  []float32 // attention: scores of a block of keys
+	sums    []float32 // attention: weighted values
+	top     []float32 // attention: running maximum and sum of the weights
 }
 
 // New starts a backend with the given number of threads, the caller included.
@@ -47,8 +49,8 @@ func New(threads int) (*CPU, error) {
 	return &CPU{pool: newPool(threads), scratch: make([]scratch, threads)}, nil
 }
 
-// Name is "cpu".
-func (*CPU) Name() string { return "cpu" }
+// Name is "cpu" and the instruction set in use, as in "cpu avx2".
+func (*CPU) Name() string { return "cpu " + kernel.Level() }
 
 // Close stops the threads and returns the weights' memory to the system.
 func (c *CPU) Close() error {
@@ -61,42 +63,6 @@ func (c *CPU) Close() error {
 	}
 	c.mems = nil
 	return first
-}
-
-// matrix is w [out, in] in the file's own blocks, rows one after the other.
-type matrix struct {
-	typ      quant.Type
-	out, in  int
-	rowBytes int
-	data     []byte
-}
-
-func (m *matrix) Shape() (out, in int) { return m.out, m.in }
-func (m *matrix) Bytes() int64         { return int64(len(m.data)) }
-
-// row returns the stored bytes of row i.
-func (m *matrix) row(i int) []byte { return m.data[i*m.rowBytes : (i+1)*m.rowBytes] }
-
-// Load reads the weight into memory outside the Go heap.
-func (c *CPU) Load(src backend.Source) (backend.Matrix, error) {
-	if !src.Type.Decodable() {
-		return nil, fmt.Errorf("load %s: type %s cannot be decoded", src.Name, src.Type)
-	}
-	rowBytes, err := src.Type.Bytes(int64(src.In))
-	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", src.Name, err)
-	}
-	if src.Out < 0 || rowBytes > math.MaxInt/int64(max(src.Out, 1)) {
-		return nil, fmt.Errorf("load %s: %d rows of %d bytes do not fit in memory", src.Name, src.Out, rowBytes)
-	}
-	data, err := c.memory(int(rowBytes) * src.Out)
-	if err == nil {
-		_, err = src.R.ReadAt(data, 0)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", src.Name, err)
-	}
-	return &matrix{src.Type, src.Out, src.In, int(rowBytes), data}, nil
 }
 
 // memory returns n zeroed bytes that live until Close. Small pieces come from the

@@ -1,6 +1,9 @@
 package cpu
 
-import "github.com/plume-run/plume/internal/backend"
+import (
+	"github.com/plume-run/plume/internal/backend"
+	"github.com/plume-run/plume/internal/kernel"
+)
 
 // expertState is the working memory of Experts.
 type expertState struct {
@@ -35,10 +38,7 @@ func (c *CPU) Experts(dst, x *backend.Tensor, r *backend.Routing, e *backend.Exp
 		s.product[0] = backend.Product{Dst: &s.y, W: e.Down[id]}
 		c.Linear(&s.act, s.product[:])
 		for i, row := range s.rows {
-			out := dst.Row(row)
-			for k, v := range s.y.Row(i) {
-				out[k] += float32(v * s.weights[i])
-			}
+			kernel.Axpy(dst.Row(row), s.y.Row(i), s.weights[i])
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/plume-run/plume/internal/backend"
+	"github.com/plume-run/plume/internal/kernel"
 )
 
 // rowOp names an operation that turns each row into another row by itself.
@@ -91,24 +92,21 @@ func (j *rowJob) run(_, i int) {
 	dst := j.dst.Row(i)
 	switch j.op {
 	case opEmbed:
-		decodeRow(dst, j.matrix, int(j.ids[i]))
-		for k := range dst {
-			dst[k] *= j.scale
-		}
+		j.matrix.decode(dst, int(j.ids[i]))
+		kernel.Scale(dst, j.scale)
 	case opGather:
 		copy(dst, j.x.Row(j.from[i]))
 	case opNorm:
-		norm(dst, j.x.Row(i), j.w, j.eps)
+		kernel.RMSNorm(dst, j.x.Row(i), j.w, j.eps)
 	case opAddNorm:
-		y := j.x.Row(i)
-		s := rms(y, j.eps)
-		for k, v := range y {
-			dst[k] = (dst[k] + v*s*j.w[k]) * j.scale
+		y := j.x.Row(i) // becomes its norm: the contract leaves it to us
+		kernel.RMSNorm(y, y, j.w, j.eps)
+		kernel.Add(dst, y)
+		if j.scale != 1 {
+			kernel.Scale(dst, j.scale)
 		}
 	case opAdd:
-		for k, v := range j.x.Row(i) {
-			dst[k] += v
-		}
+		kernel.Add(dst, j.x.Row(i))
 	case opHeadNorm:
 		for h := 0; h < len(dst); h += j.dim {
 			j.head(dst[h:h+j.dim], i)
@@ -116,57 +114,27 @@ func (j *rowJob) run(_, i int) {
 	case opMixPLE:
 		mixPLE(dst, j.y.Row(i), j)
 	case opSoftcap:
-		for k, v := range dst {
-			dst[k] = j.scale * float32(math.Tanh(float64(v/j.scale)))
-		}
+		kernel.SoftCap(dst, j.scale)
 	}
 }
 
 // head normalises and rotates one head x [dim] of row i.
 func (j *rowJob) head(x []float32, i int) {
-	if j.w != nil {
-		norm(x, x, j.w, j.eps)
-	} else {
-		s := rms(x, j.eps)
-		for k := range x {
-			x[k] *= s
-		}
-	}
+	kernel.RMSNorm(x, x, j.w, j.eps)
 	if j.rope == nil {
 		return
 	}
 	n, half := j.rope.Pairs, len(x)/2
-	cos, sin := j.rope.Cos[i*n:(i+1)*n], j.rope.Sin[i*n:(i+1)*n]
-	for k, c := range cos {
-		a, b, s := x[k], x[k+half], sin[k]
-		x[k] = a*c - b*s
-		x[k+half] = b*c + a*s
-	}
+	kernel.Rope(x[:n], x[half:half+n], j.rope.Cos[i*n:(i+1)*n], j.rope.Sin[i*n:(i+1)*n])
 }
 
 // mixPLE is MixPLE for one row.
 func mixPLE(ctx, tok []float32, j *rowJob) {
 	for off := 0; off < len(ctx); off += len(j.w) {
 		c, t := ctx[off:off+len(j.w)], tok[off:off+len(j.w)]
-		for k := range c {
-			c[k] *= j.scale
-		}
-		s := rms(c, j.eps)
-		for k := range c {
-			c[k] = (c[k]*s*j.w[k] + t[k]*j.tok) * (1 / math.Sqrt2)
-		}
-	}
-}
-
-// rms returns (mean(x²)+eps)^(−1/2).
-func rms(x []float32, eps float32) float32 {
-	return float32(1 / math.Sqrt(float64(dot(x, x))/float64(len(x))+float64(eps)))
-}
-
-// norm sets dst = RMSNorm(x; w); dst may be x.
-func norm(dst, x, w []float32, eps float32) {
-	s := rms(x, eps)
-	for k, v := range x {
-		dst[k] = v * s * w[k]
+		kernel.Scale(c, j.scale)
+		kernel.RMSNorm(c, c, j.w, j.eps)
+		kernel.Axpy(c, t, j.tok)
+		kernel.Scale(c, 1/math.Sqrt2)
 	}
 }
