@@ -62,14 +62,21 @@ func checkProperty(v value) error {
 		}
 		return checkProperties(v)
 	case "ARRAY":
-		if err := checkRequired(v.get("items")); err != nil {
-			return fmt.Errorf("items: %w", err)
-		}
-		if err := checkProperties(v.get("items")); err != nil {
+		if err := checkItems(v.get("items")); err != nil {
 			return fmt.Errorf("items: %w", err)
 		}
 	}
 	return nil
+}
+
+func checkItems(v value) error {
+	if typ := v.get("type"); typ.kind == number || typ.kind == boolean {
+		return fmt.Errorf("type: want a string or an array, got %v", typ.kind)
+	}
+	if err := checkRequired(v); err != nil {
+		return err
+	}
+	return checkProperties(v)
 }
 
 func checkRequired(v value) error {
@@ -205,16 +212,19 @@ func (p *prompt) items(items value) {
 }
 
 // upperTypes is the type of an array's elements, a name or several, in upper
-// case.
+// case. (Of an object, the template takes the keys for the list.)
 func upperTypes(v value) value {
-	if v.kind != list {
-		return value{kind: text, text: pyUpper(v.str())}
+	if v.kind == text {
+		return value{kind: text, text: pyUpper(v.text)}
 	}
-	names := make([]value, len(v.list))
-	for i, item := range v.list {
-		names[i] = value{kind: text, text: pyUpper(item.str())}
+	names := value{kind: list}
+	for _, item := range v.list {
+		names.list = append(names.list, value{kind: text, text: pyUpper(item.str())})
 	}
-	return value{kind: list, list: names}
+	for _, f := range v.fields {
+		names.list = append(names.list, value{kind: text, text: pyUpper(f.key)})
+	}
+	return names
 }
 
 // required writes the list of required names.
