@@ -47,7 +47,7 @@ func (c *CPU) Attend(dst, q *backend.Tensor, spans []backend.Span, a backend.Att
 		j.tasks = append(j.tasks, n)
 		n += j.pieces(s.N) * a.KVHeads * j.parts()
 	}
-	c.pool.do(j, n)
+	c.pool.do(jobAttend, n)
 }
 
 // pieces is the number of runs that n queries make.

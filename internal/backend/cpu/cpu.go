@@ -41,12 +41,21 @@ type scratch struct {
 	top     []float32 // attention: running maximum and sum of the weights
 }
 
+// The pool's jobs, in the order in which New names them.
+const (
+	jobMul = iota
+	jobRows
+	jobAttend
+)
+
 // New starts a backend with the given number of threads, the caller included.
 func New(threads int) (*CPU, error) {
 	if threads < 1 || threads > 1024 {
 		return nil, fmt.Errorf("start cpu backend: %d threads, want 1 to 1024", threads)
 	}
-	return &CPU{pool: newPool(threads), scratch: make([]scratch, threads)}, nil
+	c := &CPU{scratch: make([]scratch, threads)}
+	c.pool = newPool(threads, &c.mul, &c.rows, &c.attend)
+	return c, nil
 }
 
 // Name is "cpu" and the instruction set in use, as in "cpu avx2".

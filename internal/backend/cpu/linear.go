@@ -28,21 +28,21 @@ func (c *CPU) Linear(x *backend.Tensor, products []backend.Product) {
 		c.mul.first = append(c.mul.first, n)
 		n += p.W.(*matrix).tiles()
 	}
-	c.pool.do(&c.mul, n)
+	c.pool.do(jobMul, n)
 }
 
 // GeGLU implements backend.Backend.
 func (c *CPU) GeGLU(dst, x *backend.Tensor, gate, up backend.Matrix) {
 	g := gate.(*matrix)
 	c.mul = mulJob{c: c, x: c.padRows(x), dst: dst, gate: g, up: up.(*matrix), first: c.mul.first}
-	c.pool.do(&c.mul, g.tiles())
+	c.pool.do(jobMul, g.tiles())
 }
 
 // GateMul implements backend.Backend.
 func (c *CPU) GateMul(dst, x *backend.Tensor, w backend.Matrix, by *backend.Tensor, col int) {
 	g := w.(*matrix)
 	c.mul = mulJob{c: c, x: c.padRows(x), dst: dst, gate: g, by: by, col: col, first: c.mul.first}
-	c.pool.do(&c.mul, g.tiles())
+	c.pool.do(jobMul, g.tiles())
 }
 
 // padRows returns x, or a copy whose rows end in zeros up to a multiple of 8.

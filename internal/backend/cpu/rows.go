@@ -45,7 +45,7 @@ func (c *CPU) each(j rowJob, n int) {
 		}
 		return
 	}
-	c.pool.do(&c.rows, n)
+	c.pool.do(jobRows, n)
 }
 
 // Embed implements backend.Backend.
