@@ -41,7 +41,7 @@ func TestDecoderMatchesDecode(t *testing.T) {
 			f := f()
 			rng := rand.New(rand.NewPCG(7, 8))
 			d := f.NewDecoder() // reused: Flush leaves it as new
-			for range 4000 {
+			for range 1500 {
 				ids := randomIDs(rng, f, rng.IntN(20))
 				var b strings.Builder
 				for _, id := range ids {

@@ -234,7 +234,7 @@ func TestParseMemory(t *testing.T) {
 					t.Fatal("accepted")
 				}
 				runtime.ReadMemStats(&after)
-				if got := after.TotalAlloc - before.TotalAlloc; got > 64<<20 {
+				if got := after.TotalAlloc - before.TotalAlloc; got > 16*uint64(len(file)) {
 					t.Errorf("%s: %d bytes allocated for %d", form, got, len(file))
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -159,10 +160,11 @@ func (r reference) decode(ids []int32) string {
 	}
 	for _, id := range ids {
 		p, ok := r.pieces[id]
-		var b byte
-		if n, _ := fmt.Sscanf(p, "<0x%02X>", &b); n == 1 && len(p) == 6 && p[5] == '>' {
-			run = append(run, b)
-			continue
+		if len(p) == 6 && strings.HasPrefix(p, "<0x") && p[5] == '>' {
+			if b, err := strconv.ParseUint(p[3:5], 16, 8); err == nil {
+				run = append(run, byte(b))
+				continue
+			}
 		}
 		flush()
 		if !ok {
