@@ -320,8 +320,10 @@ func quantize() {
 	VMOVD(t, Mem{Base: o, Disp: 36})
 	VPACKSSDW(h, h, h)
 	VMOVD(h, Mem{Base: o, Disp: 40})
+	VPXOR(w, w, w)
+	VPSUBD(t, w, t)
+	VPSRAD(U8(3), t, t) // s0+s1
 	VCVTDQ2PS(t, t)
-	VMULPS(constF32("eighth", -0.125), t, t)
 	VMULSS(t, d.AsX(), w)
 	VMOVSS(w, Mem{Base: o, Disp: 44})
 	ADDQ(U32(128), x)

@@ -1,0 +1,163 @@
+package kernel
+
+import (
+	"fmt"
+
+	"github.com/plume-run/plume/internal/quant"
+)
+
+// Layout names how a weight matrix is stored for the matrix products. Rows are grouped in
+// panels of 8; the last panel is filled up with zero rows. One layout serves single vectors
+// (decode) and batches (prefill).
+//
+// Quantised layouts cut the columns in blocks of 32, and a panel is a run of blocks:
+//
+//	Q4_0   d [8]f16 · q [128]                            144 B   value = d·(q-8)
+//	Q4_1   d [8]f16 · m [8]f16 · q [128]                 160 B   value = d·q - m
+//	Q5_1   d [8]f16 · m [8]f16 · h [32] · q [128]        192 B   value = d·q - m
+//	Q8_0   d [8]f16 · b [256]                            272 B   value = d·b
+//	Q4_K   per 8 blocks: d [8]f16 · dmin [8]f16, then
+//	       s [8]u8 · m [8]u8 · q [128]                   144 B   value = d·s·q - dmin·m
+//	Q5_K   per 8 blocks: d [8]f16 · dmin [8]f16, then
+//	       s [8]u8 · m [8]u8 · h [32] · q [128]          176 B   value = d·s·q - dmin·m
+//	Q6_K   per 8 blocks: d [8]f16, then
+//	       s [8][2]i8 · h [64] · q [128]                 208 B   value = d·s·(q-32)
+//
+// All little-endian. In q, byte 32i+4r+j holds column 4i+j of row r in its low nibble and
+// column 16+4i+j in its high one (i < 4, j < 4). In b, byte 32g+4r+j is column 4g+j of row
+// r (g < 8). In the h of five-bit formats, bit g of byte 4r+j is the fifth bit of column
+// 4g+j; in that of Q6_K, bits 2(g%4), 2(g%4)+1 of byte 32(g/4)+4r+j are bits 4 and 5 of
+// column 4g+j. s[r][c] of Q6_K belongs to columns 16c … 16c+15.
+//
+// Four bytes of one row beside each other are what the 8-bit dot instructions take, eight
+// rows fill a 256-bit register, and a panel is read front to back, once.
+//
+// Float layouts fill the columns up to a multiple of 16 and hold a panel as two runs of four
+// rows each: for every 16 columns, 16 values of each of the four rows.
+type Layout uint8
+
+// The layouts.
+const (
+	LayoutNone Layout = iota // no layout: the zero value
+	LayoutF32
+	LayoutF16
+	LayoutBF16
+	LayoutQ4_0
+	LayoutQ4_1
+	LayoutQ5_1
+	LayoutQ8_0
+	LayoutQ4_K
+	LayoutQ5_K
+	LayoutQ6_K
+	layoutCount
+)
+
+// panelRows is the rows of a panel in every layout.
+const panelRows = 8
+
+// layoutInfo describes a layout's bytes: a panel of nblk blocks of 32 columns is
+// nblk/super times (head + super blocks of block bytes). Float layouts have block 0.
+type layoutInfo struct {
+	name               string
+	block, super, head int
+	float              int // bytes of a value in float layouts
+}
+
+var layouts = [layoutCount]layoutInfo{
+	LayoutNone: {name: "none"},
+	LayoutF32:  {name: "f32", float: 4},
+	LayoutF16:  {name: "f16", float: 2},
+	LayoutBF16: {name: "bf16", float: 2},
+	LayoutQ4_0: {name: "q4_0", block: 144, super: 1},
+	LayoutQ4_1: {name: "q4_1", block: 160, super: 1},
+	LayoutQ5_1: {name: "q5_1", block: 192, super: 1},
+	LayoutQ8_0: {name: "q8_0", block: 272, super: 1},
+	LayoutQ4_K: {name: "q4_k", block: 144, super: 8, head: 32},
+	LayoutQ5_K: {name: "q5_k", block: 176, super: 8, head: 32},
+	LayoutQ6_K: {name: "q6_k", block: 208, super: 8, head: 16},
+}
+
+// String is the layout's name in lower case.
+func (l Layout) String() string { return layouts[l].name }
+
+// Float says that the layout takes float activations rather than quantised ones.
+func (l Layout) Float() bool { return layouts[l].float > 0 }
+
+// LayoutFor is the layout in which weights of type t are kept; false when there is none.
+//
+// Every value is kept exactly, with two exceptions: Q2_K and IQ4_XS are rounded to f16
+// (relative error up to 2^-11; values beyond ±65504 become infinite). Q5_0 and IQ4_NL become
+// Q8_0 and Q3_K becomes Q6_K, which take more memory than the file.
+func LayoutFor(t quant.Type) (Layout, bool) {
+	switch t {
+	case quant.F32:
+		return LayoutF32, true
+	case quant.F16, quant.Q2_K, quant.IQ4_XS:
+		return LayoutF16, true
+	case quant.BF16:
+		return LayoutBF16, true
+	case quant.Q4_0:
+		return LayoutQ4_0, true
+	case quant.Q4_1:
+		return LayoutQ4_1, true
+	case quant.Q5_1:
+		return LayoutQ5_1, true
+	case quant.Q8_0, quant.Q5_0, quant.IQ4_NL:
+		return LayoutQ8_0, true
+	case quant.Q4_K:
+		return LayoutQ4_K, true
+	case quant.Q5_K:
+		return LayoutQ5_K, true
+	case quant.Q6_K, quant.Q3_K:
+		return LayoutQ6_K, true
+	}
+	return LayoutNone, false
+}
+
+// PanelBytes is the bytes of one panel of 8 rows by cols columns.
+func (l Layout) PanelBytes(cols int) int {
+	i := &layouts[l]
+	if i.float > 0 {
+		return panelRows * padded(cols) * i.float
+	}
+	if i.super == 0 {
+		return 0
+	}
+	n := (cols + 31) / 32
+	return n / i.super * (i.head + i.super*i.block)
+}
+
+// padded is cols filled up to a multiple of 16.
+func padded(cols int) int { return (cols + 15) &^ 15 }
+
+// Panels is the number of panels that hold rows rows.
+func Panels(rows int) int { return (rows + panelRows - 1) / panelRows }
+
+// PackedBytes is the bytes of a packed matrix of type t; 0 when t has no layout.
+func PackedBytes(t quant.Type, rows, cols int) int {
+	l, _ := LayoutFor(t)
+	return Panels(rows) * l.PanelBytes(cols)
+}
+
+// Matrix is a packed weight matrix, w [Rows, Cols]. Data has Panels(Rows) panels; it may lie
+// outside the Go heap and needs no alignment (64 bytes is best).
+type Matrix struct {
+	Layout     Layout
+	Rows, Cols int
+	Data       []byte
+}
+
+// Bytes is what a product with one vector reads: all panels.
+func (m *Matrix) Bytes() int { return Panels(m.Rows) * m.Layout.PanelBytes(m.Cols) }
+
+// panels is the bytes of panels p0 … p1-1.
+func (m *Matrix) panels(p0, p1 int) []byte {
+	n := m.Layout.PanelBytes(m.Cols)
+	return m.Data[p0*n : p1*n : p1*n]
+}
+
+func (m *Matrix) check(p0, p1 int) {
+	if m.Layout == LayoutNone || m.Layout >= layoutCount || p0 < 0 || p1 < p0 || p1 > Panels(m.Rows) || len(m.Data) < m.Bytes() {
+		panic(fmt.Sprintf("kernel: internal error: panels %d to %d of a %v matrix [%d, %d] in %d bytes", p0, p1, m.Layout, m.Rows, m.Cols, len(m.Data)))
+	}
+}

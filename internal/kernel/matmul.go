@@ -1,0 +1,178 @@
+package kernel
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// MatMul does y[t*yStride+r] = w_r · x_t for tokens t = tok0 … tok1-1 and the rows r of
+// panels panel0 … panel1-1 (rows 8·panel0 … 8·panel1-1, as far as the matrix has them).
+// y is indexed by absolute token and row: its other elements are not touched. The
+// activations must have been Reset for the matrix's layout.
+//
+// Quantised layouts: for each block of 32 columns, in order, with the weights' scale d (and
+// minimum m) and the activations' d and e of the block, and I the exact integer sum of
+// weight times activation (of s·weight times activation for Q6_K),
+//
+//	acc = fma(d_w·d_x, I, acc), then, where there is a minimum, acc = fma(-m, e_x, acc)
+//
+// Float layouts: the order of Dot over the columns filled up with zeros to a multiple of 16.
+//
+// So the result is the same for every way to cut tokens and panels into calls.
+func MatMul(y []float32, yStride int, w *Matrix, panel0, panel1 int, x *Acts, tok0, tok1 int) {
+	w.check(panel0, panel1)
+	if x.cols != w.Cols || x.float != w.Layout.Float() || tok0 < 0 || tok1 > x.tokens {
+		panic(fmt.Sprintf("kernel: internal error: %v weights with %d columns, activations with %d (float %v), tokens %d to %d of %d",
+			w.Layout, w.Cols, x.cols, x.float, tok0, tok1, x.tokens))
+	}
+	if panel0 >= panel1 || tok0 >= tok1 {
+		return
+	}
+	_ = y[(tok1-1)*yStride+min(8*panel1, w.Rows)-1]
+	step := panelsPerCall(w, tok1-tok0)
+	for p := panel0; p < panel1; p += step {
+		m := product{y: y, yStride: yStride, w: w, x: x, p0: p, p1: min(p+step, panel1)}
+		if m.p1*panelRows > w.Rows { // the last panel has rows that y does not
+			m.p1--
+			lastPanel(m, tok0, tok1)
+		}
+		if m.p0 < m.p1 {
+			m.run(tok0, tok1)
+		}
+	}
+}
+
+// product is a MatMul over whole panels.
+type product struct {
+	y       []float32
+	yStride int
+	w       *Matrix
+	x       *Acts
+	p0, p1  int
+}
+
+// panelsPerCall keeps a block of weights within the second-level cache while the tokens pass,
+// and bounds what one call of assembly does: 256 KiB of weights from memory or 4M
+// multiply-adds are 25 to 80 µs.
+func panelsPerCall(w *Matrix, tokens int) int {
+	bytes := w.Layout.PanelBytes(w.Cols)
+	if tokens <= maxTile {
+		return max(1, 256<<10/bytes)
+	}
+	return max(2, min(8, 128<<10/bytes))
+}
+
+// maxTile is the most tokens that one call of assembly takes at any level.
+const maxTile = 8
+
+// nextTile is how many of the left tokens the next tile takes: full tiles with even ones at the end.
+func nextTile(l Layout, left int) int {
+	w := tileWidth(l)
+	if left > 2*w {
+		return w
+	}
+	tiles := (left + w - 1) / w
+	return (left + tiles - 1) / tiles
+}
+
+// lastPanel computes panel m.p1 with a buffer of its own and copies the rows that exist.
+//
+//go:noinline
+func lastPanel(m product, tok0, tok1 int) {
+	var buf [maxTile * panelRows]float32
+	rows := m.w.Rows - m.p1*panelRows
+	for t := tok0; t < tok1; {
+		n := nextTile(m.w.Layout, tok1-t)
+		m.tile(buf[:], panelRows, m.p1, m.p1+1, t, n)
+		for i := 0; i < n; i++ {
+			copy(m.y[(t+i)*m.yStride+m.p1*panelRows:], buf[i*panelRows:][:rows])
+		}
+		t += n
+	}
+}
+
+func (m *product) run(tok0, tok1 int) {
+	for t := tok0; t < tok1; {
+		n := nextTile(m.w.Layout, tok1-t)
+		m.tile(m.y[t*m.yStride+m.p0*panelRows:], m.yStride, m.p0, m.p1, t, n)
+		t += n
+	}
+}
+
+// tile computes n ≤ 8 tokens from t on: y[i*stride+row-8*p0].
+//
+//go:noinline
+func (m *product) tile(y []float32, stride, p0, p1, t, n int) {
+	w := m.w.panels(p0, p1)
+	if m.x.float {
+		m.floatTile(y, stride, w, t, n)
+		return
+	}
+	x := m.x.q[t*m.x.stride:][:(n-1)*m.x.stride+m.x.cols/32*actBlock]
+	_ = y[(n-1)*stride+(p1-p0)*panelRows-1]
+	info := &layouts[m.w.Layout]
+	a := mulArgs{
+		w: unsafe.Pointer(&w[0]), x: unsafe.Pointer(&x[0]), y: unsafe.Pointer(&y[0]),
+		xstep: m.x.stride, ystep: 4 * stride, panels: p1 - p0,
+		supers: m.x.cols / 32 / info.super, ahead: prefetchAhead,
+		panelBytes: len(w) / (p1 - p0),
+	}
+	if !mulTileSIMD(m.w.Layout, n, &a) {
+		mulTileGeneric(m.w.Layout, y, stride, w, p1-p0, x, m.x.stride, m.x.cols/32, n)
+	}
+}
+
+// floatTile runs the two runs of four rows of every panel.
+func (m *product) floatTile(y []float32, stride int, w []byte, t, n int) {
+	info := &layouts[m.w.Layout]
+	pad := m.x.stride
+	run := 4 * pad * info.float
+	kind := [...]Kind{LayoutF32: F32, LayoutF16: F16, LayoutBF16: BF16}[m.w.Layout]
+	a := dotArgs{
+		rstep: 16 * info.float, cstep: 64 * info.float, xstep: 4 * pad,
+		yrow: 4, yvec: 4 * stride, chunks: pad / 16,
+	}
+	for i := 0; i < n; {
+		k := min(3, n-i)
+		x := m.x.f[(t+i)*pad:][:k*pad]
+		out := y[i*stride:][:(k-1)*stride+len(w)/run*4]
+		a.x = unsafe.Pointer(&x[0])
+		if k == 1 {
+			a.w, a.y = unsafe.Pointer(&w[0]), unsafe.Pointer(&out[0])
+			a.gstep, a.groups = run, len(w)/run
+			if !dotTileSIMD(kind, 4, 1, &a) {
+				floatTileGeneric(kind, out, stride, w, x, pad, k)
+			}
+			i++
+			continue
+		}
+		for g := 0; g < len(w)/run; g++ {
+			a.w, a.y = unsafe.Pointer(&w[g*run]), unsafe.Pointer(&out[4*g])
+			a.gstep, a.groups = 2*a.rstep, 2
+			if !dotTileSIMD(kind, 2, k, &a) {
+				floatTileGeneric(kind, out, stride, w, x, pad, k)
+				break
+			}
+		}
+		i += k
+	}
+}
+
+// prefetchAhead is how far ahead of the weights being used a tile prefetches, in bytes.
+// 2 KiB was best on a Zen 3 (docs of the prototype: 1, 2, 4 KiB gave 86, 96, 92 % of stream read).
+var prefetchAhead = 2048
+
+// SetPrefetch sets the prefetch distance in bytes, for machines where another one is better;
+// like SetLevel, not beside running kernels.
+func SetPrefetch(bytes int) { prefetchAhead = bytes }
+
+// mulArgs is what a tile of a quantised product reads. Steps are bytes.
+type mulArgs struct {
+	w, x, y    unsafe.Pointer
+	xstep      int // to the next token
+	ystep      int // to the next token
+	panels     int // at least 1
+	supers     int // super-blocks of a panel, at least 1
+	ahead      int // prefetch distance
+	panelBytes int
+}

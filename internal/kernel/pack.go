@@ -1,0 +1,230 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/plume-run/plume/internal/quant"
+)
+
+var le = binary.LittleEndian
+
+// PackRows packs rows rows of cols weights of type t, as a checkpoint stores them, into
+// panels. A large matrix is packed piece by piece: every piece but the last must have a
+// multiple of 8 rows, and its panels follow those of the piece before. dst must have
+// PackedBytes(t, rows, cols) bytes and src exactly the rows. Runs on one goroutine and
+// allocates only for types that it has to convert (a row or two).
+func PackRows(t quant.Type, dst, src []byte, rows, cols int) error {
+	l, ok := LayoutFor(t)
+	if !ok {
+		return fmt.Errorf("pack %v weights: no layout", t)
+	}
+	rowBytes, err := t.Bytes(int64(cols))
+	if err != nil {
+		return fmt.Errorf("pack %v weights: %w", t, err)
+	}
+	if rows < 0 || cols <= 0 || int64(len(src)) != int64(rows)*rowBytes {
+		return fmt.Errorf("pack %v weights [%d, %d]: have %d bytes, want %d", t, rows, cols, len(src), int64(rows)*rowBytes)
+	}
+	if want := PackedBytes(t, rows, cols); len(dst) != want {
+		return fmt.Errorf("pack %v weights [%d, %d]: room for %d bytes, want %d", t, rows, cols, len(dst), want)
+	}
+	p := packer{src: t, layout: l, cols: cols, rowBytes: int(rowBytes)}
+	n := l.PanelBytes(cols)
+	for r := 0; r < rows; r += panelRows {
+		k := min(panelRows, rows-r)
+		panel := dst[r/panelRows*n:][:n]
+		if k < panelRows {
+			clear(panel)
+		}
+		if err := p.panel(panel, src[r*p.rowBytes:(r+k)*p.rowBytes], k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type packer struct {
+	src            quant.Type
+	layout         Layout
+	cols, rowBytes int
+	floats         []float32
+	bytes          []byte
+}
+
+// panel packs k ≤ 8 rows.
+func (p *packer) panel(dst, src []byte, k int) error {
+	if p.layout.Float() {
+		return p.floatPanel(dst, src, k)
+	}
+	for r := 0; r < k; r++ {
+		row := src[r*p.rowBytes:][:p.rowBytes]
+		switch p.src {
+		case quant.Q4_0:
+			packQ4_0(dst, row, r)
+		case quant.Q4_1:
+			packQ4_1(dst, row, r)
+		case quant.Q5_0:
+			packQ5_0(dst, row, r)
+		case quant.Q5_1:
+			packQ5_1(dst, row, r)
+		case quant.Q8_0:
+			packQ8_0(dst, row, r)
+		case quant.IQ4_NL:
+			packIQ4NL(dst, row, r)
+		case quant.Q3_K:
+			packQ3K(dst, row, r)
+		case quant.Q4_K:
+			packQ4K(dst, row, r)
+		case quant.Q5_K:
+			packQ5K(dst, row, r)
+		case quant.Q6_K:
+			packQ6K(dst, row, r)
+		}
+	}
+	return nil
+}
+
+// floatPanel copies rows in pieces of 16 columns, by way of floats where the type needs it.
+func (p *packer) floatPanel(dst, src []byte, k int) error {
+	size := layouts[p.layout].float
+	chunk, pad := 16*size, padded(p.cols)
+	if pad != p.cols {
+		clear(dst)
+	}
+	for r := 0; r < k; r++ {
+		row := src[r*p.rowBytes:][:p.rowBytes]
+		if p.src == quant.Q2_K || p.src == quant.IQ4_XS {
+			var err error
+			if row, err = p.toF16(row); err != nil {
+				return err
+			}
+		}
+		// Run r/4, place r%4 within each group of four chunks.
+		out := dst[r/4*4*pad*size+r%4*chunk:]
+		for len(row) >= chunk {
+			copy(out[:chunk], row[:chunk])
+			row = row[chunk:]
+			if len(out) <= 4*chunk {
+				break
+			}
+			out = out[4*chunk:]
+		}
+		copy(out, row)
+	}
+	return nil
+}
+
+func (p *packer) toF16(row []byte) ([]byte, error) {
+	if p.floats == nil {
+		p.floats, p.bytes = make([]float32, p.cols), make([]byte, 2*p.cols)
+	}
+	if err := quant.Decode(p.src, p.floats, row); err != nil {
+		return nil, err
+	}
+	return p.bytes, quant.Encode(quant.F16, p.bytes, p.floats)
+}
+
+// The functions below place one row, r, into its panel.
+
+// putNibbles stores 16 bytes that have columns j and 16+j in their nibbles.
+func putNibbles(dst *[128]byte, r int, a, b, c, d uint32) {
+	q := dst[4*r : 4*r+100]
+	le.PutUint32(q, a)
+	le.PutUint32(q[32:], b)
+	le.PutUint32(q[64:], c)
+	le.PutUint32(q[96:], d)
+}
+
+func packQ4_0(dst, row []byte, r int) {
+	for len(row) >= 18 && len(dst) >= 144 {
+		o, b := (*[144]byte)(dst), (*[18]byte)(row)
+		le.PutUint16(o[2*r:], le.Uint16(b[:]))
+		putNibbles((*[128]byte)(o[16:]), r, le.Uint32(b[2:]), le.Uint32(b[6:]), le.Uint32(b[10:]), le.Uint32(b[14:]))
+		dst, row = dst[144:], row[18:]
+	}
+}
+
+func packQ4_1(dst, row []byte, r int) {
+	for len(row) >= 20 && len(dst) >= 160 {
+		o, b := (*[160]byte)(dst), (*[20]byte)(row)
+		le.PutUint16(o[2*r:], le.Uint16(b[:]))
+		le.PutUint16(o[16+2*r:], le.Uint16(b[2:])^0x8000)
+		putNibbles((*[128]byte)(o[32:]), r, le.Uint32(b[4:]), le.Uint32(b[8:]), le.Uint32(b[12:]), le.Uint32(b[16:]))
+		dst, row = dst[160:], row[20:]
+	}
+}
+
+func packQ5_1(dst, row []byte, r int) {
+	for len(row) >= 24 && len(dst) >= 192 {
+		o, b := (*[192]byte)(dst), (*[24]byte)(row)
+		le.PutUint16(o[2*r:], le.Uint16(b[:]))
+		le.PutUint16(o[16+2*r:], le.Uint16(b[2:])^0x8000)
+		le.PutUint32(o[32+4*r:], transposeBits(le.Uint32(b[4:])))
+		putNibbles((*[128]byte)(o[64:]), r, le.Uint32(b[8:]), le.Uint32(b[12:]), le.Uint32(b[16:]), le.Uint32(b[20:]))
+		dst, row = dst[192:], row[24:]
+	}
+}
+
+// transposeBits moves bit 4g+j to bit 8j+g.
+func transposeBits(h uint32) uint32 {
+	var out uint32
+	for g := 0; g < 8; g++ {
+		nib := h >> (4 * g) & 15
+		out |= (nib | nib<<7 | nib<<14 | nib<<21) & 0x01010101 << g
+	}
+	return out
+}
+
+// put8 stores 32 int8 columns of row r, four at a time.
+func put8(dst *[256]byte, r int, q *[32]int8) {
+	for g := 0; g < 8; g++ {
+		v := uint32(uint8(q[4*g])) | uint32(uint8(q[4*g+1]))<<8 | uint32(uint8(q[4*g+2]))<<16 | uint32(uint8(q[4*g+3]))<<24
+		le.PutUint32(dst[32*g+4*r:], v)
+	}
+}
+
+func packQ8_0(dst, row []byte, r int) {
+	for len(row) >= 34 && len(dst) >= 272 {
+		o, b := (*[272]byte)(dst), (*[34]byte)(row)
+		le.PutUint16(o[2*r:], le.Uint16(b[:]))
+		q := o[16+4*r : 16+4*r+228]
+		for g := 0; g < 8; g++ {
+			le.PutUint32(q[32*g:], le.Uint32(b[2+4*g:]))
+		}
+		dst, row = dst[272:], row[34:]
+	}
+}
+
+// packQ5_0 stores q-16 as a Q8_0 weight.
+func packQ5_0(dst, row []byte, r int) {
+	for len(row) >= 22 && len(dst) >= 272 {
+		o, b := (*[272]byte)(dst), (*[22]byte)(row)
+		le.PutUint16(o[2*r:], le.Uint16(b[:]))
+		h := le.Uint32(b[2:])
+		var q [32]int8
+		for j := 0; j < 16; j++ {
+			q[j] = int8(b[6+j]&15|byte(h>>j&1)<<4) - 16
+			q[16+j] = int8(b[6+j]>>4|byte(h>>(16+j)&1)<<4) - 16
+		}
+		put8((*[256]byte)(o[16:]), r, &q)
+		dst, row = dst[272:], row[22:]
+	}
+}
+
+// curve4 is the table of IQ4_NL; the test of exactness holds it to package quant's.
+var curve4 = [16]int8{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
+
+// packIQ4NL stores the curve's values as Q8_0 weights.
+func packIQ4NL(dst, row []byte, r int) {
+	for len(row) >= 18 && len(dst) >= 272 {
+		o, b := (*[272]byte)(dst), (*[18]byte)(row)
+		le.PutUint16(o[2*r:], le.Uint16(b[:]))
+		var q [32]int8
+		for j := 0; j < 16; j++ {
+			q[j], q[16+j] = curve4[b[2+j]&15], curve4[b[2+j]>>4]
+		}
+		put8((*[256]byte)(o[16:]), r, &q)
+		dst, row = dst[272:], row[18:]
+	}
+}
