@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -21,6 +22,33 @@ func TestGoldens(t *testing.T) {
 		if got := tok.Decode(g.IDs); got != g.Decoded {
 			t.Errorf("decode %v\n got %q\nwant %q", g.IDs, got, g.Decoded)
 		}
+	}
+}
+
+// TestHuggingFace holds what the reference implementation made of random
+// texts and random ids (runs of byte tokens included).
+func TestHuggingFace(t *testing.T) {
+	var file map[string]struct{ Encode, Decode []golden }
+	if err := json.Unmarshal(unpack("hf-random.json.gz"), &file); err != nil {
+		t.Fatal(err)
+	}
+	for name, f := range fixtures() {
+		t.Run(name, func(t *testing.T) {
+			f, want := f(), file[name]
+			if len(want.Encode) < 500 || len(want.Decode) < 500 {
+				t.Fatalf("%d and %d cases, want 500 of each", len(want.Encode), len(want.Decode))
+			}
+			for _, g := range want.Encode {
+				if got := f.Encode(nil, g.Text, true); !slices.Equal(got, g.IDs) {
+					t.Errorf("encode %q\n got %v\nwant %v", g.Text, got, g.IDs)
+				}
+			}
+			for _, g := range want.Decode {
+				if got := f.Decode(g.IDs); got != g.Decoded {
+					t.Errorf("decode %v\n got %q\nwant %q", g.IDs, got, g.Decoded)
+				}
+			}
+		})
 	}
 }
 
