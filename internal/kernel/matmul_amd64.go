@@ -6,6 +6,9 @@ import "unsafe"
 
 // tileWidth is the most tokens a tile takes at the level in use.
 func tileWidth(Layout) int {
+	if useAVX512 {
+		return 8
+	}
 	if useAVX2 {
 		return 6
 	}
@@ -17,8 +20,35 @@ func mulTileSIMD(l Layout, T int, a *mulArgs) bool {
 	if !useAVX2 {
 		return false
 	}
-	mulTileAVX2(l, T, (*byte)(unsafe.Pointer(a)))
+	if !useAVX512 {
+		mulTileAVX2(l, T, (*byte)(unsafe.Pointer(a)))
+		return true
+	}
+	odd := *a
+	if a.panels >= 2 {
+		a.panels /= 2
+		mulTileVNNI(l, T, (*byte)(unsafe.Pointer(a)))
+	}
+	if odd.panels%2 == 1 {
+		lastOfOdd(l, T, &odd)
+	}
 	return true
+}
+
+// lastOfOdd does the last panel of an odd number: the AVX2 tiles give the same bits.
+func lastOfOdd(l Layout, T int, a *mulArgs) {
+	a.w = unsafe.Add(a.w, (a.panels-1)*a.panelBytes)
+	a.y = unsafe.Add(a.y, (a.panels-1)*4*panelRows)
+	for T > 0 {
+		n := min(T, 4)
+		part := *a
+		part.panels = 1
+		mulTileAVX2(l, n, (*byte)(unsafe.Pointer(&part)))
+		if T -= n; T > 0 { // a pointer past the end could keep a freed object alive
+			a.x = unsafe.Add(a.x, n*a.xstep)
+			a.y = unsafe.Add(a.y, n*a.ystep)
+		}
+	}
 }
 
 func mulTileAVX2(l Layout, T int, a *byte) {
@@ -147,4 +177,142 @@ func quantRowSIMD(dst []int8, x []float32, inv float32) int {
 	}
 	quantRowAVX2(&dst[0], &x[0], inv, n)
 	return n
+}
+
+func mulTileVNNI(l Layout, T int, a *byte) {
+	switch l {
+	case LayoutQ4_0:
+		switch T {
+		case 1:
+			mulQ4_0x1VNNI(a)
+		case 2:
+			mulQ4_0x2VNNI(a)
+		case 3:
+			mulQ4_0x3VNNI(a)
+		case 4:
+			mulQ4_0x4VNNI(a)
+		case 5:
+			mulQ4_0x5VNNI(a)
+		case 6:
+			mulQ4_0x6VNNI(a)
+		case 7:
+			mulQ4_0x7VNNI(a)
+		case 8:
+			mulQ4_0x8VNNI(a)
+		}
+	case LayoutQ4_1:
+		switch T {
+		case 1:
+			mulQ4_1x1VNNI(a)
+		case 2:
+			mulQ4_1x2VNNI(a)
+		case 3:
+			mulQ4_1x3VNNI(a)
+		case 4:
+			mulQ4_1x4VNNI(a)
+		case 5:
+			mulQ4_1x5VNNI(a)
+		case 6:
+			mulQ4_1x6VNNI(a)
+		case 7:
+			mulQ4_1x7VNNI(a)
+		case 8:
+			mulQ4_1x8VNNI(a)
+		}
+	case LayoutQ5_1:
+		switch T {
+		case 1:
+			mulQ5_1x1VNNI(a)
+		case 2:
+			mulQ5_1x2VNNI(a)
+		case 3:
+			mulQ5_1x3VNNI(a)
+		case 4:
+			mulQ5_1x4VNNI(a)
+		case 5:
+			mulQ5_1x5VNNI(a)
+		case 6:
+			mulQ5_1x6VNNI(a)
+		case 7:
+			mulQ5_1x7VNNI(a)
+		case 8:
+			mulQ5_1x8VNNI(a)
+		}
+	case LayoutQ8_0:
+		switch T {
+		case 1:
+			mulQ8_0x1VNNI(a)
+		case 2:
+			mulQ8_0x2VNNI(a)
+		case 3:
+			mulQ8_0x3VNNI(a)
+		case 4:
+			mulQ8_0x4VNNI(a)
+		case 5:
+			mulQ8_0x5VNNI(a)
+		case 6:
+			mulQ8_0x6VNNI(a)
+		case 7:
+			mulQ8_0x7VNNI(a)
+		case 8:
+			mulQ8_0x8VNNI(a)
+		}
+	case LayoutQ4_K:
+		switch T {
+		case 1:
+			mulQ4_Kx1VNNI(a)
+		case 2:
+			mulQ4_Kx2VNNI(a)
+		case 3:
+			mulQ4_Kx3VNNI(a)
+		case 4:
+			mulQ4_Kx4VNNI(a)
+		case 5:
+			mulQ4_Kx5VNNI(a)
+		case 6:
+			mulQ4_Kx6VNNI(a)
+		case 7:
+			mulQ4_Kx7VNNI(a)
+		case 8:
+			mulQ4_Kx8VNNI(a)
+		}
+	case LayoutQ5_K:
+		switch T {
+		case 1:
+			mulQ5_Kx1VNNI(a)
+		case 2:
+			mulQ5_Kx2VNNI(a)
+		case 3:
+			mulQ5_Kx3VNNI(a)
+		case 4:
+			mulQ5_Kx4VNNI(a)
+		case 5:
+			mulQ5_Kx5VNNI(a)
+		case 6:
+			mulQ5_Kx6VNNI(a)
+		case 7:
+			mulQ5_Kx7VNNI(a)
+		case 8:
+			mulQ5_Kx8VNNI(a)
+		}
+	case LayoutQ6_K:
+		switch T {
+		case 1:
+			mulQ6_Kx1VNNI(a)
+		case 2:
+			mulQ6_Kx2VNNI(a)
+		case 3:
+			mulQ6_Kx3VNNI(a)
+		case 4:
+			mulQ6_Kx4VNNI(a)
+		case 5:
+			mulQ6_Kx5VNNI(a)
+		case 6:
+			mulQ6_Kx6VNNI(a)
+		case 7:
+			mulQ6_Kx7VNNI(a)
+		case 8:
+			mulQ6_Kx8VNNI(a)
+		}
+	}
 }

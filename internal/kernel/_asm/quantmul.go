@@ -356,5 +356,3 @@ func (k *tile) finish(s []VecVirtual) {
 		}
 	}
 }
-
-func quantMul512Unit() {}

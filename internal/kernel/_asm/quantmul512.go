@@ -1,0 +1,290 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// maxTokens512 is the widest AVX-512 tile.
+const maxTokens512 = 8
+
+func quantMul512Unit() {
+	for _, f := range formats {
+		for t := 1; t <= maxTokens512; t++ {
+			(&tile512{f: f, T: t}).emit()
+		}
+	}
+}
+
+// tile512 writes one function: two panels side by side, 16 rows, against T tokens. The
+// activations come as embedded broadcasts, the integer sums from VPDPBUSD.
+type tile512 struct {
+	f format
+	T int
+
+	w, head [2]GPVirtual // current block and super-block of the two panels
+	ahead   GPVirtual
+	x       rows
+	acc     []VecVirtual
+	masks   map[uint32]VecVirtual
+}
+
+// mask is a constant kept in a register.
+func (k *tile512) mask(v uint32) VecVirtual { return k.masks[v] }
+
+func (k *tile512) loadMasks() {
+	k.masks = map[uint32]VecVirtual{}
+	need := map[int][]uint32{4: {nib}, 5: {nib, bit4}, 6: {nib, bits45}, 8: {sign}}
+	for _, v := range need[k.f.bits] {
+		z := ZMM()
+		VPBROADCASTD(constU32(fmt.Sprintf("m%x", v), 1, v), z)
+		k.masks[v] = z
+	}
+}
+
+const (
+	nib    = 0x0f0f0f0f
+	bit4   = 0x10101010
+	bits45 = 0x30303030
+	sign   = 0x80808080
+)
+
+func (k *tile512) emit() {
+	name := fmt.Sprintf("mul%sx%dVNNI", k.f.name, k.T)
+	TEXT(name, NOSPLIT, "func(a *byte)")
+	Doc(fmt.Sprintf("%s: pairs of panels of 8 %s rows against %d tokens, see mulArgs and MatMul.", name, k.f.name, k.T),
+		"a.panels counts pairs. AVX-512 F, BW, VL, DQ, VNNI.")
+	Pragma("noescape")
+	a := Load(Param("a"), GP64())
+	k.w = [2]GPVirtual{field(a, 0), GP64()}
+	k.ahead = field(a, 7)
+	k.x = newRows(k.T, field(a, 3))
+	y := field(a, 2) // not counted up in a: the garbage collector may look at the pointer there
+	k.loadMasks()
+	n, inner := GP64(), GP64()
+	Label("panel")
+	MOVQ(k.w[0], k.w[1])
+	ADDQ(Mem{Base: a, Disp: 8 * 8}, k.w[1])
+	k.acc = make([]VecVirtual, k.T)
+	for t := range k.acc {
+		k.acc[t] = zero512()
+	}
+	k.x.reset(Mem{Base: a, Disp: 8})
+	MOVQ(Mem{Base: a, Disp: 8 * 6}, n)
+	Label("super")
+	k.head = k.w
+	if k.f.super > 1 {
+		k.head = [2]GPVirtual{GP64(), GP64()}
+		k.prefetch(k.f.head)
+		for i := range k.w {
+			MOVQ(k.w[i], k.head[i])
+			ADDQ(Imm(uint64(k.f.head)), k.w[i])
+		}
+		MOVQ(U32(uint32(k.f.super)), inner)
+		Label("block")
+	}
+	k.prefetch(k.f.block)
+	k.body()
+	k.x.advance(Imm(actBytes))
+	for i := range k.w {
+		ADDQ(U32(uint32(k.f.block)), k.w[i])
+	}
+	if k.f.super > 1 {
+		DECQ(inner)
+		JNZ(LabelRef("block"))
+	}
+	DECQ(n)
+	JNZ(LabelRef("super"))
+	MOVQ(k.w[1], k.w[0])
+	yt := GP64()
+	MOVQ(y, yt)
+	for t := range k.acc {
+		VMOVUPS(k.acc[t], Mem{Base: yt})
+		if t < k.T-1 {
+			ADDQ(Mem{Base: a, Disp: 32}, yt)
+		}
+	}
+	ADDQ(Imm(64), y)
+	DECQ(Mem{Base: a, Disp: 8 * 5})
+	JNZ(LabelRef("panel"))
+	VZEROUPPER()
+	RET()
+}
+
+func zero512() VecVirtual {
+	v := ZMM()
+	VPXORD(v, v, v)
+	return v
+}
+
+func (k *tile512) prefetch(size int) {
+	for _, w := range k.w {
+		for o := 0; o < size; o += 64 {
+			m := Mem{Base: w, Index: k.ahead, Scale: 1, Disp: o}
+			if k.T == 1 {
+				PREFETCHNTA(m)
+			} else {
+				PREFETCHT0(m)
+			}
+		}
+	}
+}
+
+// pair loads 32 bytes of either panel.
+func (k *tile512) pair(disp int) VecVirtual {
+	v := ZMM()
+	VBROADCASTI64X4(Mem{Base: k.w[0], Disp: disp}, v) // rather than a load of half v, whose upper half would look live to avo
+	VINSERTI64X4(U8(1), Mem{Base: k.w[1], Disp: disp}, v, v)
+	return v
+}
+
+// pair16 loads 16 bytes at disp from either pointer.
+func pair16(p [2]GPVirtual, disp int) VecVirtual {
+	v := YMM()
+	VBROADCASTI32X4(Mem{Base: p[0], Disp: disp}, v)
+	VINSERTI32X4(U8(1), Mem{Base: p[1], Disp: disp}, v, v)
+	return v
+}
+
+// halves16 widens 8 half floats at disp from either pointer.
+func halves16(p [2]GPVirtual, disp int) VecVirtual {
+	v := ZMM()
+	VCVTPH2PS(pair16(p, disp), v)
+	return v
+}
+
+func (k *tile512) body() {
+	s := k.start()
+	var high VecVirtual
+	if k.f.bits == 5 {
+		high = k.pair(k.f.high)
+	}
+	second := s // sums of columns 16 … 31
+	if k.f.halves {
+		second = make([]VecVirtual, k.T)
+		for t := range second {
+			second[t] = zero512()
+		}
+	}
+	switch k.f.bits {
+	case 4, 5, 6:
+		for i := 0; i < 4; i++ {
+			lo, hi := ZMM(), k.pair(k.f.nibs+32*i)
+			VPANDD(k.mask(nib), hi, lo)
+			VPSRLW(U8(4), hi, hi)
+			VPANDD(k.mask(nib), hi, hi)
+			switch k.f.bits {
+			case 5:
+				k.orBits(lo, high, 4-i, bit4)
+				k.orBits(hi, high, -i, bit4)
+			case 6:
+				k.orBits(lo, k.pair(k.f.high), 4-2*i, bits45)
+				k.orBits(hi, k.pair(k.f.high+32), 4-2*i, bits45)
+			}
+			k.dot(s, lo, i)
+			k.dot(second, hi, 4+i)
+		}
+	case 8:
+		for g := 0; g < 8; g++ {
+			w := k.pair(k.f.nibs + 32*g)
+			VPXORD(k.mask(sign), w, w) // w+128, unsigned
+			k.dot(s, w, g)
+		}
+	}
+	if k.f.halves {
+		k.scaleHalves(s, second)
+	}
+	k.finish(s)
+}
+
+// start begins the sums with what the offset of the weights takes off.
+func (k *tile512) start() []VecVirtual {
+	s := make([]VecVirtual, k.T)
+	for t := range s {
+		s[t] = ZMM()
+		switch {
+		case k.f.bits == 8:
+			VPSLLD_BCST(U8(4), k.x.at(t, actC), s[t]) // -128·Σx
+		case k.f.bits == 4 && !k.f.hasMin():
+			VPBROADCASTD(k.x.at(t, actC), s[t]) // -8·Σx
+		default:
+			VPXORD(s[t], s[t], s[t])
+		}
+	}
+	return s
+}
+
+func (k *tile512) dot(s []VecVirtual, w VecVirtual, g int) {
+	for t := range s {
+		VPDPBUSD_BCST(k.x.at(t, 4*g), w, s[t])
+	}
+}
+
+// orBits does w |= (high << shift) & mask; a negative shift goes right.
+func (k *tile512) orBits(w, high VecVirtual, shift int, mask uint32) {
+	h := ZMM()
+	switch {
+	case shift > 0:
+		VPSLLW(U8(uint8(shift)), high, h)
+	case shift < 0:
+		VPSRLW(U8(uint8(-shift)), high, h)
+	default:
+		h = high
+	}
+	VPTERNLOGD(U8(0xf8), k.mask(mask), h, w)
+}
+
+// scaleHalves does s = s·s0 + second·s1 + (4s)·(-8·Σx), see Q6_K.
+func (k *tile512) scaleHalves(s, second []VecVirtual) {
+	pairs, s0, s1 := ZMM(), ZMM(), ZMM()
+	VPMOVSXBW(pair16(k.w, 0), pairs)
+	VPSLLD(U8(16), pairs, s0)
+	VPSRAD(U8(16), s0, s0)
+	VPSRAD(U8(16), pairs, s1)
+	VPSLLW(U8(2), pairs, pairs)
+	for t := range s {
+		c := ZMM()
+		VPBROADCASTD(k.x.at(t, actC2), c)
+		VPMADDWD(pairs, c, c)
+		VPMULLD(s0, s[t], s[t])
+		VPMULLD(s1, second[t], second[t])
+		VPADDD(c, s[t], s[t])
+		VPADDD(second[t], s[t], s[t])
+	}
+}
+
+// finish adds the block's float terms.
+func (k *tile512) finish(s []VecVirtual) {
+	var d, m VecVirtual
+	switch {
+	case k.f.kScale:
+		a, b, t := XMM(), XMM(), XMM()
+		VMOVDQU64(Mem{Base: k.w[0]}, a)
+		VMOVDQU64(Mem{Base: k.w[1]}, b)
+		d, m = ZMM(), ZMM()
+		VPUNPCKLQDQ(b, a, t)
+		VPMOVZXBD(t, d)
+		VPUNPCKHQDQ(b, a, t)
+		VPMOVZXBD(t, m)
+		VCVTDQ2PS(d, d)
+		VCVTDQ2PS(m, m)
+		VMULPS(halves16(k.head, 0), d, d)
+		VMULPS(halves16(k.head, 16), m, m)
+	case k.f.f16Min:
+		d, m = halves16(k.w, 0), halves16(k.w, 16)
+	default:
+		d = halves16(k.head, 0)
+	}
+	for t := range s {
+		VCVTDQ2PS(s[t], s[t])
+		f := ZMM()
+		VMULPS_BCST(k.x.at(t, actD), d, f)
+		VFMADD231PS(f, s[t], k.acc[t])
+		if k.f.hasMin() {
+			VFNMADD231PS_BCST(k.x.at(t, actE), m, k.acc[t])
+		}
+	}
+}
