@@ -34,7 +34,7 @@ func best(b *testing.B, bytes, macs int, f func()) {
 	b.ReportMetric(0, "ns/op")
 }
 
-const benchBytes = 96 << 20 // beyond the caches
+const benchBytes = 512 << 20 // beyond the caches
 
 func BenchmarkLimits(b *testing.B) {
 	buf := make([]byte, benchBytes)
@@ -83,6 +83,30 @@ func BenchmarkMatVec(b *testing.B) {
 				})
 			})
 		}
+	}
+}
+
+// BenchmarkMatVecHot is MatVec with weights that stay in the second-level cache: arithmetic alone.
+func BenchmarkMatVecHot(b *testing.B) {
+	for _, typ := range benchTypes {
+		for _, cols := range []int{1536, 12288} {
+			b.Run(fmt.Sprintf("%v/%d", typ, cols), func(b *testing.B) {
+				rows := max(8, 64*1536/cols)
+				m := benchMatrix(b, typ, rows, cols)
+				a := activations(rand.New(rand.NewPCG(1, 1)), m.Layout, 1, cols)
+				y := make([]float32, rows)
+				best(b, m.Bytes(), rows*cols, func() { MatMul(y, rows, m, 0, Panels(rows), a, 0, 1) })
+			})
+		}
+	}
+}
+
+func BenchmarkPrefetch(b *testing.B) {
+	old := prefetchAhead
+	defer func() { prefetchAhead = old }()
+	for _, ahead := range []int{0, 1 << 10, 2 << 10, 3 << 10, 4 << 10, 6 << 10, 8 << 10, 16 << 10} {
+		prefetchAhead = ahead
+		b.Run(fmt.Sprint(ahead), BenchmarkMatVec)
 	}
 }
 

@@ -13,23 +13,40 @@ const maxTokens512 = 8
 
 func quantMul512Unit() {
 	for _, f := range formats {
-		for t := 1; t <= maxTokens512; t++ {
+		(&tile512{f: f, T: 1, single: true}).emit()
+		for t := 2; t <= maxTokens512; t++ {
 			(&tile512{f: f, T: t}).emit()
 		}
 	}
 }
 
-// tile512 writes one function: two panels side by side, 16 rows, against T tokens. The
-// activations come as embedded broadcasts, the integer sums from VPDPBUSD.
+// tile512 writes one function: two panels side by side, 16 rows, against T tokens, or, single,
+// one panel in 256-bit registers. The activations come as embedded broadcasts, the integer
+// sums from VPDPBUSD.
 type tile512 struct {
-	f format
-	T int
+	f      format
+	T      int
+	single bool
 
-	w, head [2]GPVirtual // current block and super-block of the two panels
+	w, head []GPVirtual // current block and super-block of the panels
 	ahead   GPVirtual
 	x       rows
 	acc     []VecVirtual
 	masks   map[uint32]VecVirtual
+}
+
+// vec is a register of the tile's width.
+func (k *tile512) vec() VecVirtual {
+	if k.single {
+		return YMM()
+	}
+	return ZMM()
+}
+
+func (k *tile512) zero() VecVirtual {
+	v := k.vec()
+	VPXORD(v, v, v)
+	return v
 }
 
 // mask is a constant kept in a register.
@@ -39,7 +56,7 @@ func (k *tile512) loadMasks() {
 	k.masks = map[uint32]VecVirtual{}
 	need := map[int][]uint32{4: {nib}, 5: {nib, bit4}, 6: {nib, bits45}, 8: {sign}}
 	for _, v := range need[k.f.bits] {
-		z := ZMM()
+		z := k.vec()
 		VPBROADCASTD(constU32(fmt.Sprintf("m%x", v), 1, v), z)
 		k.masks[v] = z
 	}
@@ -54,32 +71,42 @@ const (
 
 func (k *tile512) emit() {
 	name := fmt.Sprintf("mul%sx%dVNNI", k.f.name, k.T)
+	what := "pairs of panels"
+	if k.single {
+		name, what = fmt.Sprintf("mul%sx%dVNNI1", k.f.name, k.T), "panels"
+	}
 	TEXT(name, NOSPLIT, "func(a *byte)")
-	Doc(fmt.Sprintf("%s: pairs of panels of 8 %s rows against %d tokens, see mulArgs and MatMul.", name, k.f.name, k.T),
-		"a.panels counts pairs. AVX-512 F, BW, VL, DQ, VNNI.")
+	Doc(fmt.Sprintf("%s: %s of 8 %s rows against %d tokens, see mulArgs and MatMul.", name, what, k.f.name, k.T),
+		"a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.")
 	Pragma("noescape")
 	a := Load(Param("a"), GP64())
-	k.w = [2]GPVirtual{field(a, 0), GP64()}
+	k.w = []GPVirtual{field(a, 0)}
+	if !k.single {
+		k.w = append(k.w, GP64())
+	}
 	k.ahead = field(a, 7)
 	k.x = newRows(k.T, field(a, 3))
 	y := field(a, 2) // not counted up in a: the garbage collector may look at the pointer there
 	k.loadMasks()
 	n, inner := GP64(), GP64()
 	Label("panel")
-	MOVQ(k.w[0], k.w[1])
-	ADDQ(Mem{Base: a, Disp: 8 * 8}, k.w[1])
+	if !k.single {
+		MOVQ(k.w[0], k.w[1])
+		ADDQ(Mem{Base: a, Disp: 8 * 8}, k.w[1])
+	}
 	k.acc = make([]VecVirtual, k.T)
 	for t := range k.acc {
-		k.acc[t] = zero512()
+		k.acc[t] = k.zero()
 	}
 	k.x.reset(Mem{Base: a, Disp: 8})
 	MOVQ(Mem{Base: a, Disp: 8 * 6}, n)
 	Label("super")
 	k.head = k.w
 	if k.f.super > 1 {
-		k.head = [2]GPVirtual{GP64(), GP64()}
+		k.head = nil
 		k.prefetch(k.f.head)
 		for i := range k.w {
+			k.head = append(k.head, GP64())
 			MOVQ(k.w[i], k.head[i])
 			ADDQ(Imm(uint64(k.f.head)), k.w[i])
 		}
@@ -98,7 +125,9 @@ func (k *tile512) emit() {
 	}
 	DECQ(n)
 	JNZ(LabelRef("super"))
-	MOVQ(k.w[1], k.w[0])
+	if !k.single {
+		MOVQ(k.w[1], k.w[0])
+	}
 	yt := GP64()
 	MOVQ(y, yt)
 	for t := range k.acc {
@@ -107,17 +136,11 @@ func (k *tile512) emit() {
 			ADDQ(Mem{Base: a, Disp: 32}, yt)
 		}
 	}
-	ADDQ(Imm(64), y)
+	ADDQ(Imm(uint64(32*len(k.w))), y)
 	DECQ(Mem{Base: a, Disp: 8 * 5})
 	JNZ(LabelRef("panel"))
 	VZEROUPPER()
 	RET()
-}
-
-func zero512() VecVirtual {
-	v := ZMM()
-	VPXORD(v, v, v)
-	return v
 }
 
 func (k *tile512) prefetch(size int) {
@@ -133,25 +156,34 @@ func (k *tile512) prefetch(size int) {
 	}
 }
 
-// pair loads 32 bytes of either panel.
+// pair loads 32 bytes of every panel.
 func (k *tile512) pair(disp int) VecVirtual {
-	v := ZMM()
+	v := k.vec()
+	if k.single {
+		VMOVDQU64(Mem{Base: k.w[0], Disp: disp}, v)
+		return v
+	}
 	VBROADCASTI64X4(Mem{Base: k.w[0], Disp: disp}, v) // rather than a load of half v, whose upper half would look live to avo
 	VINSERTI64X4(U8(1), Mem{Base: k.w[1], Disp: disp}, v, v)
 	return v
 }
 
-// pair16 loads 16 bytes at disp from either pointer.
-func pair16(p [2]GPVirtual, disp int) VecVirtual {
+// pair16 loads 16 bytes at disp from every pointer.
+func pair16(p []GPVirtual, disp int) VecVirtual {
+	if len(p) == 1 {
+		v := XMM()
+		VMOVDQU64(Mem{Base: p[0], Disp: disp}, v)
+		return v
+	}
 	v := YMM()
 	VBROADCASTI32X4(Mem{Base: p[0], Disp: disp}, v)
 	VINSERTI32X4(U8(1), Mem{Base: p[1], Disp: disp}, v, v)
 	return v
 }
 
-// halves16 widens 8 half floats at disp from either pointer.
-func halves16(p [2]GPVirtual, disp int) VecVirtual {
-	v := ZMM()
+// halves16 widens 8 half floats at disp from every pointer.
+func (k *tile512) halves16(p []GPVirtual, disp int) VecVirtual {
+	v := k.vec()
 	VCVTPH2PS(pair16(p, disp), v)
 	return v
 }
@@ -166,13 +198,13 @@ func (k *tile512) body() {
 	if k.f.halves {
 		second = make([]VecVirtual, k.T)
 		for t := range second {
-			second[t] = zero512()
+			second[t] = k.zero()
 		}
 	}
 	switch k.f.bits {
 	case 4, 5, 6:
 		for i := 0; i < 4; i++ {
-			lo, hi := ZMM(), k.pair(k.f.nibs+32*i)
+			lo, hi := k.vec(), k.pair(k.f.nibs+32*i)
 			VPANDD(k.mask(nib), hi, lo)
 			VPSRLW(U8(4), hi, hi)
 			VPANDD(k.mask(nib), hi, hi)
@@ -204,7 +236,7 @@ func (k *tile512) body() {
 func (k *tile512) start() []VecVirtual {
 	s := make([]VecVirtual, k.T)
 	for t := range s {
-		s[t] = ZMM()
+		s[t] = k.vec()
 		switch {
 		case k.f.bits == 8:
 			VPSLLD_BCST(U8(4), k.x.at(t, actC), s[t]) // -128·Σx
@@ -225,7 +257,7 @@ func (k *tile512) dot(s []VecVirtual, w VecVirtual, g int) {
 
 // orBits does w |= (high << shift) & mask; a negative shift goes right.
 func (k *tile512) orBits(w, high VecVirtual, shift int, mask uint32) {
-	h := ZMM()
+	h := k.vec()
 	switch {
 	case shift > 0:
 		VPSLLW(U8(uint8(shift)), high, h)
@@ -239,14 +271,14 @@ func (k *tile512) orBits(w, high VecVirtual, shift int, mask uint32) {
 
 // scaleHalves does s = s·s0 + second·s1 + (4s)·(-8·Σx), see Q6_K.
 func (k *tile512) scaleHalves(s, second []VecVirtual) {
-	pairs, s0, s1 := ZMM(), ZMM(), ZMM()
+	pairs, s0, s1 := k.vec(), k.vec(), k.vec()
 	VPMOVSXBW(pair16(k.w, 0), pairs)
 	VPSLLD(U8(16), pairs, s0)
 	VPSRAD(U8(16), s0, s0)
 	VPSRAD(U8(16), pairs, s1)
 	VPSLLW(U8(2), pairs, pairs)
 	for t := range s {
-		c := ZMM()
+		c := k.vec()
 		VPBROADCASTD(k.x.at(t, actC2), c)
 		VPMADDWD(pairs, c, c)
 		VPMULLD(s0, s[t], s[t])
@@ -261,26 +293,31 @@ func (k *tile512) finish(s []VecVirtual) {
 	var d, m VecVirtual
 	switch {
 	case k.f.kScale:
-		a, b, t := XMM(), XMM(), XMM()
-		VMOVDQU64(Mem{Base: k.w[0]}, a)
-		VMOVDQU64(Mem{Base: k.w[1]}, b)
-		d, m = ZMM(), ZMM()
-		VPUNPCKLQDQ(b, a, t)
-		VPMOVZXBD(t, d)
-		VPUNPCKHQDQ(b, a, t)
-		VPMOVZXBD(t, m)
+		d, m = k.vec(), k.vec()
+		if k.single {
+			VPMOVZXBD(Mem{Base: k.w[0]}, d)
+			VPMOVZXBD(Mem{Base: k.w[0], Disp: 8}, m)
+		} else {
+			a, b, t := XMM(), XMM(), XMM()
+			VMOVDQU64(Mem{Base: k.w[0]}, a)
+			VMOVDQU64(Mem{Base: k.w[1]}, b)
+			VPUNPCKLQDQ(b, a, t)
+			VPMOVZXBD(t, d)
+			VPUNPCKHQDQ(b, a, t)
+			VPMOVZXBD(t, m)
+		}
 		VCVTDQ2PS(d, d)
 		VCVTDQ2PS(m, m)
-		VMULPS(halves16(k.head, 0), d, d)
-		VMULPS(halves16(k.head, 16), m, m)
+		VMULPS(k.halves16(k.head, 0), d, d)
+		VMULPS(k.halves16(k.head, 16), m, m)
 	case k.f.f16Min:
-		d, m = halves16(k.w, 0), halves16(k.w, 16)
+		d, m = k.halves16(k.w, 0), k.halves16(k.w, 16)
 	default:
-		d = halves16(k.head, 0)
+		d = k.halves16(k.head, 0)
 	}
 	for t := range s {
 		VCVTDQ2PS(s[t], s[t])
-		f := ZMM()
+		f := k.vec()
 		VMULPS_BCST(k.x.at(t, actD), d, f)
 		VFMADD231PS(f, s[t], k.acc[t])
 		if k.f.hasMin() {
