@@ -91,6 +91,7 @@ func (r *Report) plan(src *checkpoint.Catalog, cfg *gemma.Config, types Types) (
 	for _, spec := range cfg.Tensors() {
 		source, err := gemma.Locate(src, spec)
 		if err != nil && spec.Optional {
+			used[gemma.Find(src, spec)] = true
 			r.note("unused tensor left out: %v", err)
 			continue
 		}
@@ -154,10 +155,10 @@ func (r *Report) leftOver(src *checkpoint.Catalog, used map[*checkpoint.Tensor]b
 		}
 	}
 	if r.Skipped > 0 {
-		r.note("%d tensors of the vision and audio parts left out", r.Skipped)
+		r.note("tensors of the vision and audio parts left out: %d", r.Skipped)
 	}
 	if n := len(unknown); n > 0 {
-		r.note("%d unknown tensors left out: %s", n, strings.Join(unknown[:min(n, 5)], ", "))
+		r.note("unknown tensors left out: %d, %s", n, strings.Join(unknown[:min(n, 5)], ", "))
 	}
 }
 

@@ -34,7 +34,7 @@ const hfPrefix = "model.language_model."
 //   - any other name: a folder with model.safetensors and config.json.
 //
 // Safetensors hold every tensor in the chosen plain type (BF16 is what the rule
-// makes; F16 and F32 hold the same values). K and V projections of KV-shared
+// makes; F32 holds the same values, F16 all but the smallest). K and V projections of KV-shared
 // layers, which published checkpoints carry and nothing uses, are not written.
 func Synth(ctx context.Context, cfg *gemma.Config, dst string, o SynthOptions) (*Report, error) {
 	r, err := synth(ctx, cfg, dst, o)
