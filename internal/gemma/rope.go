@@ -15,10 +15,13 @@ type ropeTable struct {
 // newRopeTable returns the table for head dimension dim of which the first
 // pairs of (i, i+dim/2) rotate, by pos·theta^(−2i/dim). Partial ("proportional")
 // rotation leaves the later pairs alone; the exponent's denominator stays dim.
+// Powers and reciprocals are rounded to float32 where the reference rounds them:
+// the angle of position 600 feels the last bit.
 func newRopeTable(dim, pairs int, theta float64) *ropeTable {
 	t := &ropeTable{freq: make([]float32, pairs)}
 	for i := range t.freq {
-		t.freq[i] = float32(1 / math.Pow(theta, float64(2*i)/float64(dim)))
+		power := math.Pow(theta, float64(float32(2*i)/float32(dim)))
+		t.freq[i] = 1 / float32(power)
 	}
 	t.rope.Pairs = pairs
 	return t
