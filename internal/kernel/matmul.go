@@ -63,7 +63,7 @@ func panelsPerCall(w *Matrix, tokens int) int {
 }
 
 // maxTile is the most tokens that one call of assembly takes at any level.
-const maxTile = 8
+const maxTile = 12
 
 // nextTile is how many of the left tokens the next tile takes: full tiles with even ones at the end.
 func nextTile(l Layout, left int) int {
@@ -99,7 +99,7 @@ func (m *product) run(tok0, tok1 int) {
 	}
 }
 
-// tile computes n ≤ 8 tokens from t on: y[i*stride+row-8*p0].
+// tile computes n ≤ maxTile tokens from t on: y[i*stride+row-8*p0].
 //
 //go:noinline
 func (m *product) tile(y []float32, stride, p0, p1, t, n int) {

@@ -5,9 +5,12 @@ package kernel
 import "unsafe"
 
 // tileWidth is the most tokens a tile takes at the level in use.
-func tileWidth(Layout) int {
+func tileWidth(l Layout) int {
 	if useAVX512 {
-		return 8
+		if l == LayoutQ6_K {
+			return 8
+		}
+		return 12
 	}
 	if useAVX2 {
 		return 6
@@ -34,20 +37,20 @@ func mulTileSIMD(l Layout, T int, a *mulArgs) bool {
 		mulTileVNNI(l, T, (*byte)(unsafe.Pointer(a)))
 	}
 	if odd.panels%2 == 1 {
-		lastOfOdd(l, T, &odd)
+		lastOfOdd(l, T, odd)
 	}
 	return true
 }
 
 // lastOfOdd does the last panel of an odd number: the AVX2 tiles give the same bits.
-func lastOfOdd(l Layout, T int, a *mulArgs) {
+// (It works on a copy: a pointer stored through a would make the caller's buffers escape.)
+func lastOfOdd(l Layout, T int, a mulArgs) {
 	a.w = unsafe.Add(a.w, (a.panels-1)*a.panelBytes)
 	a.y = unsafe.Add(a.y, (a.panels-1)*4*panelRows)
 	for T > 0 {
 		n := min(T, 4)
-		part := *a
-		part.panels = 1
-		mulTileAVX2(l, n, (*byte)(unsafe.Pointer(&part)))
+		a.panels = 1
+		mulTileAVX2(l, n, (*byte)(unsafe.Pointer(&a)))
 		if T -= n; T > 0 { // a pointer past the end could keep a freed object alive
 			a.x = unsafe.Add(a.x, n*a.xstep)
 			a.y = unsafe.Add(a.y, n*a.ystep)
@@ -201,6 +204,14 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 			mulQ4_0x7VNNI(a)
 		case 8:
 			mulQ4_0x8VNNI(a)
+		case 9:
+			mulQ4_0x9VNNI(a)
+		case 10:
+			mulQ4_0x10VNNI(a)
+		case 11:
+			mulQ4_0x11VNNI(a)
+		case 12:
+			mulQ4_0x12VNNI(a)
 		}
 	case LayoutQ4_1:
 		switch T {
@@ -218,6 +229,14 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 			mulQ4_1x7VNNI(a)
 		case 8:
 			mulQ4_1x8VNNI(a)
+		case 9:
+			mulQ4_1x9VNNI(a)
+		case 10:
+			mulQ4_1x10VNNI(a)
+		case 11:
+			mulQ4_1x11VNNI(a)
+		case 12:
+			mulQ4_1x12VNNI(a)
 		}
 	case LayoutQ5_1:
 		switch T {
@@ -235,6 +254,14 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 			mulQ5_1x7VNNI(a)
 		case 8:
 			mulQ5_1x8VNNI(a)
+		case 9:
+			mulQ5_1x9VNNI(a)
+		case 10:
+			mulQ5_1x10VNNI(a)
+		case 11:
+			mulQ5_1x11VNNI(a)
+		case 12:
+			mulQ5_1x12VNNI(a)
 		}
 	case LayoutQ8_0:
 		switch T {
@@ -252,6 +279,14 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 			mulQ8_0x7VNNI(a)
 		case 8:
 			mulQ8_0x8VNNI(a)
+		case 9:
+			mulQ8_0x9VNNI(a)
+		case 10:
+			mulQ8_0x10VNNI(a)
+		case 11:
+			mulQ8_0x11VNNI(a)
+		case 12:
+			mulQ8_0x12VNNI(a)
 		}
 	case LayoutQ4_K:
 		switch T {
@@ -269,6 +304,14 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 			mulQ4_Kx7VNNI(a)
 		case 8:
 			mulQ4_Kx8VNNI(a)
+		case 9:
+			mulQ4_Kx9VNNI(a)
+		case 10:
+			mulQ4_Kx10VNNI(a)
+		case 11:
+			mulQ4_Kx11VNNI(a)
+		case 12:
+			mulQ4_Kx12VNNI(a)
 		}
 	case LayoutQ5_K:
 		switch T {
@@ -286,6 +329,14 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 			mulQ5_Kx7VNNI(a)
 		case 8:
 			mulQ5_Kx8VNNI(a)
+		case 9:
+			mulQ5_Kx9VNNI(a)
+		case 10:
+			mulQ5_Kx10VNNI(a)
+		case 11:
+			mulQ5_Kx11VNNI(a)
+		case 12:
+			mulQ5_Kx12VNNI(a)
 		}
 	case LayoutQ6_K:
 		switch T {

@@ -52,6 +52,30 @@ func mulQ4_0x7VNNI(a *byte)
 //go:noescape
 func mulQ4_0x8VNNI(a *byte)
 
+// mulQ4_0x9VNNI: pairs of panels of 8 Q4_0 rows against 9 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ4_0x9VNNI(a *byte)
+
+// mulQ4_0x10VNNI: pairs of panels of 8 Q4_0 rows against 10 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ4_0x10VNNI(a *byte)
+
+// mulQ4_0x11VNNI: pairs of panels of 8 Q4_0 rows against 11 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ4_0x11VNNI(a *byte)
+
+// mulQ4_0x12VNNI: pairs of panels of 8 Q4_0 rows against 12 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ4_0x12VNNI(a *byte)
+
 // mulQ4_1x1VNNI1: panels of 8 Q4_1 rows against 1 tokens, see mulArgs and MatMul.
 // a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
 //
@@ -99,6 +123,30 @@ func mulQ4_1x7VNNI(a *byte)
 //
 //go:noescape
 func mulQ4_1x8VNNI(a *byte)
+
+// mulQ4_1x9VNNI: pairs of panels of 8 Q4_1 rows against 9 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ4_1x9VNNI(a *byte)
+
+// mulQ4_1x10VNNI: pairs of panels of 8 Q4_1 rows against 10 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ4_1x10VNNI(a *byte)
+
+// mulQ4_1x11VNNI: pairs of panels of 8 Q4_1 rows against 11 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ4_1x11VNNI(a *byte)
+
+// mulQ4_1x12VNNI: pairs of panels of 8 Q4_1 rows against 12 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ4_1x12VNNI(a *byte)
 
 // mulQ5_1x1VNNI1: panels of 8 Q5_1 rows against 1 tokens, see mulArgs and MatMul.
 // a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
@@ -148,6 +196,30 @@ func mulQ5_1x7VNNI(a *byte)
 //go:noescape
 func mulQ5_1x8VNNI(a *byte)
 
+// mulQ5_1x9VNNI: pairs of panels of 8 Q5_1 rows against 9 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ5_1x9VNNI(a *byte)
+
+// mulQ5_1x10VNNI: pairs of panels of 8 Q5_1 rows against 10 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ5_1x10VNNI(a *byte)
+
+// mulQ5_1x11VNNI: pairs of panels of 8 Q5_1 rows against 11 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ5_1x11VNNI(a *byte)
+
+// mulQ5_1x12VNNI: pairs of panels of 8 Q5_1 rows against 12 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ5_1x12VNNI(a *byte)
+
 // mulQ8_0x1VNNI1: panels of 8 Q8_0 rows against 1 tokens, see mulArgs and MatMul.
 // a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
 //
@@ -195,6 +267,30 @@ func mulQ8_0x7VNNI(a *byte)
 //
 //go:noescape
 func mulQ8_0x8VNNI(a *byte)
+
+// mulQ8_0x9VNNI: pairs of panels of 8 Q8_0 rows against 9 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ8_0x9VNNI(a *byte)
+
+// mulQ8_0x10VNNI: pairs of panels of 8 Q8_0 rows against 10 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ8_0x10VNNI(a *byte)
+
+// mulQ8_0x11VNNI: pairs of panels of 8 Q8_0 rows against 11 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ8_0x11VNNI(a *byte)
+
+// mulQ8_0x12VNNI: pairs of panels of 8 Q8_0 rows against 12 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ8_0x12VNNI(a *byte)
 
 // mulQ4_Kx1VNNI1: panels of 8 Q4_K rows against 1 tokens, see mulArgs and MatMul.
 // a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
@@ -244,6 +340,30 @@ func mulQ4_Kx7VNNI(a *byte)
 //go:noescape
 func mulQ4_Kx8VNNI(a *byte)
 
+// mulQ4_Kx9VNNI: pairs of panels of 8 Q4_K rows against 9 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ4_Kx9VNNI(a *byte)
+
+// mulQ4_Kx10VNNI: pairs of panels of 8 Q4_K rows against 10 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ4_Kx10VNNI(a *byte)
+
+// mulQ4_Kx11VNNI: pairs of panels of 8 Q4_K rows against 11 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ4_Kx11VNNI(a *byte)
+
+// mulQ4_Kx12VNNI: pairs of panels of 8 Q4_K rows against 12 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ4_Kx12VNNI(a *byte)
+
 // mulQ5_Kx1VNNI1: panels of 8 Q5_K rows against 1 tokens, see mulArgs and MatMul.
 // a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
 //
@@ -292,6 +412,30 @@ func mulQ5_Kx7VNNI(a *byte)
 //go:noescape
 func mulQ5_Kx8VNNI(a *byte)
 
+// mulQ5_Kx9VNNI: pairs of panels of 8 Q5_K rows against 9 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ5_Kx9VNNI(a *byte)
+
+// mulQ5_Kx10VNNI: pairs of panels of 8 Q5_K rows against 10 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ5_Kx10VNNI(a *byte)
+
+// mulQ5_Kx11VNNI: pairs of panels of 8 Q5_K rows against 11 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ5_Kx11VNNI(a *byte)
+
+// mulQ5_Kx12VNNI: pairs of panels of 8 Q5_K rows against 12 tokens, see mulArgs and MatMul.
+// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ5_Kx12VNNI(a *byte)
+
 // mulQ6_Kx1VNNI1: panels of 8 Q6_K rows against 1 tokens, see mulArgs and MatMul.
 // a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
 //
@@ -339,3 +483,6 @@ func mulQ6_Kx7VNNI(a *byte)
 //
 //go:noescape
 func mulQ6_Kx8VNNI(a *byte)
+
+// peakInt8VNNI does n*768 int8 multiply-adds on 12 chains: the exact int8 limit. AVX-512 F, VNNI.
+func peakInt8VNNI(n int)

@@ -8,16 +8,43 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// maxTokens512 is the widest AVX-512 tile.
-const maxTokens512 = 8
+// maxTokens512 is the widest AVX-512 tile; Q6_K with its two sums per token stops at 8.
+func (f format) maxTokens512() int {
+	if f.halves {
+		return 8
+	}
+	return 12
+}
 
 func quantMul512Unit() {
 	for _, f := range formats {
 		(&tile512{f: f, T: 1, single: true}).emit()
-		for t := 2; t <= maxTokens512; t++ {
+		for t := 2; t <= f.maxTokens512(); t++ {
 			(&tile512{f: f, T: t}).emit()
 		}
 	}
+	peakVNNI()
+}
+
+func peakVNNI() {
+	TEXT("peakInt8VNNI", NOSPLIT, "func(n int)")
+	Doc("peakInt8VNNI does n*768 int8 multiply-adds on 12 chains: the exact int8 limit. AVX-512 F, VNNI.", "")
+	n := Load(Param("n"), GP64())
+	x := ZMM()
+	VPXORD(x, x, x)
+	var s []VecVirtual
+	for i := 0; i < 12; i++ {
+		s = append(s, ZMM())
+		VPXORD(s[i], s[i], s[i])
+	}
+	Label("loop")
+	for i := range s {
+		VPDPBUSD(x, x, s[i])
+	}
+	DECQ(n)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
 }
 
 // tile512 writes one function: two panels side by side, 16 rows, against T tokens, or, single,
@@ -84,7 +111,9 @@ func (k *tile512) emit() {
 	if !k.single {
 		k.w = append(k.w, GP64())
 	}
-	k.ahead = field(a, 7)
+	if k.T == 1 {
+		k.ahead = field(a, 7)
+	}
 	k.x = newRows(k.T, field(a, 3))
 	y := field(a, 2) // not counted up in a: the garbage collector may look at the pointer there
 	k.loadMasks()
@@ -146,11 +175,10 @@ func (k *tile512) emit() {
 func (k *tile512) prefetch(size int) {
 	for _, w := range k.w {
 		for o := 0; o < size; o += 64 {
-			m := Mem{Base: w, Index: k.ahead, Scale: 1, Disp: o}
 			if k.T == 1 {
-				PREFETCHNTA(m)
+				PREFETCHNTA(Mem{Base: w, Index: k.ahead, Scale: 1, Disp: o})
 			} else {
-				PREFETCHT0(m)
+				PREFETCHT0(Mem{Base: w, Disp: 2048 + o}) // fixed: no register left for a distance
 			}
 		}
 	}
