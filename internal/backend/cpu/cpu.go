@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/kernel"
 )
 
@@ -21,11 +20,12 @@ type CPU struct {
 	pool    *pool
 	scratch []scratch // one per thread
 
-	mul    mulJob
-	padded backend.Tensor // input of a product whose rows are no multiple of 8
-	rows   rowJob
-	attend attendJob
-	expert expertState
+	mul             mulJob
+	set             setJob
+	floats, rounded activations // the current product's input
+	rows            rowJob
+	attend          attendJob
+	expert          expertState
 
 	mu   sync.Mutex // guards mems, since Load is called concurrently
 	mems [][]byte
@@ -33,12 +33,11 @@ type CPU struct {
 
 // scratch is one thread's working memory; each slice grows to what its job needs.
 type scratch struct {
-	weights []float32 // decoded weight rows
-	up      []float32 // the second of two products that become one
-	query   []float32 // attention: padded queries
-	scores  []float32 // attention: scores of a block of keys
-	sums    []float32 // attention: weighted values
-	top     []float32 // attention: running maximum and sum of the weights
+	up     []float32 // the second of two products that become one
+	query  []float32 // attention: padded queries
+	scores []float32 // attention: scores of a block of keys
+	sums   []float32 // attention: weighted values
+	top    []float32 // attention: running maximum and sum of the weights
 }
 
 // The pool's jobs, in the order in which New names them.
@@ -46,6 +45,7 @@ const (
 	jobMul = iota
 	jobRows
 	jobAttend
+	jobSet
 )
 
 // New starts a backend with the given number of threads, the caller included.
@@ -54,7 +54,7 @@ func New(threads int) (*CPU, error) {
 		return nil, fmt.Errorf("start cpu backend: %d threads, want 1 to 1024", threads)
 	}
 	c := &CPU{scratch: make([]scratch, threads)}
-	c.pool = newPool(threads, &c.mul, &c.rows, &c.attend)
+	c.pool = newPool(threads, &c.mul, &c.rows, &c.attend, &c.set)
 	return c, nil
 }
 

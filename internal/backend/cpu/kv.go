@@ -76,3 +76,6 @@ func (*CPU) CopyKV(dst backend.KV, slot int, src backend.KV, row, n int) {
 		slot, row, n = slot+run, row+run, n-run
 	}
 }
+
+// pad8 rounds up to a multiple of 8, as the kernels want their columns.
+func pad8(n int) int { return (n + 7) &^ 7 }

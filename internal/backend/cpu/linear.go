@@ -9,7 +9,7 @@ import (
 // A task is a tile of output rows of one product.
 type mulJob struct {
 	c        *CPU
-	x        *backend.Tensor // rows padded to a multiple of 8
+	x        *backend.Tensor
 	products []backend.Product
 	first    []int // first task of each product
 
@@ -22,67 +22,120 @@ type mulJob struct {
 
 // Linear implements backend.Backend.
 func (c *CPU) Linear(x *backend.Tensor, products []backend.Product) {
-	c.mul = mulJob{c: c, x: c.padRows(x), products: products, first: c.mul.first[:0]}
+	c.mul = mulJob{c: c, x: x, products: products, first: c.mul.first[:0]}
 	n := 0
 	for _, p := range products {
 		c.mul.first = append(c.mul.first, n)
-		n += p.W.(*matrix).tiles()
+		n += c.tiles(p.W.(*matrix))
 	}
-	c.pool.do(jobMul, n)
+	for _, p := range products {
+		c.prepare(x, p.W.(*matrix))
+	}
+	c.multiply(n)
 }
 
 // GeGLU implements backend.Backend.
 func (c *CPU) GeGLU(dst, x *backend.Tensor, gate, up backend.Matrix) {
-	g := gate.(*matrix)
-	c.mul = mulJob{c: c, x: c.padRows(x), dst: dst, gate: g, up: up.(*matrix), first: c.mul.first}
-	c.pool.do(jobMul, g.tiles())
+	g, u := gate.(*matrix), up.(*matrix)
+	c.mul = mulJob{c: c, x: x, dst: dst, gate: g, up: u, first: c.mul.first}
+	c.prepare(x, g)
+	c.prepare(x, u)
+	c.multiply(c.tiles(g))
 }
 
 // GateMul implements backend.Backend.
 func (c *CPU) GateMul(dst, x *backend.Tensor, w backend.Matrix, by *backend.Tensor, col int) {
 	g := w.(*matrix)
-	c.mul = mulJob{c: c, x: c.padRows(x), dst: dst, gate: g, by: by, col: col, first: c.mul.first}
-	c.pool.do(jobMul, g.tiles())
+	c.mul = mulJob{c: c, x: x, dst: dst, gate: g, by: by, col: col, first: c.mul.first}
+	c.prepare(x, g)
+	c.multiply(c.tiles(g))
 }
 
-// padRows returns x, or a copy whose rows end in zeros up to a multiple of 8.
-func (c *CPU) padRows(x *backend.Tensor) *backend.Tensor {
-	if x.Cols%8 == 0 {
-		return x
-	}
-	c.padded.Resize(x.Rows, pad8(x.Cols))
-	for i := range x.Rows {
-		row := c.padded.Row(i)
-		clear(row[copy(row, x.Row(i)):])
-	}
-	return &c.padded
-}
-
-// tileRows is how many output rows a task computes: 16,384 weights at least, so
-// that a task outweighs being handed out, and few enough decoded ones that they
-// stay in the second-level cache.
-func (m *matrix) tileRows() int { return min(max(16, 1<<15/pad8(m.in)&^7), 64) }
-
-// tiles is the number of tasks of a product with m.
-func (m *matrix) tiles() int { return (m.out + m.tileRows() - 1) / m.tileRows() }
-
-func (j *mulJob) run(worker, task int) {
-	s := &j.c.scratch[worker]
-	if j.gate == nil {
-		i := len(j.first) - 1
-		for j.first[i] > task {
-			i--
-		}
-		p := j.products[i]
-		j.tile(s, p.Dst.Data, p.Dst.Cols, p.W.(*matrix), task-j.first[i])
+// prepare puts x into the form that w multiplies: rounded to int8 per 32 values
+// for quantised weights, float for the others. A product's matrices share it.
+func (c *CPU) prepare(x *backend.Tensor, w *matrix) {
+	a := c.acts(w)
+	if a.ready {
 		return
 	}
-	j.tile(s, j.dst.Data, j.dst.Cols, j.gate, task)
-	from := task * j.gate.tileRows()
-	n := min(j.gate.out-from, j.gate.tileRows())
+	a.ready = true
+	a.Reset(w.Layout, x.Rows, x.Cols)
+	c.set = setJob{x, &a.Acts}
+	if x.Rows < 4 {
+		for i := range x.Rows {
+			c.set.run(0, i)
+		}
+		return
+	}
+	c.pool.do(jobSet, x.Rows)
+}
+
+// acts returns the activations that w multiplies.
+func (c *CPU) acts(w *matrix) *activations {
+	if w.Layout.Float() {
+		return &c.floats
+	}
+	return &c.rounded
+}
+
+// activations are the input of the current product in one form.
+type activations struct {
+	kernel.Acts
+	ready bool
+}
+
+// setJob is the conversion of x; a task is a row.
+type setJob struct {
+	x *backend.Tensor
+	a *kernel.Acts
+}
+
+func (j *setJob) run(_, task int) { j.a.Set(task, j.x.Row(task)) }
+
+// multiply runs the current job in n tiles and forgets the activations.
+func (c *CPU) multiply(n int) {
+	c.pool.do(jobMul, n)
+	c.floats.ready, c.rounded.ready = false, false
+}
+
+// tilePanels is how many panels of w a task multiplies: enough tasks for the
+// threads to share evenly, few enough that handing them out costs nothing.
+func (c *CPU) tilePanels(w *matrix) int {
+	panels := kernel.Panels(w.Rows)
+	most := max(1, tileBytes/w.Layout.PanelBytes(w.Cols))
+	return min(most, max(1, panels/(8*len(c.scratch))))
+}
+
+// tileBytes bounds the weights of a task: about 10 µs of streaming.
+const tileBytes = 256 << 10
+
+// tiles is the number of tasks of a product with w.
+func (c *CPU) tiles(w *matrix) int {
+	n := c.tilePanels(w)
+	return (kernel.Panels(w.Rows) + n - 1) / n
+}
+
+func (j *mulJob) run(worker, task int) {
+	if j.gate != nil {
+		j.gated(&j.c.scratch[worker], task)
+		return
+	}
+	i := len(j.first) - 1
+	for j.first[i] > task {
+		i--
+	}
+	p := j.products[i]
+	j.tile(p.Dst.Data, p.Dst.Cols, p.W.(*matrix), task-j.first[i])
+}
+
+// gated computes one tile of GeGLU or GateMul.
+func (j *mulJob) gated(s *scratch, task int) {
+	from, n := j.tile(j.dst.Data, j.dst.Cols, j.gate, task)
 	if j.up != nil {
 		s.up = grow(s.up, j.x.Rows*n)
-		j.rows(s, s.up, n, j.up, from, n)
+		up := j.up.tile(from/panelRows, kernel.Panels(from+n))
+		a := j.c.acts(j.up)
+		kernel.MatMul(s.up, n, &up, 0, kernel.Panels(n), &a.Acts, 0, j.x.Rows)
 	}
 	for t := range j.x.Rows {
 		var mul []float32
@@ -95,25 +148,13 @@ func (j *mulJob) run(worker, task int) {
 	}
 }
 
-// tile sets one tile of y [x.Rows, stride], the product of x and w.
-func (j *mulJob) tile(s *scratch, y []float32, stride int, w *matrix, tile int) {
-	from := tile * w.tileRows()
-	j.rows(s, y[from:], stride, w, from, min(w.out-from, w.tileRows()))
-}
-
-// rows sets y[t·stride + r] to row from+r of w times row t of x, for r below n.
-func (j *mulJob) rows(s *scratch, y []float32, stride int, w *matrix, from, n int) {
-	rows := kernel.Rows{N: n, Cols: j.x.Cols}
-	if kind, float := w.kind(); float {
-		rows.Kind, rows.Data, rows.Stride = kind, w.data[from*w.rowBytes:], w.rowBytes
-	} else {
-		s.weights = grow(s.weights, n*rows.Cols)
-		for r := range n {
-			row := s.weights[r*rows.Cols : (r+1)*rows.Cols]
-			w.decode(row, from+r)
-			clear(row[w.in:])
-		}
-		rows.Kind, rows.Data, rows.Stride = kernel.F32, bytesOf(s.weights), 4*rows.Cols
-	}
-	kernel.Dots(y, 1, stride, rows, kernel.Vecs{Data: j.x.Data, N: j.x.Rows, Stride: j.x.Cols})
+// tile sets tile number task of y [row, stride] to the product of x and w, and
+// returns which output rows it holds.
+func (j *mulJob) tile(y []float32, stride int, w *matrix, task int) (from, n int) {
+	step := j.c.tilePanels(w)
+	p0 := task * step
+	p1 := min(p0+step, kernel.Panels(w.Rows))
+	a := j.c.acts(w)
+	kernel.MatMul(y, stride, &w.Matrix, p0, p1, &a.Acts, 0, j.x.Rows)
+	return p0 * panelRows, min(w.Rows, p1*panelRows) - p0*panelRows
 }

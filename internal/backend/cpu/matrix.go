@@ -6,36 +6,32 @@ import (
 
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/kernel"
-	"github.com/plume-run/plume/internal/quant"
 )
 
-// matrix is w [out, in] as the file stores it, row after row: float rows padded
-// with zeros to a multiple of 8 values, or rows of quantised blocks.
+// matrix is w [out, in], packed for the kernels. Its weights exist once in memory:
+// they are packed piece by piece while they are read.
 type matrix struct {
-	typ      quant.Type
-	out, in  int
-	rowBytes int // from one row to the next
-	data     []byte
+	kernel.Matrix
 }
 
-func (m *matrix) Shape() (out, in int) { return m.out, m.in }
-func (m *matrix) Bytes() int64         { return int64(len(m.data)) }
+func (m *matrix) Shape() (out, in int) { return m.Rows, m.Cols }
+func (m *matrix) Bytes() int64         { return int64(len(m.Data)) }
 
-// row returns the stored bytes of row i.
-func (m *matrix) row(i int) []byte { return m.data[i*m.rowBytes : (i+1)*m.rowBytes] }
-
-// kind returns how the kernels read the rows; ok is false for blocks.
-func (m *matrix) kind() (k kernel.Kind, ok bool) {
-	switch m.typ {
-	case quant.F32:
-		return kernel.F32, true
-	case quant.F16:
-		return kernel.F16, true
-	case quant.BF16:
-		return kernel.BF16, true
+// tile returns panels [p0, p1) as a matrix of their own.
+func (m *matrix) tile(p0, p1 int) kernel.Matrix {
+	n := m.Layout.PanelBytes(m.Cols)
+	return kernel.Matrix{
+		Layout: m.Layout, Cols: m.Cols,
+		Rows: min(m.Rows, p1*panelRows) - p0*panelRows,
+		Data: m.Data[p0*n : p1*n : p1*n],
 	}
-	return 0, false
 }
+
+// panelRows is the rows of a panel; a piece that is packed alone has whole panels.
+const panelRows = 8
+
+// pieceBytes is how much of a weight is read at once, about.
+const pieceBytes = 1 << 20
 
 // Load reads the weight into memory outside the Go heap.
 func (c *CPU) Load(src backend.Source) (backend.Matrix, error) {
@@ -47,47 +43,51 @@ func (c *CPU) Load(src backend.Source) (backend.Matrix, error) {
 }
 
 func (c *CPU) load(src backend.Source) (*matrix, error) {
-	if !src.Type.Decodable() {
-		return nil, fmt.Errorf("type %s cannot be decoded", src.Type)
-	}
-	stored, err := src.Type.Bytes(int64(src.In))
+	rowBytes, layout, err := checkSource(src)
 	if err != nil {
 		return nil, err
 	}
-	m := &matrix{typ: src.Type, out: src.Out, in: src.In}
-	padded := stored
-	if _, float := m.kind(); float {
-		padded = int64(pad8(src.In) * src.Type.BlockBytes())
-	}
-	if padded > math.MaxInt/int64(max(src.Out, 1)) {
-		return nil, fmt.Errorf("%d rows of %d bytes do not fit in memory", src.Out, padded)
-	}
-	m.rowBytes = int(padded)
-	if m.data, err = c.memory(m.rowBytes * src.Out); err != nil {
+	m := &matrix{kernel.Matrix{Layout: layout, Rows: src.Out, Cols: src.In}}
+	if m.Data, err = c.memory(kernel.PackedBytes(src.Type, src.Out, src.In)); err != nil {
 		return nil, err
 	}
-	if padded == stored {
-		_, err := src.R.ReadAt(m.data, 0)
-		return m, err
-	}
-	for i := range src.Out {
-		if _, err := src.R.ReadAt(m.row(i)[:stored], int64(i)*stored); err != nil {
+	step := max(1, pieceBytes/rowBytes/panelRows) * panelRows
+	piece := make([]byte, min(step, src.Out)*rowBytes)
+	for row := 0; row < src.Out; row += step {
+		n := min(step, src.Out-row)
+		raw := piece[:n*rowBytes]
+		if _, err := src.R.ReadAt(raw, int64(row)*int64(rowBytes)); err != nil {
+			return nil, err
+		}
+		dst := m.tile(row/panelRows, kernel.Panels(row+n))
+		if err := kernel.PackRows(src.Type, dst.Data, raw, n, src.In); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
 }
 
-// decode sets dst [in] to row i.
-func (m *matrix) decode(dst []float32, i int) {
-	n, err := m.typ.Bytes(int64(m.in))
-	if err == nil {
-		err = quant.Decode(m.typ, dst[:m.in], m.row(i)[:n])
+// checkSource returns the bytes of a stored row and the layout it is packed into.
+func checkSource(src backend.Source) (rowBytes int, layout kernel.Layout, err error) {
+	layout, ok := kernel.LayoutFor(src.Type)
+	if !ok {
+		return 0, 0, fmt.Errorf("type %s cannot be multiplied", src.Type)
 	}
+	if src.Out < 1 || src.In < 1 || src.In > math.MaxInt32 || src.Out > math.MaxInt32 {
+		return 0, 0, fmt.Errorf("shape [%d, %d]", src.Out, src.In)
+	}
+	n, err := src.Type.Bytes(int64(src.In))
 	if err != nil {
-		panic("cpu: internal error: " + err.Error())
+		return 0, 0, err
 	}
+	if panel := layout.PanelBytes(src.In); panel > math.MaxInt/kernel.Panels(src.Out) {
+		return 0, 0, fmt.Errorf("[%d, %d] %s weights do not fit in memory", src.Out, src.In, src.Type)
+	}
+	return int(n), layout, nil
 }
 
-// pad8 rounds up to a multiple of 8, as the kernels want their columns.
-func pad8(n int) int { return (n + 7) &^ 7 }
+// embedRow sets dst [in] to row i, times scale.
+func (m *matrix) embedRow(dst []float32, i int, scale float32) {
+	kernel.DecodeRow(dst, &m.Matrix, i)
+	kernel.Scale(dst, scale)
+}

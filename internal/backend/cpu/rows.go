@@ -92,8 +92,7 @@ func (j *rowJob) run(_, i int) {
 	dst := j.dst.Row(i)
 	switch j.op {
 	case opEmbed:
-		j.matrix.decode(dst, int(j.ids[i]))
-		kernel.Scale(dst, j.scale)
+		j.matrix.embedRow(dst, int(j.ids[i]), j.scale)
 	case opGather:
 		copy(dst, j.x.Row(j.from[i]))
 	case opNorm:
