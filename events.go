@@ -1,0 +1,192 @@
+package plume
+
+import (
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/plume-run/plume/internal/ple"
+)
+
+// EventKind says what an Event carries.
+type EventKind uint8
+
+// The kinds of events. An answer is any number of the others, then one EventDone.
+const (
+	EventText     EventKind = iota + 1 // Text is the next piece of the answer
+	EventThinking                      // Text is the next piece of the thought
+	EventToolCall                      // Call is one complete tool call
+	EventBadCall                       // Text stands where a tool call should be, and is none
+	EventDone                          // Result closes the answer; nothing follows
+)
+
+// String returns the kind in one word.
+func (k EventKind) String() string {
+	switch k {
+	case EventText:
+		return "text"
+	case EventThinking:
+		return "thinking"
+	case EventToolCall:
+		return "tool call"
+	case EventBadCall:
+		return "bad call"
+	case EventDone:
+		return "done"
+	}
+	return fmt.Sprintf("event %d", uint8(k))
+}
+
+// Event is one step of an answer as a caller sees it. Pieces of text are whole
+// UTF-8 sequences.
+type Event struct {
+	Kind   EventKind
+	Text   string    // EventText, EventThinking, EventBadCall
+	Call   *ToolCall // EventToolCall
+	Result *Result   // EventDone
+}
+
+// Finish says why an answer ended.
+type Finish string
+
+// The reasons an answer ends.
+const (
+	FinishStop      Finish = "stop"       // the model ended its turn, or a stop string was met
+	FinishToolCalls Finish = "tool_calls" // the model ended its turn with tool calls
+	FinishLength    Finish = "length"     // MaxTokens reached
+	FinishContext   Finish = "context"    // the session's context is full
+	FinishCancelled Finish = "cancelled"  // the context was cancelled or its deadline passed
+	FinishError     Finish = "error"      // another error, returned beside the event
+)
+
+// Usage counts the tokens of one answer.
+type Usage struct {
+	Prompt    int `json:"prompt_tokens"`
+	Cached    int `json:"cached_tokens"` // part of Prompt that an earlier answer of the session had computed
+	Generated int `json:"generated_tokens"`
+}
+
+// Timings are the durations of one answer.
+type Timings struct {
+	Prefill    time.Duration // from the start to the logits of the last prompt token
+	FirstToken time.Duration // from the start to the first token
+	Decode     time.Duration // from the first token to the end
+}
+
+// MarshalJSON writes seconds.
+func (t Timings) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Prefill float64 `json:"prefill_seconds"`
+		First   float64 `json:"first_token_seconds"`
+		Decode  float64 `json:"decode_seconds"`
+	}{t.Prefill.Seconds(), t.FirstToken.Seconds(), t.Decode.Seconds()})
+}
+
+// PLEStats say what the per-layer embedding table cost: how many rows were
+// needed and where they came from. All zero for a model without a table.
+type PLEStats struct {
+	Rows      int64         // rows needed, one per token computed
+	RowsRead  int64         // rows that came from the file
+	Reads     int64         // read calls that brought them; neighbours share one
+	ReadBytes int64         // bytes of those
+	CacheHits int64         // rows found in memory
+	Wait      time.Duration // time the computation stood still for rows
+}
+
+// MarshalJSON writes Wait as seconds.
+func (p PLEStats) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Rows     int64   `json:"rows"`
+		RowsRead int64   `json:"rows_read"`
+		Reads    int64   `json:"reads"`
+		Bytes    int64   `json:"read_bytes"`
+		Hits     int64   `json:"cache_hits"`
+		Wait     float64 `json:"wait_seconds"`
+	}{p.Rows, p.RowsRead, p.Reads, p.ReadBytes, p.CacheHits, p.Wait.Seconds()})
+}
+
+func pleStats(s ple.Stats) PLEStats {
+	return PLEStats{
+		Rows: s.Rows, RowsRead: s.RowsRead, Reads: s.Reads, ReadBytes: s.BytesRead, Wait: s.Wait,
+		// A row that occurs twice in a prompt is looked up once; the second is
+		// found as surely as one from the cache.
+		CacheHits: s.CacheHits + s.Shared + s.Rows - s.Distinct,
+	}
+}
+
+func (p PLEStats) minus(q PLEStats) PLEStats {
+	return PLEStats{p.Rows - q.Rows, p.RowsRead - q.RowsRead, p.Reads - q.Reads,
+		p.ReadBytes - q.ReadBytes, p.CacheHits - q.CacheHits, p.Wait - q.Wait}
+}
+
+// Result closes an answer.
+type Result struct {
+	Finish  Finish   `json:"finish_reason"`
+	Stop    string   `json:"stop,omitempty"` // the stop string that was met
+	Usage   Usage    `json:"usage"`
+	Timings Timings  `json:"timings"`
+	PLE     PLEStats `json:"ple"`  // of the whole model while this answer ran
+	Seed    uint64   `json:"seed"` // the seed in force, also when it was chosen at random
+	IDs     []int32  `json:"-"`    // the sampled tokens, a stop token included
+}
+
+// PrefillRate returns prompt tokens computed per second, 0 when there is no
+// measurement.
+func (r *Result) PrefillRate() float64 {
+	return rate(r.Usage.Prompt-r.Usage.Cached, r.Timings.Prefill)
+}
+
+// DecodeRate returns tokens per second after the first one, which prefill pays
+// for; 0 when there is no measurement.
+func (r *Result) DecodeRate() float64 { return rate(r.Usage.Generated-1, r.Timings.Decode) }
+
+func rate(n int, d time.Duration) float64 {
+	if n <= 0 || d <= 0 {
+		return 0
+	}
+	return float64(n) / d.Seconds()
+}
+
+// Answer is a whole answer, collected.
+type Answer struct {
+	Text      string
+	Thinking  string
+	ToolCalls []ToolCall
+	BadCalls  []string // what the model wrote where calls should be
+	Result    Result
+}
+
+// Message returns the answer as a turn of the conversation, to be sent back
+// with the next one.
+func (a *Answer) Message() Message {
+	return AssistantMessage(a.Text, a.Thinking, a.ToolCalls)
+}
+
+// Collect reads an answer to its end. On an error it returns what came before
+// it too.
+func Collect(events iter.Seq2[Event, error]) (*Answer, error) {
+	var text, thinking strings.Builder
+	a := &Answer{}
+	var failed error
+	for ev, err := range events {
+		if err != nil {
+			failed = err
+		}
+		switch ev.Kind {
+		case EventText:
+			text.WriteString(ev.Text)
+		case EventThinking:
+			thinking.WriteString(ev.Text)
+		case EventToolCall:
+			a.ToolCalls = append(a.ToolCalls, *ev.Call)
+		case EventBadCall:
+			a.BadCalls = append(a.BadCalls, ev.Text)
+		case EventDone:
+			a.Result = *ev.Result
+		}
+	}
+	a.Text, a.Thinking = text.String(), thinking.String()
+	return a, failed
+}

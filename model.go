@@ -1,0 +1,278 @@
+package plume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/plume-run/plume/internal/backend"
+	"github.com/plume-run/plume/internal/backend/cpu"
+	"github.com/plume-run/plume/internal/backend/ref"
+	"github.com/plume-run/plume/internal/chat"
+	"github.com/plume-run/plume/internal/checkpoint"
+	"github.com/plume-run/plume/internal/engine"
+	"github.com/plume-run/plume/internal/gemma"
+	"github.com/plume-run/plume/internal/ple"
+	"github.com/plume-run/plume/internal/quant"
+)
+
+// Model is an open model: its weights in memory, its per-layer embedding table
+// in the file. It is safe for concurrent use; sessions of several goroutines
+// take turns, one step at a time.
+type Model struct {
+	path   string
+	opt    Options
+	cfg    *gemma.Config
+	text   *Tokenizer // nil when the checkpoint has no vocabulary
+	noText error      // why text is nil
+	gm     *gemma.Model
+	eng    *engine.Engine
+	stop   []int32
+
+	closeOnce sync.Once
+	closeErr  error
+	closers   []func() error
+}
+
+// Open reads a model. path is a GGUF file (any part of a split one), a
+// .safetensors file, or a folder with config.json and safetensors as Gemma 4
+// is released. Weights that need arithmetic are loaded; rows of the per-layer
+// embedding table are read from path while the model runs, so the file must
+// stay until Close.
+//
+// Errors: fs.ErrNotExist, [ErrCorrupt], [ErrUnsupported], [ErrRequest] for
+// options out of range.
+func Open(path string, o Options) (*Model, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	m := &Model{path: path, opt: o}
+	if err := m.open(); err != nil {
+		m.Close()
+		return nil, markUnsupported(err)
+	}
+	return m, nil
+}
+
+func (m *Model) open() error {
+	cat, err := checkpoint.Open(m.path)
+	if err != nil {
+		return err
+	}
+	m.closers = append(m.closers, cat.Close)
+	if m.cfg, err = gemma.ReadConfig(cat); err != nil {
+		return markConfig(err)
+	}
+	m.text, err = readTokenizer(cat, m.cfg)
+	switch {
+	case errors.Is(err, ErrNoTokenizer):
+		m.noText = err
+	case err != nil:
+		return err
+	case m.text.Len() > m.cfg.VocabSize:
+		return unsupportedError{fmt.Errorf("open %s: tokenizer has %d tokens, model %d", m.path, m.text.Len(), m.cfg.VocabSize)}
+	}
+	m.stop = stopIDs(m.cfg, m.text)
+	back, err := newBackend(m.opt)
+	if err != nil {
+		return err
+	}
+	m.closers = append(m.closers, back.Close)
+	kv := quant.F16
+	if m.opt.KVType == "f32" {
+		kv = quant.F32
+	}
+	m.gm, err = gemma.Bind(cat, m.cfg, back, gemma.BindOptions{
+		PLE:      ple.Options{Workers: m.opt.PLEWorkers, CacheBytes: m.opt.PLECacheBytes},
+		KVType:   kv,
+		Progress: m.opt.Progress,
+	})
+	if err != nil {
+		return err
+	}
+	m.closers = append(m.closers, m.gm.Close)
+	m.eng = engine.New(m.gm)
+	return nil
+}
+
+// newBackend wires the concrete devices; nothing else in the program names them.
+func newBackend(o Options) (backend.Backend, error) {
+	if o.Backend == "ref" {
+		return ref.New(), nil
+	}
+	return cpu.New(o.Threads)
+}
+
+// stopIDs lists the tokens that end an answer: what the configuration names and
+// what the vocabulary has under the names that end a turn.
+func stopIDs(cfg *gemma.Config, text *Tokenizer) []int32 {
+	ids := append([]int32(nil), cfg.EOS...)
+	if text != nil {
+		ids = append(ids, chat.StopIDs(text.tok)...)
+	}
+	return ids
+}
+
+// markUnsupported gives checkpoint's class of foreign files the public mark.
+func markUnsupported(err error) error {
+	if errors.Is(err, checkpoint.ErrUnsupported) && !errors.Is(err, ErrUnsupported) {
+		return unsupportedError{err}
+	}
+	return err
+}
+
+// Close frees the model. Sessions must not be used afterwards.
+func (m *Model) Close() error {
+	m.closeOnce.Do(func() {
+		for i := len(m.closers) - 1; i >= 0; i-- {
+			m.closeErr = errors.Join(m.closeErr, m.closers[i]())
+		}
+	})
+	return m.closeErr
+}
+
+// Path returns what Open was given.
+func (m *Model) Path() string { return m.path }
+
+// Options returns the options in force, defaults filled in.
+func (m *Model) Options() Options { return m.opt }
+
+// Name returns the published name of the model's shape ("E2B"), "" when it has none.
+func (m *Model) Name() string { return m.cfg.Name }
+
+// MaxContext returns the number of tokens that the model was made for.
+func (m *Model) MaxContext() int { return m.cfg.MaxPositions }
+
+// VocabSize returns the length of a row of logits.
+func (m *Model) VocabSize() int { return m.cfg.VocabSize }
+
+// HiddenSize returns the width of the residual stream.
+func (m *Model) HiddenSize() int { return m.cfg.HiddenSize }
+
+// Layers returns the number of decoder layers.
+func (m *Model) Layers() int { return m.cfg.NumLayers }
+
+// ResidentBytes returns the memory that the weights take.
+func (m *Model) ResidentBytes() int64 { return m.gm.ResidentBytes() }
+
+// PLEStats returns what the per-layer table has cost since Open.
+func (m *Model) PLEStats() PLEStats { return pleStats(m.gm.PLEStats()) }
+
+// Sampling returns the settings that the model's authors recommend.
+func (m *Model) Sampling() Sampling {
+	return Sampling{
+		Temperature: float32(m.cfg.Temperature),
+		TopK:        m.cfg.TopK,
+		TopP:        float32(m.cfg.TopP),
+	}
+}
+
+// Tokenizer returns the text side of the model, or ErrNoTokenizer.
+func (m *Model) Tokenizer() (*Tokenizer, error) { return m.text, m.noText }
+
+// Tokenize returns the ids of text, without BOS and with special tokens' texts
+// as special tokens; see [Tokenizer.Encode].
+func (m *Model) Tokenize(text string) ([]int32, error) {
+	if m.noText != nil {
+		return nil, m.noText
+	}
+	return m.text.Encode(text, true), nil
+}
+
+// Detokenize returns the text of ids; see [Tokenizer.Decode].
+func (m *Model) Detokenize(ids []int32) (string, error) {
+	if m.noText != nil {
+		return "", m.noText
+	}
+	return m.text.Decode(ids)
+}
+
+// Render returns the exact prompt of a conversation; see [Tokenizer.Render].
+func (m *Model) Render(messages []Message, o RenderOptions) (string, error) {
+	if m.noText != nil {
+		return "", m.noText
+	}
+	return m.text.Render(messages, o)
+}
+
+// NewSession starts a conversation or text with a KV cache of its own.
+func (m *Model) NewSession(o SessionOptions) (*Session, error) {
+	es, err := m.eng.NewSession(engine.SessionOptions{Context: o.Context, Chunk: o.Chunk})
+	if err != nil {
+		return nil, requestError{err}
+	}
+	return &Session{m: m, es: es}, nil
+}
+
+// EvalOptions say what Evaluate hands out beside the mean.
+type EvalOptions struct {
+	Chunk  int // tokens per step; 0: a default. It never changes a result
+	Greedy int // tokens to continue with, the most likely one each time, until a stop token
+	// Logits, when set, gets row i of the logits [V] in order of i, to be copied
+	// or used at once. An error ends the evaluation.
+	Logits func(i int, logits []float32) error
+	// Hidden, when set, gets hidden state index of token i, [H]: index 0 is the
+	// scaled embedding, index l the output of layer l−1, and the last, Layers(),
+	// is after the final norm. An error ends the evaluation.
+	Hidden func(index, i int, hidden []float32) error
+}
+
+// Evaluation is what a text is worth under the model.
+type Evaluation struct {
+	MeanNLL float64 // mean of −log p(ids[i] | ids[:i]) over i ≥ 1, in nats
+	Scored  int     // number of tokens in that mean
+	Greedy  []int32 // the continuation, a stop token included
+}
+
+// Evaluate computes every position of ids, to which nothing is added.
+func (m *Model) Evaluate(ctx context.Context, ids []int32, o EvalOptions) (Evaluation, error) {
+	ev, err := m.eng.Evaluate(ctx, ids, engine.EvalOptions{
+		Chunk: o.Chunk, Greedy: o.Greedy, Stop: m.stop, Logits: o.Logits, Hidden: o.Hidden,
+	})
+	return Evaluation(ev), err
+}
+
+// PerplexityOptions say how a long text is cut. The zero value is the usual.
+type PerplexityOptions struct {
+	Window   int // tokens per piece; 0: 512
+	Chunk    int // tokens per step; 0: a default
+	Progress func(done, total int)
+}
+
+// Perplexity returns the mean negative log-likelihood of ids, in nats. The text,
+// with BOS in front, is cut into pieces of Window tokens; each piece after the
+// first gets a BOS of its own. So the first window is BOS and Window−1 ids,
+// the others are BOS and Window ids (the last one fewer), and every id is
+// scored once. These are the windows of the published figures of the demo model.
+func (m *Model) Perplexity(ctx context.Context, ids []int32, o PerplexityOptions) (Evaluation, error) {
+	if o.Window == 0 {
+		o.Window = 512
+	}
+	if o.Window < 2 {
+		return Evaluation{}, requestError{fmt.Errorf("cut windows: %d tokens, want at least 2", o.Window)}
+	}
+	if len(ids) == 0 {
+		return Evaluation{}, requestError{errors.New("cut windows: no tokens")}
+	}
+	if m.cfg.BOS < 0 {
+		return Evaluation{}, unsupportedError{errors.New("cut windows: the model names no BOS token")}
+	}
+	var sum float64
+	var out Evaluation
+	for at, end := 0, o.Window-1; at < len(ids); at, end = end, end+o.Window {
+		window := append([]int32{m.cfg.BOS}, ids[at:min(end, len(ids))]...)
+		ev, err := m.Evaluate(ctx, window, EvalOptions{Chunk: o.Chunk})
+		if err != nil {
+			return out, fmt.Errorf("score tokens from %d: %w", at, err)
+		}
+		sum += ev.MeanNLL * float64(ev.Scored)
+		out.Scored += ev.Scored
+		out.MeanNLL = sum / float64(out.Scored)
+		if o.Progress != nil {
+			o.Progress(out.Scored, len(ids))
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,128 @@
+package plume
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/plume-run/plume/internal/sample"
+)
+
+// Backends are the names that Options.Backend takes.
+func Backends() []string { return []string{"cpu", "ref"} }
+
+// KVTypes are the names that Options.KVType takes.
+func KVTypes() []string { return []string{"f16", "f32"} }
+
+// Options say how a model is opened. The zero value asks for the defaults.
+type Options struct {
+	// Backend does the arithmetic: "cpu" (the default: threads, weights used in
+	// their quantised form) or "ref" (plain float32, slow, the measure of right).
+	Backend string
+	// Threads of the cpu backend; 0: one per processor. The number never changes
+	// a result.
+	Threads int
+	// KVType is the number format of the KV cache: "f16" (the default) or "f32".
+	KVType string
+	// PLEWorkers is how many rows of the per-layer table are read at once; 0:
+	// a default that suits flash memory.
+	PLEWorkers int
+	// PLECacheBytes bounds the memory for rows that may be needed again; 0: a
+	// small default; negative: none.
+	PLECacheBytes int64
+	// Progress, when set, is told how many bytes of the weights have been loaded,
+	// one call at a time, from several goroutines.
+	Progress func(done, total int64)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Backend == "" {
+		o.Backend = "cpu"
+	}
+	if o.Threads == 0 {
+		o.Threads = runtime.GOMAXPROCS(0)
+	}
+	if o.KVType == "" {
+		o.KVType = "f16"
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	if !slices.Contains(Backends(), o.Backend) {
+		return requestError{fmt.Errorf("backend %q, want %s", o.Backend, strings.Join(Backends(), " or "))}
+	}
+	if !slices.Contains(KVTypes(), o.KVType) {
+		return requestError{fmt.Errorf("kv type %q, want %s", o.KVType, strings.Join(KVTypes(), " or "))}
+	}
+	if o.Threads < 1 || o.Threads > 1024 {
+		return requestError{fmt.Errorf("threads %d, want 1 to 1024", o.Threads)}
+	}
+	if o.PLEWorkers < 0 || o.PLEWorkers > 1024 {
+		return requestError{fmt.Errorf("ple workers %d, want 0 to 1024", o.PLEWorkers)}
+	}
+	return nil
+}
+
+// String prints the options in one line.
+func (o Options) String() string {
+	return fmt.Sprintf("backend=%s threads=%d kv=%s ple-workers=%d ple-cache=%d",
+		o.Backend, o.Threads, o.KVType, o.PLEWorkers, o.PLECacheBytes)
+}
+
+// SessionOptions size a session. The zero value asks for the defaults.
+type SessionOptions struct {
+	Context int // most tokens of prompts and answers together; 0: the model's limit, at most 4096
+	Chunk   int // prompt tokens per step; 0: 256. It never changes a result
+}
+
+// Sampling says how a token is drawn from the model's distribution. Start from
+// [Model.Sampling], the model's own settings, or [Greedy], and change what
+// matters: the zero value of a field means what it says, not "default".
+type Sampling struct {
+	Temperature       float32 // 0: always the most likely token
+	TopK              int     // keep this many; 0: all
+	TopP              float32 // keep the most likely up to this probability; 0 or 1: all
+	MinP              float32 // keep those at least this likely, relative to the most likely; 0: all
+	RepetitionPenalty float32 // divide (or multiply) the logits of seen tokens; 0 or 1: off
+	PresencePenalty   float32 // subtracted once from tokens seen
+	FrequencyPenalty  float32 // subtracted for every time a token was seen
+	PenaltyWindow     int     // tokens the penalties look back on; 0: all
+	Seed              uint64  // 0: chosen at random and told in the Result
+}
+
+// Greedy always takes the most likely token.
+func Greedy() Sampling { return Sampling{} }
+
+// String prints the settings that differ from plain greedy.
+func (s Sampling) String() string {
+	if s == (Sampling{Seed: s.Seed}) {
+		return "greedy"
+	}
+	return fmt.Sprintf("temperature=%g top-k=%d top-p=%g min-p=%g repetition=%g presence=%g frequency=%g window=%d seed=%d",
+		s.Temperature, s.TopK, s.TopP, s.MinP, s.RepetitionPenalty, s.PresencePenalty, s.FrequencyPenalty, s.PenaltyWindow, s.Seed)
+}
+
+// sampler builds the sampler and returns the seed in force.
+func (s Sampling) sampler() (*sample.Sampler, uint64, error) {
+	for s.Seed == 0 {
+		s.Seed = rand.Uint64() >> 11 // 53 bits: survives a trip through JSON numbers
+	}
+	sm, err := sample.New(sample.Params{
+		Temperature:       s.Temperature,
+		TopK:              s.TopK,
+		TopP:              s.TopP,
+		MinP:              s.MinP,
+		RepetitionPenalty: s.RepetitionPenalty,
+		PresencePenalty:   s.PresencePenalty,
+		FrequencyPenalty:  s.FrequencyPenalty,
+		PenaltyWindow:     s.PenaltyWindow,
+		Seed:              s.Seed,
+	})
+	if err != nil {
+		return nil, 0, requestError{err}
+	}
+	return sm, s.Seed, nil
+}
