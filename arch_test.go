@@ -31,7 +31,7 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/engine", "internal/gemma internal/sample internal/tokenizer"},
 	{".", "internal/engine internal/gemma internal/checkpoint internal/tokenizer internal/chat internal/sample " +
 		"internal/quant internal/ple internal/backend internal/backend/ref internal/backend/cpu demo"},
-	{"cmd/plume", ". internal/convert internal/checkpoint demo"},
+	{"cmd/plume", ". internal/convert internal/checkpoint internal/gemma internal/quant demo"},
 	{testkit, "internal/checkpoint internal/gemma internal/quant"},
 }
 

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plume-run/plume"
+	"github.com/plume-run/plume/internal/checkpoint"
+)
+
+// Exit codes.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitCorrupt     = 4
+	exitUnsupported = 5
+	exitContext     = 6
+	exitInput       = 7
+	exitInterrupted = 130
+)
+
+const exitHelp = `Exit codes: 0 success, 1 other failure, 2 wrong usage, 3 file not found,
+4 corrupt file, 5 unsupported by plume or by the model, 6 context full,
+7 some input lines failed, 130 interrupted.`
+
+// errorClass is one line of the table that turns errors into exit codes; the
+// first line that fits counts.
+type errorClass struct {
+	is   error
+	code int
+	hint string
+}
+
+var errorClasses = []errorClass{
+	{errInterrupted, exitInterrupted, ""},
+	{context.Canceled, exitInterrupted, ""},
+	{errLines, exitInput, ""},
+	{fs.ErrNotExist, exitNotFound, `a model is a GGUF file or a folder with config.json; "demo" is built in`},
+	{plume.ErrCorrupt, exitCorrupt, "the file is damaged or incomplete: fetch or convert it again"},
+	{plume.ErrNoTokenizer, exitUnsupported, "put tokenizer.json beside the weights, or work with token ids"},
+	{plume.ErrUnsupported, exitUnsupported, ""},
+	{checkpoint.ErrUnsupported, exitUnsupported, ""},
+	{plume.ErrContextFull, exitContext, "a larger --ctx, or a shorter prompt, makes room"},
+	{plume.ErrRequest, exitUsage, ""},
+	{plume.ErrToken, exitUsage, ""},
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct {
+	err error
+	cmd *cobra.Command
+}
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// classify returns the exit code of err and a hint for people, which may be "".
+func classify(err error) (code int, hint string) {
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage, strings.TrimSpace("see: " + usage.cmd.CommandPath() + " --help")
+	}
+	for _, c := range errorClasses {
+		if errors.Is(err, c.is) {
+			return c.code, c.hint
+		}
+	}
+	return exitFailed, ""
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plume-run/plume"
+	"github.com/plume-run/plume/demo"
+)
+
+// modelFlags are the flags of every command that computes.
+type modelFlags struct {
+	backend string
+	threads int
+	kvType  string
+}
+
+func (f *modelFlags) add(cmd *cobra.Command, kvType string) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.backend, "backend", "cpu", "what computes: "+strings.Join(plume.Backends(), ", "))
+	fs.IntVar(&f.threads, "threads", 0, "threads of the cpu backend (default: one per processor)")
+	fs.StringVar(&f.kvType, "kv-type", kvType, "number format of the KV cache: "+strings.Join(plume.KVTypes(), ", "))
+	complete(cmd, "backend", plume.Backends()...)
+	complete(cmd, "kv-type", plume.KVTypes()...)
+}
+
+// open opens a model by name, with a progress bar where people watch.
+func (f *modelFlags) open(cmd *cobra.Command, name string) (*plume.Model, error) {
+	path, err := modelPath(cmd, name)
+	if err != nil {
+		return nil, err
+	}
+	bar := newBar(cmd.ErrOrStderr(), "loading", unitBytes)
+	defer bar.end()
+	return plume.Open(path, plume.Options{
+		Backend:  f.backend,
+		Threads:  f.threads,
+		KVType:   f.kvType,
+		Progress: bar.set,
+	})
+}
+
+// modelPath turns a MODEL argument into a path; "demo" is the model inside the
+// program.
+func modelPath(cmd *cobra.Command, name string) (string, error) {
+	if name == "" {
+		return "", usageError{fmt.Errorf("empty model name"), cmd}
+	}
+	if name != "demo" {
+		return name, nil
+	}
+	path, note, err := demo.Path()
+	if note != "" {
+		fmt.Fprintln(cmd.ErrOrStderr(), "plume:", note)
+	}
+	return path, err
+}
+
+// complete registers the values that a shell may offer for a flag.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic("plume: internal error: " + err.Error())
+	}
+}
