@@ -84,7 +84,7 @@ type Rope struct {
 }
 
 // KVSpec is the shape of a K/V store: K and V, each [Heads, Slots, HeadDim] in
-// Type (F32 or F16).
+// Type (F32, F16 or I8).
 type KVSpec struct {
 	Heads, HeadDim, Slots int
 	Type                  quant.Type

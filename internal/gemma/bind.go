@@ -16,8 +16,9 @@ import (
 
 // BindOptions are the choices Bind leaves to its caller.
 type BindOptions struct {
-	// KVType is the element type of keys and values: quant.F32 (the zero value)
-	// or quant.F16. The reference backend always keeps float32.
+	// KVType is the element type of keys and values: quant.F32 (the zero value),
+	// quant.F16, or quant.I8 with a scale per head and position. The reference
+	// backend always keeps float32.
 	KVType quant.Type
 
 	// PLE sets the resources of the per-layer embedding table.

@@ -137,9 +137,10 @@ func (r *attendRun) block(from, to int) {
 	seen := max(from, r.firstKey(0)) // nobody sees what is before
 	q := kernel.Vecs{Data: s.query, N: vecs, Stride: r.dim}
 	for at := seen; at < to; {
-		keys, _, n := r.keys(at, to)
-		kernel.Dots(s.scores[at-from:], 1, keyBlock, keys, q)
-		at += n
+		run := r.keys(at, to)
+		kernel.Dots(s.scores[at-from:], 1, keyBlock, run.keys, q)
+		r.scale(at-from, run.kScale)
+		at += run.keys.N
 	}
 	for t := range vecs {
 		// Query t sees [lo, hi) of the block; the rest weighs nothing.
@@ -156,9 +157,22 @@ func (r *attendRun) block(from, to int) {
 	}
 	sums := kernel.Vecs{Data: s.sums, N: vecs, Stride: r.dim}
 	for at := seen; at < to; {
-		_, values, n := r.keys(at, to)
-		kernel.Mix(sums, kernel.Vecs{Data: s.scores[at-from:], N: vecs, Stride: keyBlock}, values)
-		at += n
+		run := r.keys(at, to)
+		r.scale(at-from, run.vScale)
+		kernel.Mix(sums, kernel.Vecs{Data: s.scores[at-from:], N: vecs, Stride: keyBlock}, run.values)
+		at += run.keys.N
+	}
+}
+
+// scale multiplies the scores or weights of the positions from at on, counted in
+// the block, by the scales of their int8 rows; other rows have none.
+func (r *attendRun) scale(at int, by []float32) {
+	if by == nil {
+		return
+	}
+	for t := range r.n * r.nHead {
+		w := r.s.scores[t*keyBlock+at:]
+		kernel.Mul(w[:len(by)], by)
 	}
 }
 
@@ -174,9 +188,16 @@ func (s *scratch) weigh(t, dim int, scores []float32) {
 	*sum += kernel.ExpSum(scores, *top)
 }
 
-// keys returns the keys and values of the positions from at on that lie together
-// in memory, at most up to position to, and how many they are.
-func (r *attendRun) keys(at, to int) (keys, values kernel.Rows, n int) {
+// keyRun is the keys and values of consecutive positions that lie together in
+// memory, with the scales of int8 rows.
+type keyRun struct {
+	keys, values   kernel.Rows
+	kScale, vScale []float32
+}
+
+// keys returns the run of positions that begins at at and ends before to, sooner
+// where the store wraps or the fresh keys begin.
+func (r *attendRun) keys(at, to int) keyRun {
 	kv, slot := r.span.Hist.(*store), 0
 	if r.span.Fresh != nil && at >= r.span.FreshPos {
 		kv = r.span.Fresh.(*store)
@@ -187,10 +208,13 @@ func (r *attendRun) keys(at, to int) (keys, values kernel.Rows, n int) {
 			to = min(to, r.span.FreshPos)
 		}
 	}
-	n = min(to-at, kv.spec.Slots-slot)
-	from := kv.at(r.kvHead, slot)
-	keys = kernel.Rows{Kind: kv.kind, Data: kv.k[from:], N: n, Cols: r.dim, Stride: kv.rowBytes}
-	values = keys
-	values.Data = kv.v[from:]
-	return keys, values, n
+	n := min(to-at, kv.spec.Slots-slot)
+	i := kv.index(r.kvHead, slot)
+	run := keyRun{keys: kernel.Rows{Kind: kv.kind, Data: kv.rows(kv.k, i, n), N: n, Cols: r.dim, Stride: kv.rowBytes}}
+	run.values = run.keys
+	run.values.Data = kv.rows(kv.v, i, n)
+	if kv.kind == kernel.I8 {
+		run.kScale, run.vScale = kv.kScale[i:i+n], kv.vScale[i:i+n]
+	}
+	return run
 }

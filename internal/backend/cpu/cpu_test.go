@@ -190,11 +190,8 @@ func (p *pair) kv(spec backend.KVSpec) kvPair {
 func TestAttentionThroughARing(t *testing.T) {
 	for _, threads := range []int{1, 2} {
 		p := newPair(t, threads)
-		for _, typ := range []quant.Type{quant.F32, quant.F16} {
-			tol := 2e-5
-			if typ == quant.F16 {
-				tol = 0.03
-			}
+		for _, typ := range []quant.Type{quant.F32, quant.F16, quant.I8} {
+			tol := map[quant.Type]float64{quant.F32: 2e-5, quant.F16: 0.03, quant.I8: 0.3}[typ]
 			for _, a := range []backend.Attention{
 				{Heads: 4, KVHeads: 1, HeadDim: 16, Window: 20},
 				{Heads: 6, KVHeads: 3, HeadDim: 20, Window: 150},

@@ -8,18 +8,21 @@ import (
 	"github.com/plume-run/plume/internal/quant"
 )
 
-// store holds K and V, each [head, slot, dim] as float32 or float16, where dim is
-// headDim padded with zeros to a multiple of 8. The slots of a head follow each
-// other, so attention reads one stream per head.
+// store holds K and V, each [head, slot, dim] as float32, float16 or int8, where dim
+// is headDim padded with zeros to a multiple of 8. The slots of a head follow each
+// other, so attention reads one stream per head. An int8 row has a scale beside it.
 type store struct {
-	spec     backend.KVSpec
-	kind     kernel.Kind
-	rowBytes int // of one key
-	k, v     []byte
+	spec           backend.KVSpec
+	kind           kernel.Kind
+	rowBytes       int // of one key
+	k, v           []byte
+	kScale, vScale []float32 // [head, slot], int8 only
 }
 
 func (s *store) Spec() backend.KVSpec { return s.spec }
-func (s *store) Bytes() int64         { return int64(len(s.k) + len(s.v)) }
+func (s *store) Bytes() int64 {
+	return int64(len(s.k)+len(s.v)) + 4*int64(len(s.kScale)+len(s.vScale))
+}
 
 // NewKV implements backend.Backend.
 func (*CPU) NewKV(spec backend.KVSpec) (backend.KV, error) {
@@ -29,8 +32,11 @@ func (*CPU) NewKV(spec backend.KVSpec) (backend.KV, error) {
 		s.kind = kernel.F32
 	case quant.F16:
 		s.kind = kernel.F16
+	case quant.I8:
+		s.kind = kernel.I8
+		s.kScale, s.vScale = make([]float32, spec.Heads*spec.Slots), make([]float32, spec.Heads*spec.Slots)
 	default:
-		return nil, fmt.Errorf("make K/V store: type %s, want F16 or F32", spec.Type)
+		return nil, fmt.Errorf("make K/V store: type %s, want F32, F16 or I8", spec.Type)
 	}
 	s.rowBytes = pad8(spec.HeadDim) * s.kind.Size()
 	n := spec.Heads * spec.Slots * s.rowBytes
@@ -38,27 +44,36 @@ func (*CPU) NewKV(spec backend.KVSpec) (backend.KV, error) {
 	return s, nil
 }
 
-// at returns the byte at which a slot of a head begins.
-func (s *store) at(head, slot int) int { return (head*s.spec.Slots + slot) * s.rowBytes }
+// index returns the number of a head's slot in the store.
+func (s *store) index(head, slot int) int { return head*s.spec.Slots + slot }
+
+// rows returns the bytes of n rows of x, K or V, from row number i on.
+func (s *store) rows(x []byte, i, n int) []byte {
+	return x[i*s.rowBytes : (i+n)*s.rowBytes]
+}
 
 // Store implements backend.Backend.
 func (*CPU) Store(kv backend.KV, slot int, k, v *backend.Tensor, row, n int) {
 	s := kv.(*store)
 	for i := range n {
 		for h := range s.spec.Heads {
-			at, from, to := s.at(h, (slot+i)%s.spec.Slots), h*s.spec.HeadDim, (h+1)*s.spec.HeadDim
-			s.put(s.k[at:at+s.rowBytes], k.Row(row + i)[from:to])
-			s.put(s.v[at:at+s.rowBytes], v.Row(row + i)[from:to])
+			at, from, to := s.index(h, (slot+i)%s.spec.Slots), h*s.spec.HeadDim, (h+1)*s.spec.HeadDim
+			s.put(s.k, s.kScale, at, k.Row(row + i)[from:to])
+			s.put(s.v, s.vScale, at, v.Row(row + i)[from:to])
 		}
 	}
 }
 
-// put writes one key or value [headDim]; the padding stays zero.
-func (s *store) put(dst []byte, x []float32) {
-	if s.kind == kernel.F32 {
-		copy(floatsOf(dst), x)
-	} else {
-		kernel.F32ToF16(halvesOf(dst)[:len(x)], x)
+// put writes one key or value [headDim] to row at of dst; the padding stays zero.
+func (s *store) put(dst []byte, scale []float32, at int, x []float32) {
+	row := s.rows(dst, at, 1)
+	switch s.kind {
+	case kernel.F32:
+		copy(floatsOf(row), x)
+	case kernel.F16:
+		kernel.F32ToF16(halvesOf(row)[:len(x)], x)
+	default:
+		scale[at] = kernel.QuantizeRow(int8sOf(row)[:len(x)], x)
 	}
 }
 
@@ -69,9 +84,13 @@ func (*CPU) CopyKV(dst backend.KV, slot int, src backend.KV, row, n int) {
 		to := slot % d.spec.Slots
 		run := min(n, d.spec.Slots-to)
 		for h := range d.spec.Heads {
-			at, from := d.at(h, to), s.at(h, row)
-			copy(d.k[at:at+run*d.rowBytes], s.k[from:])
-			copy(d.v[at:at+run*d.rowBytes], s.v[from:])
+			at, from := d.index(h, to), s.index(h, row)
+			copy(d.rows(d.k, at, run), s.rows(s.k, from, run))
+			copy(d.rows(d.v, at, run), s.rows(s.v, from, run))
+			if d.kind == kernel.I8 {
+				copy(d.kScale[at:at+run], s.kScale[from:])
+				copy(d.vScale[at:at+run], s.vScale[from:])
+			}
 		}
 		slot, row, n = slot+run, row+run, n-run
 	}
