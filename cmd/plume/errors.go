@@ -40,7 +40,8 @@ var errorClasses = []errorClass{
 	{errInterrupted, exitInterrupted, ""},
 	{context.Canceled, exitInterrupted, ""},
 	{errLines, exitInput, ""},
-	{fs.ErrNotExist, exitNotFound, `a model is a GGUF file or a folder with config.json; "demo" is built in`},
+	{errNoModel, exitNotFound, `a model is a GGUF file or a folder with config.json; "demo" is built in`},
+	{fs.ErrNotExist, exitNotFound, ""},
 	{plume.ErrCorrupt, exitCorrupt, "the file is damaged or incomplete: fetch or convert it again"},
 	{plume.ErrNoTokenizer, exitUnsupported, "put tokenizer.json beside the weights, or work with token ids"},
 	{plume.ErrUnsupported, exitUnsupported, ""},
@@ -49,6 +50,9 @@ var errorClasses = []errorClass{
 	{plume.ErrRequest, exitUsage, ""},
 	{plume.ErrToken, exitUsage, ""},
 }
+
+// errNoModel marks the name of a model that is not there.
+var errNoModel = errors.New("no such file or folder")
 
 // usageError is a command line that cannot be understood.
 type usageError struct {

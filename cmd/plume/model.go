@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,6 +52,9 @@ func modelPath(cmd *cobra.Command, name string) (string, error) {
 		return "", usageError{fmt.Errorf("empty model name"), cmd}
 	}
 	if name != "demo" {
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("open model %s: %w", name, errNoModel)
+		}
 		return name, nil
 	}
 	path, note, err := demo.Path()
