@@ -28,12 +28,22 @@ const CacheEnv = "PLUME_CACHE"
 // Bytes returns the size of the model.
 func Bytes() int64 { return int64(len(model)) }
 
-// sum is the SHA-256 of the model in hexadecimal digits.
-var sum = sync.OnceValue(func() string {
-	h := sha256.New()
-	io.WriteString(h, model)
-	return hex.EncodeToString(h.Sum(nil))
-})
+var (
+	hashOnce sync.Once
+	hash     string
+)
+
+// sum returns the SHA-256 of the model in hexadecimal digits. (It is no
+// package-level sync.OnceValue: a variable whose initial value refers to the
+// model would keep the model in programs that never use it.)
+func sum() string {
+	hashOnce.Do(func() {
+		h := sha256.New()
+		io.WriteString(h, model)
+		hash = hex.EncodeToString(h.Sum(nil))
+	})
+	return hash
+}
 
 // Path returns a file that holds the model, writing it on first use to the
 // folder that PLUME_CACHE names or else to "plume" in the user's cache folder.
