@@ -22,3 +22,6 @@ package kernel
 //go:generate sh -c "cd _asm && go run . -pkg kernel -unit dot -out ../dot_amd64.s -stubs ../dot_stubs_amd64.go"
 //go:generate sh -c "cd _asm && go run . -pkg kernel -unit quantmul -out ../quantmul_amd64.s -stubs ../quantmul_stubs_amd64.go"
 //go:generate sh -c "cd _asm && go run . -pkg kernel -unit quantmul512 -out ../quantmul512_amd64.s -stubs ../quantmul512_stubs_amd64.go"
+//go:generate sh -c "cd _asm && go run . -unit arm64vec -armout ../vec_arm64.s -armstubs ../vec_stubs_arm64.go"
+//go:generate sh -c "cd _asm && go run . -unit arm64dot -armout ../dot_arm64.s -armstubs ../dot_stubs_arm64.go"
+//go:generate sh -c "cd _asm && go run . -unit arm64mul -armout ../quantmul_arm64.s -armstubs ../quantmul_stubs_arm64.go"

@@ -158,8 +158,8 @@ func Mix(y, p Vecs, v Rows) {
 
 //go:noinline
 func mixBlock(y, p Vecs, v Rows) {
-	for t := 0; t < y.N; t += 6 {
-		nt := min(6, y.N-t)
+	for t := 0; t < y.N; t += mixWidth {
+		nt := min(mixWidth, y.N-t)
 		a := mixArgs{
 			v: unsafe.Pointer(&v.Data[0]), p: unsafe.Pointer(&p.Data[t*p.Stride]), y: unsafe.Pointer(&y.Data[t*y.Stride]),
 			vstep: v.Stride, pstep: 4 * p.Stride, ystep: 4 * y.Stride,

@@ -83,6 +83,9 @@ func dotTileSIMD(k Kind, R, T int, a *dotArgs) bool {
 	return true
 }
 
+// mixWidth is the most vectors a mix tile takes.
+const mixWidth = 6
+
 // mixTileSIMD runs one mix tile of T vectors; false: not here, use the generic code.
 func mixTileSIMD(k Kind, T int, a *mixArgs) bool {
 	if !useAVX2 || k == BF16 {

@@ -1,9 +1,10 @@
-// Command _asm writes the amd64 assembly of package kernel:
+// Command _asm writes the assembly of package kernel:
 //
 //	go run . -unit vec -out ../vec_amd64.s -stubs ../vec_stubs_amd64.go -pkg kernel
 //
 // One unit is one file: vec (element-wise and reductions), dot (float tiles),
-// quantmul (quantised weights, AVX2), quantmul512 (the same with AVX-512 VNNI).
+// quantmul (quantised weights, AVX2), quantmul512 (the same with AVX-512 VNNI); the arm64
+// units write the NEON files, with -armout and -armstubs.
 package main
 
 import (
@@ -13,10 +14,27 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 )
 
-var unit = flag.String("unit", "", "which file to write: vec, dot, quantmul, quantmul512")
+var unit = flag.String("unit", "", "which file to write: vec, dot, quantmul, quantmul512, arm64vec, arm64dot, arm64mul")
+
+// Where the arm64 units write; avo has its own flags.
+var (
+	armOutPath   = flag.String("armout", "", "assembly file of an arm64 unit")
+	armStubsPath = flag.String("armstubs", "", "stub file of an arm64 unit")
+)
 
 func main() {
 	flag.Parse()
+	switch *unit {
+	case "arm64vec":
+		armVecUnit()
+		return
+	case "arm64dot":
+		armDotUnit()
+		return
+	case "arm64mul":
+		armMulUnit()
+		return
+	}
 	ConstraintExpr("amd64,!purego")
 	units := map[string]func(){
 		"vec":         vecUnit,
