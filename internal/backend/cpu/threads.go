@@ -1,0 +1,17 @@
+package cpu
+
+import "runtime"
+
+// DefaultThreads is the number of threads that New is best given: one for each
+// physical core that the process may use. Two hardware threads of a core share the
+// units that multiply, and the second one only adds to the traffic.
+//
+// GOMAXPROCS bounds it, which the Go runtime sets from the affinity mask and the
+// cgroup's quota.
+func DefaultThreads() int {
+	n := runtime.GOMAXPROCS(0)
+	if cores := physicalCores(); cores > 0 {
+		n = min(n, cores)
+	}
+	return max(n, 1)
+}
