@@ -80,13 +80,9 @@ func (m *Model) open() error {
 		return err
 	}
 	m.closers = append(m.closers, back.Close)
-	kv := quant.F16
-	if m.opt.KVType == "f32" {
-		kv = quant.F32
-	}
 	m.gm, err = gemma.Bind(cat, m.cfg, back, gemma.BindOptions{
 		PLE:      ple.Options{Workers: m.opt.PLEWorkers, CacheBytes: m.opt.PLECacheBytes},
-		KVType:   kv,
+		KVType:   map[string]quant.Type{"f16": quant.F16, "f32": quant.F32, "int8": quant.I8}[m.opt.KVType],
 		Progress: m.opt.Progress,
 	})
 	if err != nil {
@@ -209,7 +205,7 @@ func (m *Model) NewSession(o SessionOptions) (*Session, error) {
 // EvalOptions say what Evaluate hands out beside the mean.
 type EvalOptions struct {
 	Chunk  int // tokens per step; 0: a default. It never changes a result
-	Greedy int // tokens to continue with, the most likely one each time, until a stop token
+	Greedy int // tokens to continue with, the most likely one each time, past stop tokens
 	// Logits, when set, gets row i of the logits [V] in order of i, to be copied
 	// or used at once. An error ends the evaluation.
 	Logits func(i int, logits []float32) error
@@ -223,13 +219,13 @@ type EvalOptions struct {
 type Evaluation struct {
 	MeanNLL float64 // mean of −log p(ids[i] | ids[:i]) over i ≥ 1, in nats
 	Scored  int     // number of tokens in that mean
-	Greedy  []int32 // the continuation, a stop token included
+	Greedy  []int32 // the continuation, as many as were asked for
 }
 
 // Evaluate computes every position of ids, to which nothing is added.
 func (m *Model) Evaluate(ctx context.Context, ids []int32, o EvalOptions) (Evaluation, error) {
 	ev, err := m.eng.Evaluate(ctx, ids, engine.EvalOptions{
-		Chunk: o.Chunk, Greedy: o.Greedy, Stop: m.stop, Logits: o.Logits, Hidden: o.Hidden,
+		Chunk: o.Chunk, Greedy: o.Greedy, Logits: o.Logits, Hidden: o.Hidden,
 	})
 	return Evaluation(ev), err
 }

@@ -3,10 +3,10 @@ package plume
 import (
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
 
+	"github.com/plume-run/plume/internal/backend/cpu"
 	"github.com/plume-run/plume/internal/sample"
 )
 
@@ -14,17 +14,18 @@ import (
 func Backends() []string { return []string{"cpu", "ref"} }
 
 // KVTypes are the names that Options.KVType takes.
-func KVTypes() []string { return []string{"f16", "f32"} }
+func KVTypes() []string { return []string{"f16", "f32", "int8"} }
 
 // Options say how a model is opened. The zero value asks for the defaults.
 type Options struct {
 	// Backend does the arithmetic: "cpu" (the default: threads, weights used in
 	// their quantised form) or "ref" (plain float32, slow, the measure of right).
 	Backend string
-	// Threads of the cpu backend; 0: one per processor. The number never changes
-	// a result.
+	// Threads of the cpu backend; 0: one for each physical core that the process
+	// may use. The number never changes a result.
 	Threads int
-	// KVType is the number format of the KV cache: "f16" (the default) or "f32".
+	// KVType is the number format of the KV cache: "f16" (the default), "f32", or
+	// "int8" with a scale per head and position. The ref backend keeps float32.
 	KVType string
 	// PLEWorkers is how many rows of the per-layer table are read at once; 0:
 	// a default that suits flash memory.
@@ -42,7 +43,7 @@ func (o Options) withDefaults() Options {
 		o.Backend = "cpu"
 	}
 	if o.Threads == 0 {
-		o.Threads = runtime.GOMAXPROCS(0)
+		o.Threads = cpu.DefaultThreads()
 	}
 	if o.KVType == "" {
 		o.KVType = "f16"
@@ -55,7 +56,7 @@ func (o Options) validate() error {
 		return requestError{fmt.Errorf("backend %q, want %s", o.Backend, strings.Join(Backends(), " or "))}
 	}
 	if !slices.Contains(KVTypes(), o.KVType) {
-		return requestError{fmt.Errorf("kv type %q, want %s", o.KVType, strings.Join(KVTypes(), " or "))}
+		return requestError{fmt.Errorf("kv type %q, want %s", o.KVType, strings.Join(KVTypes(), ", "))}
 	}
 	if o.Threads < 1 || o.Threads > 1024 {
 		return requestError{fmt.Errorf("threads %d, want 1 to 1024", o.Threads)}

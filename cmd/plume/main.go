@@ -12,12 +12,19 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
 )
 
-func main() { os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	// Threads that compute look for work a while before they sleep, each on a
+	// processor of the Go scheduler. Two more let the goroutines that read rows,
+	// print and listen for signals run beside them instead of behind them.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
+	os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 // execute runs one command line and returns the exit code.
 func execute(args []string, stdin io.Reader, stdout, stderr io.Writer) int {

@@ -23,7 +23,7 @@ type modelFlags struct {
 func (f *modelFlags) add(cmd *cobra.Command, kvType string) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.backend, "backend", "cpu", "what computes: "+strings.Join(plume.Backends(), ", "))
-	fs.IntVar(&f.threads, "threads", 0, "threads of the cpu backend (default: one per processor)")
+	fs.IntVar(&f.threads, "threads", 0, "threads of the cpu backend (default: one per physical core)")
 	fs.StringVar(&f.kvType, "kv-type", kvType, "number format of the KV cache: "+strings.Join(plume.KVTypes(), ", "))
 	complete(cmd, "backend", plume.Backends()...)
 	complete(cmd, "kv-type", plume.KVTypes()...)

@@ -7,11 +7,14 @@ import "runtime"
 // units that multiply, and the second one only adds to the traffic.
 //
 // GOMAXPROCS bounds it, which the Go runtime sets from the affinity mask and the
-// cgroup's quota.
+// cgroup's quota; a program may have raised it since to leave room for others.
 func DefaultThreads() int {
-	n := runtime.GOMAXPROCS(0)
+	n := min(startProcs, runtime.GOMAXPROCS(0))
 	if cores := physicalCores(); cores > 0 {
 		n = min(n, cores)
 	}
 	return max(n, 1)
 }
+
+// startProcs is GOMAXPROCS as the runtime set it.
+var startProcs = runtime.GOMAXPROCS(0)
