@@ -26,4 +26,8 @@ func supported() []string {
 func apply(level string) {
 	useAVX2 = level == levelAVX2 || level == levelAVX512
 	useAVX512 = level == levelAVX512
+	prefetchAhead = 2 << 10
+	if cpu.X86.HasAVX512VNNI {
+		prefetchAhead = 0
+	}
 }

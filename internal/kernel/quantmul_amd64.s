@@ -2005,88 +2005,83 @@ super:
 	PREFETCHNTA  (CX)(BX*1)
 	PREFETCHNTA  64(CX)(BX*1)
 	PREFETCHNTA  128(CX)(BX*1)
-	VMOVDQU      64(CX), Y2
-	VPAND        quantmul_nibmask<>+0(SB), Y2, Y1
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        quantmul_nibmask<>+0(SB), Y2, Y2
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y1
+	VMOVDQU      quantmul_bit4<>+0(SB), Y2
 	VMOVDQU      32(CX), Y3
-	VPSLLW       $0x04, Y3, Y3
-	VPAND        quantmul_bit4<>+0(SB), Y3, Y3
-	VPOR         Y3, Y1, Y1
-	VMOVDQU      32(CX), Y3
-	VPAND        quantmul_bit4<>+0(SB), Y3, Y3
-	VPOR         Y3, Y2, Y2
-	VPBROADCASTD (SI), Y3
-	VPMADDUBSW   Y3, Y1, Y3
-	VPBROADCASTD 16(SI), Y1
-	VPMADDUBSW   Y1, Y2, Y1
-	VPADDW       Y1, Y3, Y3
-	VPMADDWD     quantmul_ones16<>+0(SB), Y3, Y1
-	VMOVDQU      96(CX), Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y2
-	VPSRLW       $0x04, Y3, Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
-	VMOVDQU      32(CX), Y4
-	VPSLLW       $0x03, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y2, Y2
-	VMOVDQU      32(CX), Y4
-	VPSRLW       $0x01, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 4(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPBROADCASTD 20(SI), Y2
-	VPMADDUBSW   Y2, Y3, Y2
-	VPADDW       Y2, Y4, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VMOVDQU      128(CX), Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y2
-	VPSRLW       $0x04, Y3, Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
-	VMOVDQU      32(CX), Y4
-	VPSLLW       $0x02, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y2, Y2
-	VMOVDQU      32(CX), Y4
-	VPSRLW       $0x02, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 8(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPBROADCASTD 24(SI), Y2
-	VPMADDUBSW   Y2, Y3, Y2
-	VPADDW       Y2, Y4, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VMOVDQU      160(CX), Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y2
-	VPSRLW       $0x04, Y3, Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
-	VMOVDQU      32(CX), Y4
-	VPSLLW       $0x01, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y2, Y2
-	VMOVDQU      32(CX), Y4
-	VPSRLW       $0x03, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 12(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
+	VMOVDQU      64(CX), Y5
+	VPAND        Y1, Y5, Y4
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        Y1, Y5, Y5
+	VPSLLW       $0x04, Y3, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y4, Y4
+	VPAND        Y2, Y3, Y6
+	VPOR         Y6, Y5, Y5
+	VPBROADCASTD (SI), Y6
+	VPMADDUBSW   Y6, Y4, Y6
+	VPBROADCASTD 16(SI), Y4
+	VPMADDUBSW   Y4, Y5, Y4
+	VPADDW       Y4, Y6, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y4
+	VMOVDQU      96(CX), Y6
+	VPAND        Y1, Y6, Y5
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y1, Y6, Y6
+	VPSLLW       $0x03, Y3, Y7
+	VPAND        Y2, Y7, Y7
+	VPOR         Y7, Y5, Y5
+	VPSRLW       $0x01, Y3, Y7
+	VPAND        Y2, Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 4(SI), Y7
+	VPMADDUBSW   Y7, Y5, Y7
+	VPBROADCASTD 20(SI), Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPADDW       Y5, Y7, Y7
+	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VMOVDQU      128(CX), Y6
+	VPAND        Y1, Y6, Y5
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y1, Y6, Y6
+	VPSLLW       $0x02, Y3, Y7
+	VPAND        Y2, Y7, Y7
+	VPOR         Y7, Y5, Y5
+	VPSRLW       $0x02, Y3, Y7
+	VPAND        Y2, Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 8(SI), Y7
+	VPMADDUBSW   Y7, Y5, Y7
+	VPBROADCASTD 24(SI), Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPADDW       Y5, Y7, Y7
+	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VMOVDQU      160(CX), Y6
+	VPAND        Y1, Y6, Y5
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y1, Y6, Y6
+	VPSLLW       $0x01, Y3, Y1
+	VPAND        Y2, Y1, Y1
+	VPOR         Y1, Y5, Y5
+	VPSRLW       $0x03, Y3, Y1
+	VPAND        Y2, Y1, Y1
+	VPOR         Y1, Y6, Y6
+	VPBROADCASTD 12(SI), Y1
+	VPMADDUBSW   Y1, Y5, Y1
 	VPBROADCASTD 28(SI), Y2
-	VPMADDUBSW   Y2, Y3, Y2
-	VPADDW       Y2, Y4, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VCVTPH2PS    (CX), Y2
-	VCVTPH2PS    16(CX), Y3
-	VCVTDQ2PS    Y1, Y1
-	VBROADCASTSS 32(SI), Y4
-	VMULPS       Y2, Y4, Y4
-	VFMADD231PS  Y4, Y1, Y0
+	VPMADDUBSW   Y2, Y6, Y2
+	VPADDW       Y2, Y1, Y1
+	VPMADDWD     quantmul_ones16<>+0(SB), Y1, Y1
+	VPADDD       Y1, Y4, Y4
+	VCVTPH2PS    (CX), Y1
+	VCVTPH2PS    16(CX), Y2
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 32(SI), Y3
+	VMULPS       Y1, Y3, Y3
+	VFMADD231PS  Y3, Y4, Y0
 	VBROADCASTSS 44(SI), Y1
-	VFNMADD231PS Y3, Y1, Y0
+	VFNMADD231PS Y2, Y1, Y0
 	ADDQ         $0x30, SI
 	ADDQ         $0x000000c0, CX
 	DECQ         DI
@@ -2129,121 +2124,116 @@ super:
 	PREFETCHT0   (CX)(SI*1)
 	PREFETCHT0   64(CX)(SI*1)
 	PREFETCHT0   128(CX)(SI*1)
-	VMOVDQU      64(CX), Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y2
-	VPSRLW       $0x04, Y3, Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y2
+	VMOVDQU      quantmul_bit4<>+0(SB), Y3
 	VMOVDQU      32(CX), Y4
-	VPSLLW       $0x04, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y2, Y2
-	VMOVDQU      32(CX), Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD (R8), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPBROADCASTD 16(R8), Y5
-	VPMADDUBSW   Y5, Y3, Y5
-	VPADDW       Y5, Y4, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPBROADCASTD (R8)(DI*1), Y5
-	VPMADDUBSW   Y5, Y2, Y5
-	VPBROADCASTD 16(R8)(DI*1), Y2
-	VPMADDUBSW   Y2, Y3, Y2
-	VPADDW       Y2, Y5, Y5
-	VPMADDWD     quantmul_ones16<>+0(SB), Y5, Y2
-	VMOVDQU      96(CX), Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y3
-	VPSRLW       $0x04, Y5, Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y5
-	VMOVDQU      32(CX), Y6
-	VPSLLW       $0x03, Y6, Y6
-	VPAND        quantmul_bit4<>+0(SB), Y6, Y6
-	VPOR         Y6, Y3, Y3
-	VMOVDQU      32(CX), Y6
-	VPSRLW       $0x01, Y6, Y6
-	VPAND        quantmul_bit4<>+0(SB), Y6, Y6
-	VPOR         Y6, Y5, Y5
-	VPBROADCASTD 4(R8), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 20(R8), Y7
+	VMOVDQU      64(CX), Y6
+	VPAND        Y2, Y6, Y5
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPSLLW       $0x04, Y4, Y7
+	VPAND        Y3, Y7, Y7
+	VPOR         Y7, Y5, Y5
+	VPAND        Y3, Y4, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD (R8), Y7
 	VPMADDUBSW   Y7, Y5, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPADDD       Y6, Y4, Y4
-	VPBROADCASTD 4(R8)(DI*1), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 20(R8)(DI*1), Y3
-	VPMADDUBSW   Y3, Y5, Y3
-	VPADDW       Y3, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPADDD       Y6, Y2, Y2
-	VMOVDQU      128(CX), Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y3
-	VPSRLW       $0x04, Y5, Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y5
-	VMOVDQU      32(CX), Y6
-	VPSLLW       $0x02, Y6, Y6
-	VPAND        quantmul_bit4<>+0(SB), Y6, Y6
-	VPOR         Y6, Y3, Y3
-	VMOVDQU      32(CX), Y6
-	VPSRLW       $0x02, Y6, Y6
-	VPAND        quantmul_bit4<>+0(SB), Y6, Y6
-	VPOR         Y6, Y5, Y5
-	VPBROADCASTD 8(R8), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 24(R8), Y7
-	VPMADDUBSW   Y7, Y5, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPADDD       Y6, Y4, Y4
-	VPBROADCASTD 8(R8)(DI*1), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 24(R8)(DI*1), Y3
-	VPMADDUBSW   Y3, Y5, Y3
-	VPADDW       Y3, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPADDD       Y6, Y2, Y2
-	VMOVDQU      160(CX), Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y3
-	VPSRLW       $0x04, Y5, Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y5
-	VMOVDQU      32(CX), Y6
-	VPSLLW       $0x01, Y6, Y6
-	VPAND        quantmul_bit4<>+0(SB), Y6, Y6
-	VPOR         Y6, Y3, Y3
-	VMOVDQU      32(CX), Y6
-	VPSRLW       $0x03, Y6, Y6
-	VPAND        quantmul_bit4<>+0(SB), Y6, Y6
-	VPOR         Y6, Y5, Y5
-	VPBROADCASTD 12(R8), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 28(R8), Y7
-	VPMADDUBSW   Y7, Y5, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPADDD       Y6, Y4, Y4
-	VPBROADCASTD 12(R8)(DI*1), Y6
-	VPMADDUBSW   Y6, Y3, Y6
+	VPBROADCASTD 16(R8), Y8
+	VPMADDUBSW   Y8, Y6, Y8
+	VPADDW       Y8, Y7, Y7
+	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y7
+	VPBROADCASTD (R8)(DI*1), Y8
+	VPMADDUBSW   Y8, Y5, Y8
+	VPBROADCASTD 16(R8)(DI*1), Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPADDW       Y5, Y8, Y8
+	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y5
+	VMOVDQU      96(CX), Y8
+	VPAND        Y2, Y8, Y6
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x03, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPSRLW       $0x01, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 4(R8), Y9
+	VPMADDUBSW   Y9, Y6, Y9
+	VPBROADCASTD 20(R8), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VPBROADCASTD 4(R8)(DI*1), Y9
+	VPMADDUBSW   Y9, Y6, Y9
+	VPBROADCASTD 20(R8)(DI*1), Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPADDW       Y6, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VMOVDQU      128(CX), Y8
+	VPAND        Y2, Y8, Y6
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x02, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPSRLW       $0x02, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 8(R8), Y9
+	VPMADDUBSW   Y9, Y6, Y9
+	VPBROADCASTD 24(R8), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VPBROADCASTD 8(R8)(DI*1), Y9
+	VPMADDUBSW   Y9, Y6, Y9
+	VPBROADCASTD 24(R8)(DI*1), Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPADDW       Y6, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VMOVDQU      160(CX), Y8
+	VPAND        Y2, Y8, Y6
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x01, Y4, Y2
+	VPAND        Y3, Y2, Y2
+	VPOR         Y2, Y6, Y6
+	VPSRLW       $0x03, Y4, Y2
+	VPAND        Y3, Y2, Y2
+	VPOR         Y2, Y8, Y8
+	VPBROADCASTD 12(R8), Y2
+	VPMADDUBSW   Y2, Y6, Y2
+	VPBROADCASTD 28(R8), Y3
+	VPMADDUBSW   Y3, Y8, Y3
+	VPADDW       Y3, Y2, Y2
+	VPMADDWD     quantmul_ones16<>+0(SB), Y2, Y2
+	VPADDD       Y2, Y7, Y7
+	VPBROADCASTD 12(R8)(DI*1), Y2
+	VPMADDUBSW   Y2, Y6, Y2
 	VPBROADCASTD 28(R8)(DI*1), Y3
-	VPMADDUBSW   Y3, Y5, Y3
-	VPADDW       Y3, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPADDD       Y6, Y2, Y2
-	VCVTPH2PS    (CX), Y3
-	VCVTPH2PS    16(CX), Y5
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS 32(R8), Y6
-	VMULPS       Y3, Y6, Y6
-	VFMADD231PS  Y6, Y4, Y0
+	VPMADDUBSW   Y3, Y8, Y3
+	VPADDW       Y3, Y2, Y2
+	VPMADDWD     quantmul_ones16<>+0(SB), Y2, Y2
+	VPADDD       Y2, Y5, Y5
+	VCVTPH2PS    (CX), Y2
+	VCVTPH2PS    16(CX), Y3
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 32(R8), Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y7, Y0
 	VBROADCASTSS 44(R8), Y4
-	VFNMADD231PS Y5, Y4, Y0
-	VCVTDQ2PS    Y2, Y2
+	VFNMADD231PS Y3, Y4, Y0
+	VCVTDQ2PS    Y5, Y5
 	VBROADCASTSS 32(R8)(DI*1), Y4
-	VMULPS       Y3, Y4, Y4
-	VFMADD231PS  Y4, Y2, Y1
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y5, Y1
 	VBROADCASTSS 44(R8)(DI*1), Y2
-	VFNMADD231PS Y5, Y2, Y1
+	VFNMADD231PS Y3, Y2, Y1
 	ADDQ         $0x30, R8
 	ADDQ         $0x000000c0, CX
 	DECQ         R9
@@ -2279,154 +2269,149 @@ super:
 	PREFETCHT0   (CX)(SI*1)
 	PREFETCHT0   64(CX)(SI*1)
 	PREFETCHT0   128(CX)(SI*1)
-	VMOVDQU      64(CX), Y4
-	VPAND        quantmul_nibmask<>+0(SB), Y4, Y3
-	VPSRLW       $0x04, Y4, Y4
-	VPAND        quantmul_nibmask<>+0(SB), Y4, Y4
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y3
+	VMOVDQU      quantmul_bit4<>+0(SB), Y4
 	VMOVDQU      32(CX), Y5
-	VPSLLW       $0x04, Y5, Y5
-	VPAND        quantmul_bit4<>+0(SB), Y5, Y5
-	VPOR         Y5, Y3, Y3
-	VMOVDQU      32(CX), Y5
-	VPAND        quantmul_bit4<>+0(SB), Y5, Y5
-	VPOR         Y5, Y4, Y4
-	VPBROADCASTD (R8), Y5
-	VPMADDUBSW   Y5, Y3, Y5
-	VPBROADCASTD 16(R8), Y6
-	VPMADDUBSW   Y6, Y4, Y6
-	VPADDW       Y6, Y5, Y5
-	VPMADDWD     quantmul_ones16<>+0(SB), Y5, Y5
-	VPBROADCASTD (R8)(DI*1), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 16(R8)(DI*1), Y7
-	VPMADDUBSW   Y7, Y4, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPBROADCASTD (R8)(DI*2), Y7
-	VPMADDUBSW   Y7, Y3, Y7
-	VPBROADCASTD 16(R8)(DI*2), Y3
-	VPMADDUBSW   Y3, Y4, Y3
-	VPADDW       Y3, Y7, Y7
-	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y3
-	VMOVDQU      96(CX), Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y4
+	VMOVDQU      64(CX), Y7
+	VPAND        Y3, Y7, Y6
 	VPSRLW       $0x04, Y7, Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y7
-	VMOVDQU      32(CX), Y8
-	VPSLLW       $0x03, Y8, Y8
-	VPAND        quantmul_bit4<>+0(SB), Y8, Y8
-	VPOR         Y8, Y4, Y4
-	VMOVDQU      32(CX), Y8
-	VPSRLW       $0x01, Y8, Y8
-	VPAND        quantmul_bit4<>+0(SB), Y8, Y8
+	VPAND        Y3, Y7, Y7
+	VPSLLW       $0x04, Y5, Y8
+	VPAND        Y4, Y8, Y8
+	VPOR         Y8, Y6, Y6
+	VPAND        Y4, Y5, Y8
 	VPOR         Y8, Y7, Y7
-	VPBROADCASTD 4(R8), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 20(R8), Y9
+	VPBROADCASTD (R8), Y8
+	VPMADDUBSW   Y8, Y6, Y8
+	VPBROADCASTD 16(R8), Y9
 	VPMADDUBSW   Y9, Y7, Y9
 	VPADDW       Y9, Y8, Y8
 	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y5, Y5
-	VPBROADCASTD 4(R8)(DI*1), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 20(R8)(DI*1), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y6, Y6
-	VPBROADCASTD 4(R8)(DI*2), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 20(R8)(DI*2), Y4
-	VPMADDUBSW   Y4, Y7, Y4
-	VPADDW       Y4, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y3, Y3
-	VMOVDQU      128(CX), Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y4
-	VPSRLW       $0x04, Y7, Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y7
-	VMOVDQU      32(CX), Y8
-	VPSLLW       $0x02, Y8, Y8
-	VPAND        quantmul_bit4<>+0(SB), Y8, Y8
-	VPOR         Y8, Y4, Y4
-	VMOVDQU      32(CX), Y8
-	VPSRLW       $0x02, Y8, Y8
-	VPAND        quantmul_bit4<>+0(SB), Y8, Y8
-	VPOR         Y8, Y7, Y7
-	VPBROADCASTD 8(R8), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 24(R8), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y5, Y5
-	VPBROADCASTD 8(R8)(DI*1), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 24(R8)(DI*1), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y6, Y6
-	VPBROADCASTD 8(R8)(DI*2), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 24(R8)(DI*2), Y4
-	VPMADDUBSW   Y4, Y7, Y4
-	VPADDW       Y4, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y3, Y3
-	VMOVDQU      160(CX), Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y4
-	VPSRLW       $0x04, Y7, Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y7
-	VMOVDQU      32(CX), Y8
-	VPSLLW       $0x01, Y8, Y8
-	VPAND        quantmul_bit4<>+0(SB), Y8, Y8
-	VPOR         Y8, Y4, Y4
-	VMOVDQU      32(CX), Y8
-	VPSRLW       $0x03, Y8, Y8
-	VPAND        quantmul_bit4<>+0(SB), Y8, Y8
-	VPOR         Y8, Y7, Y7
-	VPBROADCASTD 12(R8), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 28(R8), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y5, Y5
-	VPBROADCASTD 12(R8)(DI*1), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 28(R8)(DI*1), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y6, Y6
-	VPBROADCASTD 12(R8)(DI*2), Y8
-	VPMADDUBSW   Y8, Y4, Y8
+	VPBROADCASTD (R8)(DI*1), Y9
+	VPMADDUBSW   Y9, Y6, Y9
+	VPBROADCASTD 16(R8)(DI*1), Y10
+	VPMADDUBSW   Y10, Y7, Y10
+	VPADDW       Y10, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPBROADCASTD (R8)(DI*2), Y10
+	VPMADDUBSW   Y10, Y6, Y10
+	VPBROADCASTD 16(R8)(DI*2), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPADDW       Y6, Y10, Y10
+	VPMADDWD     quantmul_ones16<>+0(SB), Y10, Y6
+	VMOVDQU      96(CX), Y10
+	VPAND        Y3, Y10, Y7
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y3, Y10, Y10
+	VPSLLW       $0x03, Y5, Y11
+	VPAND        Y4, Y11, Y11
+	VPOR         Y11, Y7, Y7
+	VPSRLW       $0x01, Y5, Y11
+	VPAND        Y4, Y11, Y11
+	VPOR         Y11, Y10, Y10
+	VPBROADCASTD 4(R8), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 20(R8), Y12
+	VPMADDUBSW   Y12, Y10, Y12
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     quantmul_ones16<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y8, Y8
+	VPBROADCASTD 4(R8)(DI*1), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 20(R8)(DI*1), Y12
+	VPMADDUBSW   Y12, Y10, Y12
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     quantmul_ones16<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y9, Y9
+	VPBROADCASTD 4(R8)(DI*2), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 20(R8)(DI*2), Y7
+	VPMADDUBSW   Y7, Y10, Y7
+	VPADDW       Y7, Y11, Y11
+	VPMADDWD     quantmul_ones16<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VMOVDQU      128(CX), Y10
+	VPAND        Y3, Y10, Y7
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y3, Y10, Y10
+	VPSLLW       $0x02, Y5, Y11
+	VPAND        Y4, Y11, Y11
+	VPOR         Y11, Y7, Y7
+	VPSRLW       $0x02, Y5, Y11
+	VPAND        Y4, Y11, Y11
+	VPOR         Y11, Y10, Y10
+	VPBROADCASTD 8(R8), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 24(R8), Y12
+	VPMADDUBSW   Y12, Y10, Y12
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     quantmul_ones16<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y8, Y8
+	VPBROADCASTD 8(R8)(DI*1), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 24(R8)(DI*1), Y12
+	VPMADDUBSW   Y12, Y10, Y12
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     quantmul_ones16<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y9, Y9
+	VPBROADCASTD 8(R8)(DI*2), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 24(R8)(DI*2), Y7
+	VPMADDUBSW   Y7, Y10, Y7
+	VPADDW       Y7, Y11, Y11
+	VPMADDWD     quantmul_ones16<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VMOVDQU      160(CX), Y10
+	VPAND        Y3, Y10, Y7
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y3, Y10, Y10
+	VPSLLW       $0x01, Y5, Y3
+	VPAND        Y4, Y3, Y3
+	VPOR         Y3, Y7, Y7
+	VPSRLW       $0x03, Y5, Y3
+	VPAND        Y4, Y3, Y3
+	VPOR         Y3, Y10, Y10
+	VPBROADCASTD 12(R8), Y3
+	VPMADDUBSW   Y3, Y7, Y3
+	VPBROADCASTD 28(R8), Y4
+	VPMADDUBSW   Y4, Y10, Y4
+	VPADDW       Y4, Y3, Y3
+	VPMADDWD     quantmul_ones16<>+0(SB), Y3, Y3
+	VPADDD       Y3, Y8, Y8
+	VPBROADCASTD 12(R8)(DI*1), Y3
+	VPMADDUBSW   Y3, Y7, Y3
+	VPBROADCASTD 28(R8)(DI*1), Y4
+	VPMADDUBSW   Y4, Y10, Y4
+	VPADDW       Y4, Y3, Y3
+	VPMADDWD     quantmul_ones16<>+0(SB), Y3, Y3
+	VPADDD       Y3, Y9, Y9
+	VPBROADCASTD 12(R8)(DI*2), Y3
+	VPMADDUBSW   Y3, Y7, Y3
 	VPBROADCASTD 28(R8)(DI*2), Y4
-	VPMADDUBSW   Y4, Y7, Y4
-	VPADDW       Y4, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y3, Y3
-	VCVTPH2PS    (CX), Y4
-	VCVTPH2PS    16(CX), Y7
-	VCVTDQ2PS    Y5, Y5
-	VBROADCASTSS 32(R8), Y8
-	VMULPS       Y4, Y8, Y8
-	VFMADD231PS  Y8, Y5, Y0
+	VPMADDUBSW   Y4, Y10, Y4
+	VPADDW       Y4, Y3, Y3
+	VPMADDWD     quantmul_ones16<>+0(SB), Y3, Y3
+	VPADDD       Y3, Y6, Y6
+	VCVTPH2PS    (CX), Y3
+	VCVTPH2PS    16(CX), Y4
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 32(R8), Y5
+	VMULPS       Y3, Y5, Y5
+	VFMADD231PS  Y5, Y8, Y0
 	VBROADCASTSS 44(R8), Y5
-	VFNMADD231PS Y7, Y5, Y0
-	VCVTDQ2PS    Y6, Y6
+	VFNMADD231PS Y4, Y5, Y0
+	VCVTDQ2PS    Y9, Y9
 	VBROADCASTSS 32(R8)(DI*1), Y5
-	VMULPS       Y4, Y5, Y5
-	VFMADD231PS  Y5, Y6, Y1
+	VMULPS       Y3, Y5, Y5
+	VFMADD231PS  Y5, Y9, Y1
 	VBROADCASTSS 44(R8)(DI*1), Y5
-	VFNMADD231PS Y7, Y5, Y1
-	VCVTDQ2PS    Y3, Y3
+	VFNMADD231PS Y4, Y5, Y1
+	VCVTDQ2PS    Y6, Y6
 	VBROADCASTSS 32(R8)(DI*2), Y5
-	VMULPS       Y4, Y5, Y5
-	VFMADD231PS  Y5, Y3, Y2
+	VMULPS       Y3, Y5, Y5
+	VFMADD231PS  Y5, Y6, Y2
 	VBROADCASTSS 44(R8)(DI*2), Y3
-	VFNMADD231PS Y7, Y3, Y2
+	VFNMADD231PS Y4, Y3, Y2
 	ADDQ         $0x30, R8
 	ADDQ         $0x000000c0, CX
 	DECQ         R9
@@ -5573,94 +5558,89 @@ block:
 	PREFETCHNTA  (CX)(BX*1)
 	PREFETCHNTA  64(CX)(BX*1)
 	PREFETCHNTA  128(CX)(BX*1)
-	VMOVDQU      48(CX), Y2
-	VPAND        quantmul_nibmask<>+0(SB), Y2, Y1
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        quantmul_nibmask<>+0(SB), Y2, Y2
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y1
+	VMOVDQU      quantmul_bit4<>+0(SB), Y2
 	VMOVDQU      16(CX), Y3
-	VPSLLW       $0x04, Y3, Y3
-	VPAND        quantmul_bit4<>+0(SB), Y3, Y3
-	VPOR         Y3, Y1, Y1
-	VMOVDQU      16(CX), Y3
-	VPAND        quantmul_bit4<>+0(SB), Y3, Y3
-	VPOR         Y3, Y2, Y2
-	VPBROADCASTD (SI), Y3
-	VPMADDUBSW   Y3, Y1, Y3
-	VPBROADCASTD 16(SI), Y1
-	VPMADDUBSW   Y1, Y2, Y1
-	VPADDW       Y1, Y3, Y3
-	VPMADDWD     quantmul_ones16<>+0(SB), Y3, Y1
-	VMOVDQU      80(CX), Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y2
-	VPSRLW       $0x04, Y3, Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
-	VMOVDQU      16(CX), Y4
-	VPSLLW       $0x03, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y2, Y2
-	VMOVDQU      16(CX), Y4
-	VPSRLW       $0x01, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 4(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPBROADCASTD 20(SI), Y2
-	VPMADDUBSW   Y2, Y3, Y2
-	VPADDW       Y2, Y4, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VMOVDQU      112(CX), Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y2
-	VPSRLW       $0x04, Y3, Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
-	VMOVDQU      16(CX), Y4
-	VPSLLW       $0x02, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y2, Y2
-	VMOVDQU      16(CX), Y4
-	VPSRLW       $0x02, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 8(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPBROADCASTD 24(SI), Y2
-	VPMADDUBSW   Y2, Y3, Y2
-	VPADDW       Y2, Y4, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VMOVDQU      144(CX), Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y2
-	VPSRLW       $0x04, Y3, Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
-	VMOVDQU      16(CX), Y4
-	VPSLLW       $0x01, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y2, Y2
-	VMOVDQU      16(CX), Y4
-	VPSRLW       $0x03, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 12(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
+	VMOVDQU      48(CX), Y5
+	VPAND        Y1, Y5, Y4
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        Y1, Y5, Y5
+	VPSLLW       $0x04, Y3, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y4, Y4
+	VPAND        Y2, Y3, Y6
+	VPOR         Y6, Y5, Y5
+	VPBROADCASTD (SI), Y6
+	VPMADDUBSW   Y6, Y4, Y6
+	VPBROADCASTD 16(SI), Y4
+	VPMADDUBSW   Y4, Y5, Y4
+	VPADDW       Y4, Y6, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y4
+	VMOVDQU      80(CX), Y6
+	VPAND        Y1, Y6, Y5
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y1, Y6, Y6
+	VPSLLW       $0x03, Y3, Y7
+	VPAND        Y2, Y7, Y7
+	VPOR         Y7, Y5, Y5
+	VPSRLW       $0x01, Y3, Y7
+	VPAND        Y2, Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 4(SI), Y7
+	VPMADDUBSW   Y7, Y5, Y7
+	VPBROADCASTD 20(SI), Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPADDW       Y5, Y7, Y7
+	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VMOVDQU      112(CX), Y6
+	VPAND        Y1, Y6, Y5
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y1, Y6, Y6
+	VPSLLW       $0x02, Y3, Y7
+	VPAND        Y2, Y7, Y7
+	VPOR         Y7, Y5, Y5
+	VPSRLW       $0x02, Y3, Y7
+	VPAND        Y2, Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 8(SI), Y7
+	VPMADDUBSW   Y7, Y5, Y7
+	VPBROADCASTD 24(SI), Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPADDW       Y5, Y7, Y7
+	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VMOVDQU      144(CX), Y6
+	VPAND        Y1, Y6, Y5
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y1, Y6, Y6
+	VPSLLW       $0x01, Y3, Y1
+	VPAND        Y2, Y1, Y1
+	VPOR         Y1, Y5, Y5
+	VPSRLW       $0x03, Y3, Y1
+	VPAND        Y2, Y1, Y1
+	VPOR         Y1, Y6, Y6
+	VPBROADCASTD 12(SI), Y1
+	VPMADDUBSW   Y1, Y5, Y1
 	VPBROADCASTD 28(SI), Y2
-	VPMADDUBSW   Y2, Y3, Y2
-	VPADDW       Y2, Y4, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VPMOVZXBD    (CX), Y2
-	VCVTDQ2PS    Y2, Y2
-	VCVTPH2PS    (R9), Y4
-	VMULPS       Y4, Y2, Y2
-	VPMOVZXBD    8(CX), Y3
-	VCVTDQ2PS    Y3, Y3
-	VCVTPH2PS    16(R9), Y4
-	VMULPS       Y4, Y3, Y3
+	VPMADDUBSW   Y2, Y6, Y2
+	VPADDW       Y2, Y1, Y1
+	VPMADDWD     quantmul_ones16<>+0(SB), Y1, Y1
+	VPADDD       Y1, Y4, Y4
+	VPMOVZXBD    (CX), Y1
 	VCVTDQ2PS    Y1, Y1
-	VBROADCASTSS 32(SI), Y4
-	VMULPS       Y2, Y4, Y4
-	VFMADD231PS  Y4, Y1, Y0
+	VCVTPH2PS    (R9), Y3
+	VMULPS       Y3, Y1, Y1
+	VPMOVZXBD    8(CX), Y2
+	VCVTDQ2PS    Y2, Y2
+	VCVTPH2PS    16(R9), Y3
+	VMULPS       Y3, Y2, Y2
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 32(SI), Y3
+	VMULPS       Y1, Y3, Y3
+	VFMADD231PS  Y3, Y4, Y0
 	VBROADCASTSS 44(SI), Y1
-	VFNMADD231PS Y3, Y1, Y0
+	VFNMADD231PS Y2, Y1, Y0
 	ADDQ         $0x30, SI
 	ADDQ         $0x000000b0, CX
 	DECQ         R8
@@ -5701,127 +5681,122 @@ block:
 	PREFETCHT0   (CX)(SI*1)
 	PREFETCHT0   64(CX)(SI*1)
 	PREFETCHT0   128(CX)(SI*1)
-	VMOVDQU      48(CX), Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y2
-	VPSRLW       $0x04, Y3, Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y2
+	VMOVDQU      quantmul_bit4<>+0(SB), Y3
 	VMOVDQU      16(CX), Y4
-	VPSLLW       $0x04, Y4, Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y2, Y2
-	VMOVDQU      16(CX), Y4
-	VPAND        quantmul_bit4<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD (R8), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPBROADCASTD 16(R8), Y5
-	VPMADDUBSW   Y5, Y3, Y5
-	VPADDW       Y5, Y4, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPBROADCASTD (R8)(DI*1), Y5
-	VPMADDUBSW   Y5, Y2, Y5
-	VPBROADCASTD 16(R8)(DI*1), Y2
-	VPMADDUBSW   Y2, Y3, Y2
-	VPADDW       Y2, Y5, Y5
-	VPMADDWD     quantmul_ones16<>+0(SB), Y5, Y2
-	VMOVDQU      80(CX), Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y3
-	VPSRLW       $0x04, Y5, Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y5
-	VMOVDQU      16(CX), Y6
-	VPSLLW       $0x03, Y6, Y6
-	VPAND        quantmul_bit4<>+0(SB), Y6, Y6
-	VPOR         Y6, Y3, Y3
-	VMOVDQU      16(CX), Y6
-	VPSRLW       $0x01, Y6, Y6
-	VPAND        quantmul_bit4<>+0(SB), Y6, Y6
-	VPOR         Y6, Y5, Y5
-	VPBROADCASTD 4(R8), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 20(R8), Y7
+	VMOVDQU      48(CX), Y6
+	VPAND        Y2, Y6, Y5
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPSLLW       $0x04, Y4, Y7
+	VPAND        Y3, Y7, Y7
+	VPOR         Y7, Y5, Y5
+	VPAND        Y3, Y4, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD (R8), Y7
 	VPMADDUBSW   Y7, Y5, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPADDD       Y6, Y4, Y4
-	VPBROADCASTD 4(R8)(DI*1), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 20(R8)(DI*1), Y3
-	VPMADDUBSW   Y3, Y5, Y3
-	VPADDW       Y3, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPADDD       Y6, Y2, Y2
-	VMOVDQU      112(CX), Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y3
-	VPSRLW       $0x04, Y5, Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y5
-	VMOVDQU      16(CX), Y6
-	VPSLLW       $0x02, Y6, Y6
-	VPAND        quantmul_bit4<>+0(SB), Y6, Y6
-	VPOR         Y6, Y3, Y3
-	VMOVDQU      16(CX), Y6
-	VPSRLW       $0x02, Y6, Y6
-	VPAND        quantmul_bit4<>+0(SB), Y6, Y6
-	VPOR         Y6, Y5, Y5
-	VPBROADCASTD 8(R8), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 24(R8), Y7
-	VPMADDUBSW   Y7, Y5, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPADDD       Y6, Y4, Y4
-	VPBROADCASTD 8(R8)(DI*1), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 24(R8)(DI*1), Y3
-	VPMADDUBSW   Y3, Y5, Y3
-	VPADDW       Y3, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPADDD       Y6, Y2, Y2
-	VMOVDQU      144(CX), Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y3
-	VPSRLW       $0x04, Y5, Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y5
-	VMOVDQU      16(CX), Y6
-	VPSLLW       $0x01, Y6, Y6
-	VPAND        quantmul_bit4<>+0(SB), Y6, Y6
-	VPOR         Y6, Y3, Y3
-	VMOVDQU      16(CX), Y6
-	VPSRLW       $0x03, Y6, Y6
-	VPAND        quantmul_bit4<>+0(SB), Y6, Y6
-	VPOR         Y6, Y5, Y5
-	VPBROADCASTD 12(R8), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 28(R8), Y7
-	VPMADDUBSW   Y7, Y5, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPADDD       Y6, Y4, Y4
-	VPBROADCASTD 12(R8)(DI*1), Y6
-	VPMADDUBSW   Y6, Y3, Y6
+	VPBROADCASTD 16(R8), Y8
+	VPMADDUBSW   Y8, Y6, Y8
+	VPADDW       Y8, Y7, Y7
+	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y7
+	VPBROADCASTD (R8)(DI*1), Y8
+	VPMADDUBSW   Y8, Y5, Y8
+	VPBROADCASTD 16(R8)(DI*1), Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPADDW       Y5, Y8, Y8
+	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y5
+	VMOVDQU      80(CX), Y8
+	VPAND        Y2, Y8, Y6
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x03, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPSRLW       $0x01, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 4(R8), Y9
+	VPMADDUBSW   Y9, Y6, Y9
+	VPBROADCASTD 20(R8), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VPBROADCASTD 4(R8)(DI*1), Y9
+	VPMADDUBSW   Y9, Y6, Y9
+	VPBROADCASTD 20(R8)(DI*1), Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPADDW       Y6, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VMOVDQU      112(CX), Y8
+	VPAND        Y2, Y8, Y6
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x02, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPSRLW       $0x02, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 8(R8), Y9
+	VPMADDUBSW   Y9, Y6, Y9
+	VPBROADCASTD 24(R8), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VPBROADCASTD 8(R8)(DI*1), Y9
+	VPMADDUBSW   Y9, Y6, Y9
+	VPBROADCASTD 24(R8)(DI*1), Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPADDW       Y6, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VMOVDQU      144(CX), Y8
+	VPAND        Y2, Y8, Y6
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x01, Y4, Y2
+	VPAND        Y3, Y2, Y2
+	VPOR         Y2, Y6, Y6
+	VPSRLW       $0x03, Y4, Y2
+	VPAND        Y3, Y2, Y2
+	VPOR         Y2, Y8, Y8
+	VPBROADCASTD 12(R8), Y2
+	VPMADDUBSW   Y2, Y6, Y2
+	VPBROADCASTD 28(R8), Y3
+	VPMADDUBSW   Y3, Y8, Y3
+	VPADDW       Y3, Y2, Y2
+	VPMADDWD     quantmul_ones16<>+0(SB), Y2, Y2
+	VPADDD       Y2, Y7, Y7
+	VPBROADCASTD 12(R8)(DI*1), Y2
+	VPMADDUBSW   Y2, Y6, Y2
 	VPBROADCASTD 28(R8)(DI*1), Y3
-	VPMADDUBSW   Y3, Y5, Y3
-	VPADDW       Y3, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPADDD       Y6, Y2, Y2
-	VPMOVZXBD    (CX), Y3
-	VCVTDQ2PS    Y3, Y3
-	VCVTPH2PS    (R11), Y6
-	VMULPS       Y6, Y3, Y3
-	VPMOVZXBD    8(CX), Y5
-	VCVTDQ2PS    Y5, Y5
-	VCVTPH2PS    16(R11), Y6
-	VMULPS       Y6, Y5, Y5
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS 32(R8), Y6
-	VMULPS       Y3, Y6, Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VBROADCASTSS 44(R8), Y4
-	VFNMADD231PS Y5, Y4, Y0
+	VPMADDUBSW   Y3, Y8, Y3
+	VPADDW       Y3, Y2, Y2
+	VPMADDWD     quantmul_ones16<>+0(SB), Y2, Y2
+	VPADDD       Y2, Y5, Y5
+	VPMOVZXBD    (CX), Y2
 	VCVTDQ2PS    Y2, Y2
+	VCVTPH2PS    (R11), Y4
+	VMULPS       Y4, Y2, Y2
+	VPMOVZXBD    8(CX), Y3
+	VCVTDQ2PS    Y3, Y3
+	VCVTPH2PS    16(R11), Y4
+	VMULPS       Y4, Y3, Y3
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 32(R8), Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y7, Y0
+	VBROADCASTSS 44(R8), Y4
+	VFNMADD231PS Y3, Y4, Y0
+	VCVTDQ2PS    Y5, Y5
 	VBROADCASTSS 32(R8)(DI*1), Y4
-	VMULPS       Y3, Y4, Y4
-	VFMADD231PS  Y4, Y2, Y1
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y5, Y1
 	VBROADCASTSS 44(R8)(DI*1), Y2
-	VFNMADD231PS Y5, Y2, Y1
+	VFNMADD231PS Y3, Y2, Y1
 	ADDQ         $0x30, R8
 	ADDQ         $0x000000b0, CX
 	DECQ         R10
@@ -5865,160 +5840,155 @@ block:
 	PREFETCHT0   (CX)(SI*1)
 	PREFETCHT0   64(CX)(SI*1)
 	PREFETCHT0   128(CX)(SI*1)
-	VMOVDQU      48(CX), Y4
-	VPAND        quantmul_nibmask<>+0(SB), Y4, Y3
-	VPSRLW       $0x04, Y4, Y4
-	VPAND        quantmul_nibmask<>+0(SB), Y4, Y4
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y3
+	VMOVDQU      quantmul_bit4<>+0(SB), Y4
 	VMOVDQU      16(CX), Y5
-	VPSLLW       $0x04, Y5, Y5
-	VPAND        quantmul_bit4<>+0(SB), Y5, Y5
-	VPOR         Y5, Y3, Y3
-	VMOVDQU      16(CX), Y5
-	VPAND        quantmul_bit4<>+0(SB), Y5, Y5
-	VPOR         Y5, Y4, Y4
-	VPBROADCASTD (R8), Y5
-	VPMADDUBSW   Y5, Y3, Y5
-	VPBROADCASTD 16(R8), Y6
-	VPMADDUBSW   Y6, Y4, Y6
-	VPADDW       Y6, Y5, Y5
-	VPMADDWD     quantmul_ones16<>+0(SB), Y5, Y5
-	VPBROADCASTD (R8)(DI*1), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 16(R8)(DI*1), Y7
-	VPMADDUBSW   Y7, Y4, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
-	VPBROADCASTD (R8)(DI*2), Y7
-	VPMADDUBSW   Y7, Y3, Y7
-	VPBROADCASTD 16(R8)(DI*2), Y3
-	VPMADDUBSW   Y3, Y4, Y3
-	VPADDW       Y3, Y7, Y7
-	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y3
-	VMOVDQU      80(CX), Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y4
+	VMOVDQU      48(CX), Y7
+	VPAND        Y3, Y7, Y6
 	VPSRLW       $0x04, Y7, Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y7
-	VMOVDQU      16(CX), Y8
-	VPSLLW       $0x03, Y8, Y8
-	VPAND        quantmul_bit4<>+0(SB), Y8, Y8
-	VPOR         Y8, Y4, Y4
-	VMOVDQU      16(CX), Y8
-	VPSRLW       $0x01, Y8, Y8
-	VPAND        quantmul_bit4<>+0(SB), Y8, Y8
+	VPAND        Y3, Y7, Y7
+	VPSLLW       $0x04, Y5, Y8
+	VPAND        Y4, Y8, Y8
+	VPOR         Y8, Y6, Y6
+	VPAND        Y4, Y5, Y8
 	VPOR         Y8, Y7, Y7
-	VPBROADCASTD 4(R8), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 20(R8), Y9
+	VPBROADCASTD (R8), Y8
+	VPMADDUBSW   Y8, Y6, Y8
+	VPBROADCASTD 16(R8), Y9
 	VPMADDUBSW   Y9, Y7, Y9
 	VPADDW       Y9, Y8, Y8
 	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y5, Y5
-	VPBROADCASTD 4(R8)(DI*1), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 20(R8)(DI*1), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y6, Y6
-	VPBROADCASTD 4(R8)(DI*2), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 20(R8)(DI*2), Y4
-	VPMADDUBSW   Y4, Y7, Y4
-	VPADDW       Y4, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y3, Y3
-	VMOVDQU      112(CX), Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y4
-	VPSRLW       $0x04, Y7, Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y7
-	VMOVDQU      16(CX), Y8
-	VPSLLW       $0x02, Y8, Y8
-	VPAND        quantmul_bit4<>+0(SB), Y8, Y8
-	VPOR         Y8, Y4, Y4
-	VMOVDQU      16(CX), Y8
-	VPSRLW       $0x02, Y8, Y8
-	VPAND        quantmul_bit4<>+0(SB), Y8, Y8
-	VPOR         Y8, Y7, Y7
-	VPBROADCASTD 8(R8), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 24(R8), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y5, Y5
-	VPBROADCASTD 8(R8)(DI*1), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 24(R8)(DI*1), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y6, Y6
-	VPBROADCASTD 8(R8)(DI*2), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 24(R8)(DI*2), Y4
-	VPMADDUBSW   Y4, Y7, Y4
-	VPADDW       Y4, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y3, Y3
-	VMOVDQU      144(CX), Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y4
-	VPSRLW       $0x04, Y7, Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y7
-	VMOVDQU      16(CX), Y8
-	VPSLLW       $0x01, Y8, Y8
-	VPAND        quantmul_bit4<>+0(SB), Y8, Y8
-	VPOR         Y8, Y4, Y4
-	VMOVDQU      16(CX), Y8
-	VPSRLW       $0x03, Y8, Y8
-	VPAND        quantmul_bit4<>+0(SB), Y8, Y8
-	VPOR         Y8, Y7, Y7
-	VPBROADCASTD 12(R8), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 28(R8), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y5, Y5
-	VPBROADCASTD 12(R8)(DI*1), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 28(R8)(DI*1), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y6, Y6
-	VPBROADCASTD 12(R8)(DI*2), Y8
-	VPMADDUBSW   Y8, Y4, Y8
+	VPBROADCASTD (R8)(DI*1), Y9
+	VPMADDUBSW   Y9, Y6, Y9
+	VPBROADCASTD 16(R8)(DI*1), Y10
+	VPMADDUBSW   Y10, Y7, Y10
+	VPADDW       Y10, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPBROADCASTD (R8)(DI*2), Y10
+	VPMADDUBSW   Y10, Y6, Y10
+	VPBROADCASTD 16(R8)(DI*2), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPADDW       Y6, Y10, Y10
+	VPMADDWD     quantmul_ones16<>+0(SB), Y10, Y6
+	VMOVDQU      80(CX), Y10
+	VPAND        Y3, Y10, Y7
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y3, Y10, Y10
+	VPSLLW       $0x03, Y5, Y11
+	VPAND        Y4, Y11, Y11
+	VPOR         Y11, Y7, Y7
+	VPSRLW       $0x01, Y5, Y11
+	VPAND        Y4, Y11, Y11
+	VPOR         Y11, Y10, Y10
+	VPBROADCASTD 4(R8), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 20(R8), Y12
+	VPMADDUBSW   Y12, Y10, Y12
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     quantmul_ones16<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y8, Y8
+	VPBROADCASTD 4(R8)(DI*1), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 20(R8)(DI*1), Y12
+	VPMADDUBSW   Y12, Y10, Y12
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     quantmul_ones16<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y9, Y9
+	VPBROADCASTD 4(R8)(DI*2), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 20(R8)(DI*2), Y7
+	VPMADDUBSW   Y7, Y10, Y7
+	VPADDW       Y7, Y11, Y11
+	VPMADDWD     quantmul_ones16<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VMOVDQU      112(CX), Y10
+	VPAND        Y3, Y10, Y7
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y3, Y10, Y10
+	VPSLLW       $0x02, Y5, Y11
+	VPAND        Y4, Y11, Y11
+	VPOR         Y11, Y7, Y7
+	VPSRLW       $0x02, Y5, Y11
+	VPAND        Y4, Y11, Y11
+	VPOR         Y11, Y10, Y10
+	VPBROADCASTD 8(R8), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 24(R8), Y12
+	VPMADDUBSW   Y12, Y10, Y12
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     quantmul_ones16<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y8, Y8
+	VPBROADCASTD 8(R8)(DI*1), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 24(R8)(DI*1), Y12
+	VPMADDUBSW   Y12, Y10, Y12
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     quantmul_ones16<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y9, Y9
+	VPBROADCASTD 8(R8)(DI*2), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 24(R8)(DI*2), Y7
+	VPMADDUBSW   Y7, Y10, Y7
+	VPADDW       Y7, Y11, Y11
+	VPMADDWD     quantmul_ones16<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VMOVDQU      144(CX), Y10
+	VPAND        Y3, Y10, Y7
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y3, Y10, Y10
+	VPSLLW       $0x01, Y5, Y3
+	VPAND        Y4, Y3, Y3
+	VPOR         Y3, Y7, Y7
+	VPSRLW       $0x03, Y5, Y3
+	VPAND        Y4, Y3, Y3
+	VPOR         Y3, Y10, Y10
+	VPBROADCASTD 12(R8), Y3
+	VPMADDUBSW   Y3, Y7, Y3
+	VPBROADCASTD 28(R8), Y4
+	VPMADDUBSW   Y4, Y10, Y4
+	VPADDW       Y4, Y3, Y3
+	VPMADDWD     quantmul_ones16<>+0(SB), Y3, Y3
+	VPADDD       Y3, Y8, Y8
+	VPBROADCASTD 12(R8)(DI*1), Y3
+	VPMADDUBSW   Y3, Y7, Y3
+	VPBROADCASTD 28(R8)(DI*1), Y4
+	VPMADDUBSW   Y4, Y10, Y4
+	VPADDW       Y4, Y3, Y3
+	VPMADDWD     quantmul_ones16<>+0(SB), Y3, Y3
+	VPADDD       Y3, Y9, Y9
+	VPBROADCASTD 12(R8)(DI*2), Y3
+	VPMADDUBSW   Y3, Y7, Y3
 	VPBROADCASTD 28(R8)(DI*2), Y4
-	VPMADDUBSW   Y4, Y7, Y4
-	VPADDW       Y4, Y8, Y8
-	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
-	VPADDD       Y8, Y3, Y3
-	VPMOVZXBD    (CX), Y4
-	VCVTDQ2PS    Y4, Y4
-	VCVTPH2PS    (R11), Y8
-	VMULPS       Y8, Y4, Y4
-	VPMOVZXBD    8(CX), Y7
-	VCVTDQ2PS    Y7, Y7
-	VCVTPH2PS    16(R11), Y8
-	VMULPS       Y8, Y7, Y7
-	VCVTDQ2PS    Y5, Y5
-	VBROADCASTSS 32(R8), Y8
-	VMULPS       Y4, Y8, Y8
-	VFMADD231PS  Y8, Y5, Y0
-	VBROADCASTSS 44(R8), Y5
-	VFNMADD231PS Y7, Y5, Y0
-	VCVTDQ2PS    Y6, Y6
-	VBROADCASTSS 32(R8)(DI*1), Y5
-	VMULPS       Y4, Y5, Y5
-	VFMADD231PS  Y5, Y6, Y1
-	VBROADCASTSS 44(R8)(DI*1), Y5
-	VFNMADD231PS Y7, Y5, Y1
+	VPMADDUBSW   Y4, Y10, Y4
+	VPADDW       Y4, Y3, Y3
+	VPMADDWD     quantmul_ones16<>+0(SB), Y3, Y3
+	VPADDD       Y3, Y6, Y6
+	VPMOVZXBD    (CX), Y3
 	VCVTDQ2PS    Y3, Y3
+	VCVTPH2PS    (R11), Y5
+	VMULPS       Y5, Y3, Y3
+	VPMOVZXBD    8(CX), Y4
+	VCVTDQ2PS    Y4, Y4
+	VCVTPH2PS    16(R11), Y5
+	VMULPS       Y5, Y4, Y4
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 32(R8), Y5
+	VMULPS       Y3, Y5, Y5
+	VFMADD231PS  Y5, Y8, Y0
+	VBROADCASTSS 44(R8), Y5
+	VFNMADD231PS Y4, Y5, Y0
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS 32(R8)(DI*1), Y5
+	VMULPS       Y3, Y5, Y5
+	VFMADD231PS  Y5, Y9, Y1
+	VBROADCASTSS 44(R8)(DI*1), Y5
+	VFNMADD231PS Y4, Y5, Y1
+	VCVTDQ2PS    Y6, Y6
 	VBROADCASTSS 32(R8)(DI*2), Y5
-	VMULPS       Y4, Y5, Y5
-	VFMADD231PS  Y5, Y3, Y2
+	VMULPS       Y3, Y5, Y5
+	VFMADD231PS  Y5, Y6, Y2
 	VBROADCASTSS 44(R8)(DI*2), Y3
-	VFNMADD231PS Y7, Y3, Y2
+	VFNMADD231PS Y4, Y3, Y2
 	ADDQ         $0x30, R8
 	ADDQ         $0x000000b0, CX
 	DECQ         R10
@@ -6890,93 +6860,89 @@ block:
 	VMOVDQU      Y2, (SP)
 	VPSHUFB      quantmul_dup1<>+0(SB), Y1, Y1
 	VMOVDQU      Y1, 32(SP)
-	VMOVDQU      80(CX), Y1
-	VPAND        quantmul_nibmask<>+0(SB), Y1, Y1
-	VMOVDQU      16(CX), Y2
-	VPSLLW       $0x04, Y2, Y2
-	VPAND        quantmul_bits45<>+0(SB), Y2, Y2
-	VPOR         Y2, Y1, Y1
-	VMOVDQU      112(CX), Y2
-	VPAND        quantmul_nibmask<>+0(SB), Y2, Y2
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y1
+	VMOVDQU      quantmul_bits45<>+0(SB), Y2
 	VMOVDQU      16(CX), Y3
-	VPSLLW       $0x02, Y3, Y3
-	VPAND        quantmul_bits45<>+0(SB), Y3, Y3
-	VPOR         Y3, Y2, Y2
-	VPBROADCASTD (SI), Y3
-	VPMADDUBSW   Y3, Y1, Y3
-	VPBROADCASTD 4(SI), Y1
-	VPMADDUBSW   Y1, Y2, Y1
-	VPADDW       Y1, Y3, Y3
-	VPMADDWD     (SP), Y3, Y1
-	VMOVDQU      144(CX), Y2
-	VPAND        quantmul_nibmask<>+0(SB), Y2, Y2
-	VMOVDQU      16(CX), Y3
-	VPAND        quantmul_bits45<>+0(SB), Y3, Y3
-	VPOR         Y3, Y2, Y2
-	VMOVDQU      176(CX), Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
-	VMOVDQU      16(CX), Y4
-	VPSRLW       $0x02, Y4, Y4
-	VPAND        quantmul_bits45<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 8(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPBROADCASTD 12(SI), Y2
-	VPMADDUBSW   Y2, Y3, Y2
-	VPADDW       Y2, Y4, Y4
-	VPMADDWD     (SP), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VMOVDQU      80(CX), Y2
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        quantmul_nibmask<>+0(SB), Y2, Y2
-	VMOVDQU      48(CX), Y3
-	VPSLLW       $0x04, Y3, Y3
-	VPAND        quantmul_bits45<>+0(SB), Y3, Y3
-	VPOR         Y3, Y2, Y2
-	VMOVDQU      112(CX), Y3
-	VPSRLW       $0x04, Y3, Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
 	VMOVDQU      48(CX), Y4
-	VPSLLW       $0x02, Y4, Y4
-	VPAND        quantmul_bits45<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 16(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPBROADCASTD 20(SI), Y2
-	VPMADDUBSW   Y2, Y3, Y2
-	VPADDW       Y2, Y4, Y4
-	VPMADDWD     32(SP), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VMOVDQU      144(CX), Y2
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        quantmul_nibmask<>+0(SB), Y2, Y2
-	VMOVDQU      48(CX), Y3
-	VPAND        quantmul_bits45<>+0(SB), Y3, Y3
-	VPOR         Y3, Y2, Y2
-	VMOVDQU      176(CX), Y3
-	VPSRLW       $0x04, Y3, Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
-	VMOVDQU      48(CX), Y4
-	VPSRLW       $0x02, Y4, Y4
-	VPAND        quantmul_bits45<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 24(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
+	VMOVDQU      80(CX), Y5
+	VMOVDQU      112(CX), Y6
+	VMOVDQA      Y5, Y7
+	VMOVDQA      Y6, Y8
+	VPAND        Y1, Y5, Y5
+	VPSLLW       $0x04, Y3, Y9
+	VPAND        Y2, Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VPAND        Y1, Y6, Y6
+	VPSLLW       $0x02, Y3, Y9
+	VPAND        Y2, Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPBROADCASTD (SI), Y9
+	VPMADDUBSW   Y9, Y5, Y9
+	VPBROADCASTD 4(SI), Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPADDW       Y5, Y9, Y9
+	VPMADDWD     (SP), Y9, Y5
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y1, Y7, Y7
+	VPSLLW       $0x04, Y4, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y7, Y7
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y1, Y8, Y8
+	VPSLLW       $0x02, Y4, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y8, Y8
+	VPBROADCASTD 16(SI), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPBROADCASTD 20(SI), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPADDW       Y7, Y6, Y6
+	VPMADDWD     32(SP), Y6, Y6
+	VPADDD       Y6, Y5, Y5
+	VMOVDQU      144(CX), Y6
+	VMOVDQU      176(CX), Y7
+	VMOVDQA      Y6, Y8
+	VMOVDQA      Y7, Y9
+	VPAND        Y1, Y6, Y6
+	VPAND        Y2, Y3, Y10
+	VPOR         Y10, Y6, Y6
+	VPAND        Y1, Y7, Y7
+	VPSRLW       $0x02, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPOR         Y3, Y7, Y7
+	VPBROADCASTD 8(SI), Y3
+	VPMADDUBSW   Y3, Y6, Y3
+	VPBROADCASTD 12(SI), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPADDW       Y6, Y3, Y3
+	VPMADDWD     (SP), Y3, Y3
+	VPADDD       Y3, Y5, Y5
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y1, Y8, Y8
+	VPAND        Y2, Y4, Y3
+	VPOR         Y3, Y8, Y8
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y1, Y9, Y9
+	VPSRLW       $0x02, Y4, Y1
+	VPAND        Y2, Y1, Y1
+	VPOR         Y1, Y9, Y9
+	VPBROADCASTD 24(SI), Y1
+	VPMADDUBSW   Y1, Y8, Y1
 	VPBROADCASTD 28(SI), Y2
-	VPMADDUBSW   Y2, Y3, Y2
-	VPADDW       Y2, Y4, Y4
-	VPMADDWD     32(SP), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VPMOVSXBW    (CX), Y2
-	VPSLLW       $0x02, Y2, Y2
-	VPBROADCASTD 40(SI), Y3
-	VPMADDWD     Y2, Y3, Y3
-	VPADDD       Y3, Y1, Y1
-	VCVTPH2PS    (R9), Y2
-	VCVTDQ2PS    Y1, Y1
-	VBROADCASTSS 32(SI), Y3
-	VMULPS       Y2, Y3, Y3
-	VFMADD231PS  Y3, Y1, Y0
+	VPMADDUBSW   Y2, Y9, Y2
+	VPADDW       Y2, Y1, Y1
+	VPMADDWD     32(SP), Y1, Y1
+	VPADDD       Y1, Y5, Y5
+	VPMOVSXBW    (CX), Y1
+	VPSLLW       $0x02, Y1, Y1
+	VPBROADCASTD 40(SI), Y2
+	VPMADDWD     Y1, Y2, Y2
+	VPADDD       Y2, Y5, Y5
+	VCVTPH2PS    (R9), Y1
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 32(SI), Y2
+	VMULPS       Y1, Y2, Y2
+	VFMADD231PS  Y2, Y5, Y0
 	ADDQ         $0x30, SI
 	ADDQ         $0x000000d0, CX
 	DECQ         R8
@@ -7101,127 +7067,123 @@ block:
 	VMOVDQU      Y3, (SP)
 	VPSHUFB      quantmul_dup1<>+0(SB), Y2, Y2
 	VMOVDQU      Y2, 32(SP)
-	VMOVDQU      80(CX), Y2
-	VPAND        quantmul_nibmask<>+0(SB), Y2, Y2
-	VMOVDQU      16(CX), Y3
-	VPSLLW       $0x04, Y3, Y3
-	VPAND        quantmul_bits45<>+0(SB), Y3, Y3
-	VPOR         Y3, Y2, Y2
-	VMOVDQU      112(CX), Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y2
+	VMOVDQU      quantmul_bits45<>+0(SB), Y3
 	VMOVDQU      16(CX), Y4
-	VPSLLW       $0x02, Y4, Y4
-	VPAND        quantmul_bits45<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD (R8), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPBROADCASTD 4(R8), Y5
-	VPMADDUBSW   Y5, Y3, Y5
-	VPADDW       Y5, Y4, Y4
+	VMOVDQU      48(CX), Y5
+	VMOVDQU      80(CX), Y6
+	VMOVDQU      112(CX), Y7
+	VMOVDQA      Y6, Y8
+	VMOVDQA      Y7, Y9
+	VPAND        Y2, Y6, Y6
+	VPSLLW       $0x04, Y4, Y10
+	VPAND        Y3, Y10, Y10
+	VPOR         Y10, Y6, Y6
+	VPAND        Y2, Y7, Y7
+	VPSLLW       $0x02, Y4, Y10
+	VPAND        Y3, Y10, Y10
+	VPOR         Y10, Y7, Y7
+	VPBROADCASTD (R8), Y10
+	VPMADDUBSW   Y10, Y6, Y10
+	VPBROADCASTD 4(R8), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPADDW       Y11, Y10, Y10
+	VPMADDWD     (SP), Y10, Y10
+	VPBROADCASTD (R8)(DI*1), Y11
+	VPMADDUBSW   Y11, Y6, Y11
+	VPBROADCASTD 4(R8)(DI*1), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPADDW       Y6, Y11, Y11
+	VPMADDWD     (SP), Y11, Y6
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x04, Y5, Y7
+	VPAND        Y3, Y7, Y7
+	VPOR         Y7, Y8, Y8
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y2, Y9, Y9
+	VPSLLW       $0x02, Y5, Y7
+	VPAND        Y3, Y7, Y7
+	VPOR         Y7, Y9, Y9
+	VPBROADCASTD 16(R8), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPBROADCASTD 20(R8), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y7, Y7
+	VPMADDWD     32(SP), Y7, Y7
+	VPADDD       Y7, Y10, Y10
+	VPBROADCASTD 16(R8)(DI*1), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPBROADCASTD 20(R8)(DI*1), Y8
+	VPMADDUBSW   Y8, Y9, Y8
+	VPADDW       Y8, Y7, Y7
+	VPMADDWD     32(SP), Y7, Y7
+	VPADDD       Y7, Y6, Y6
+	VMOVDQU      144(CX), Y7
+	VMOVDQU      176(CX), Y8
+	VMOVDQA      Y7, Y9
+	VMOVDQA      Y8, Y11
+	VPAND        Y2, Y7, Y7
+	VPAND        Y3, Y4, Y12
+	VPOR         Y12, Y7, Y7
+	VPAND        Y2, Y8, Y8
+	VPSRLW       $0x02, Y4, Y4
+	VPAND        Y3, Y4, Y4
+	VPOR         Y4, Y8, Y8
+	VPBROADCASTD 8(R8), Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPBROADCASTD 12(R8), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPADDW       Y12, Y4, Y4
 	VPMADDWD     (SP), Y4, Y4
-	VPBROADCASTD (R8)(DI*1), Y5
-	VPMADDUBSW   Y5, Y2, Y5
-	VPBROADCASTD 4(R8)(DI*1), Y2
-	VPMADDUBSW   Y2, Y3, Y2
-	VPADDW       Y2, Y5, Y5
-	VPMADDWD     (SP), Y5, Y2
-	VMOVDQU      144(CX), Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
-	VMOVDQU      16(CX), Y5
-	VPAND        quantmul_bits45<>+0(SB), Y5, Y5
-	VPOR         Y5, Y3, Y3
-	VMOVDQU      176(CX), Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y5
-	VMOVDQU      16(CX), Y6
-	VPSRLW       $0x02, Y6, Y6
-	VPAND        quantmul_bits45<>+0(SB), Y6, Y6
-	VPOR         Y6, Y5, Y5
-	VPBROADCASTD 8(R8), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 12(R8), Y7
-	VPMADDUBSW   Y7, Y5, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     (SP), Y6, Y6
-	VPADDD       Y6, Y4, Y4
-	VPBROADCASTD 8(R8)(DI*1), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 12(R8)(DI*1), Y3
-	VPMADDUBSW   Y3, Y5, Y3
-	VPADDW       Y3, Y6, Y6
-	VPMADDWD     (SP), Y6, Y6
-	VPADDD       Y6, Y2, Y2
-	VMOVDQU      80(CX), Y3
-	VPSRLW       $0x04, Y3, Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
-	VMOVDQU      48(CX), Y5
-	VPSLLW       $0x04, Y5, Y5
-	VPAND        quantmul_bits45<>+0(SB), Y5, Y5
-	VPOR         Y5, Y3, Y3
-	VMOVDQU      112(CX), Y5
-	VPSRLW       $0x04, Y5, Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y5
-	VMOVDQU      48(CX), Y6
-	VPSLLW       $0x02, Y6, Y6
-	VPAND        quantmul_bits45<>+0(SB), Y6, Y6
-	VPOR         Y6, Y5, Y5
-	VPBROADCASTD 16(R8), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 20(R8), Y7
-	VPMADDUBSW   Y7, Y5, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     32(SP), Y6, Y6
-	VPADDD       Y6, Y4, Y4
-	VPBROADCASTD 16(R8)(DI*1), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 20(R8)(DI*1), Y3
-	VPMADDUBSW   Y3, Y5, Y3
-	VPADDW       Y3, Y6, Y6
-	VPMADDWD     32(SP), Y6, Y6
-	VPADDD       Y6, Y2, Y2
-	VMOVDQU      144(CX), Y3
-	VPSRLW       $0x04, Y3, Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
-	VMOVDQU      48(CX), Y5
-	VPAND        quantmul_bits45<>+0(SB), Y5, Y5
-	VPOR         Y5, Y3, Y3
-	VMOVDQU      176(CX), Y5
-	VPSRLW       $0x04, Y5, Y5
-	VPAND        quantmul_nibmask<>+0(SB), Y5, Y5
-	VMOVDQU      48(CX), Y6
-	VPSRLW       $0x02, Y6, Y6
-	VPAND        quantmul_bits45<>+0(SB), Y6, Y6
-	VPOR         Y6, Y5, Y5
-	VPBROADCASTD 24(R8), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 28(R8), Y7
-	VPMADDUBSW   Y7, Y5, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     32(SP), Y6, Y6
-	VPADDD       Y6, Y4, Y4
-	VPBROADCASTD 24(R8)(DI*1), Y6
-	VPMADDUBSW   Y6, Y3, Y6
+	VPADDD       Y4, Y10, Y10
+	VPBROADCASTD 8(R8)(DI*1), Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPBROADCASTD 12(R8)(DI*1), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPADDW       Y7, Y4, Y4
+	VPMADDWD     (SP), Y4, Y4
+	VPADDD       Y4, Y6, Y6
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y2, Y9, Y9
+	VPAND        Y3, Y5, Y4
+	VPOR         Y4, Y9, Y9
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y2, Y11, Y11
+	VPSRLW       $0x02, Y5, Y2
+	VPAND        Y3, Y2, Y2
+	VPOR         Y2, Y11, Y11
+	VPBROADCASTD 24(R8), Y2
+	VPMADDUBSW   Y2, Y9, Y2
+	VPBROADCASTD 28(R8), Y3
+	VPMADDUBSW   Y3, Y11, Y3
+	VPADDW       Y3, Y2, Y2
+	VPMADDWD     32(SP), Y2, Y2
+	VPADDD       Y2, Y10, Y10
+	VPBROADCASTD 24(R8)(DI*1), Y2
+	VPMADDUBSW   Y2, Y9, Y2
 	VPBROADCASTD 28(R8)(DI*1), Y3
-	VPMADDUBSW   Y3, Y5, Y3
-	VPADDW       Y3, Y6, Y6
-	VPMADDWD     32(SP), Y6, Y6
-	VPADDD       Y6, Y2, Y2
-	VPMOVSXBW    (CX), Y3
-	VPSLLW       $0x02, Y3, Y3
-	VPBROADCASTD 40(R8), Y5
-	VPMADDWD     Y3, Y5, Y5
-	VPADDD       Y5, Y4, Y4
-	VPBROADCASTD 40(R8)(DI*1), Y5
-	VPMADDWD     Y3, Y5, Y5
-	VPADDD       Y5, Y2, Y2
-	VCVTPH2PS    (R11), Y3
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS 32(R8), Y5
-	VMULPS       Y3, Y5, Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 32(R8)(DI*1), Y4
-	VMULPS       Y3, Y4, Y4
-	VFMADD231PS  Y4, Y2, Y1
+	VPMADDUBSW   Y3, Y11, Y3
+	VPADDW       Y3, Y2, Y2
+	VPMADDWD     32(SP), Y2, Y2
+	VPADDD       Y2, Y6, Y6
+	VPMOVSXBW    (CX), Y2
+	VPSLLW       $0x02, Y2, Y2
+	VPBROADCASTD 40(R8), Y3
+	VPMADDWD     Y2, Y3, Y3
+	VPADDD       Y3, Y10, Y10
+	VPBROADCASTD 40(R8)(DI*1), Y3
+	VPMADDWD     Y2, Y3, Y3
+	VPADDD       Y3, Y6, Y6
+	VCVTPH2PS    (R11), Y2
+	VCVTDQ2PS    Y10, Y10
+	VBROADCASTSS 32(R8), Y3
+	VMULPS       Y2, Y3, Y3
+	VFMADD231PS  Y3, Y10, Y0
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 32(R8)(DI*1), Y3
+	VMULPS       Y2, Y3, Y3
+	VFMADD231PS  Y3, Y6, Y1
 	ADDQ         $0x30, R8
 	ADDQ         $0x000000d0, CX
 	DECQ         R10
@@ -7271,161 +7233,157 @@ block:
 	VMOVDQU      Y4, (SP)
 	VPSHUFB      quantmul_dup1<>+0(SB), Y3, Y3
 	VMOVDQU      Y3, 32(SP)
-	VMOVDQU      80(CX), Y3
-	VPAND        quantmul_nibmask<>+0(SB), Y3, Y3
-	VMOVDQU      16(CX), Y4
-	VPSLLW       $0x04, Y4, Y4
-	VPAND        quantmul_bits45<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VMOVDQU      112(CX), Y4
-	VPAND        quantmul_nibmask<>+0(SB), Y4, Y4
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y3
+	VMOVDQU      quantmul_bits45<>+0(SB), Y4
 	VMOVDQU      16(CX), Y5
-	VPSLLW       $0x02, Y5, Y5
-	VPAND        quantmul_bits45<>+0(SB), Y5, Y5
-	VPOR         Y5, Y4, Y4
-	VPBROADCASTD (R8), Y5
-	VPMADDUBSW   Y5, Y3, Y5
-	VPBROADCASTD 4(R8), Y6
-	VPMADDUBSW   Y6, Y4, Y6
-	VPADDW       Y6, Y5, Y5
-	VPMADDWD     (SP), Y5, Y5
-	VPBROADCASTD (R8)(DI*1), Y6
-	VPMADDUBSW   Y6, Y3, Y6
-	VPBROADCASTD 4(R8)(DI*1), Y7
-	VPMADDUBSW   Y7, Y4, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     (SP), Y6, Y6
-	VPBROADCASTD (R8)(DI*2), Y7
-	VPMADDUBSW   Y7, Y3, Y7
-	VPBROADCASTD 4(R8)(DI*2), Y3
-	VPMADDUBSW   Y3, Y4, Y3
-	VPADDW       Y3, Y7, Y7
-	VPMADDWD     (SP), Y7, Y3
-	VMOVDQU      144(CX), Y4
-	VPAND        quantmul_nibmask<>+0(SB), Y4, Y4
-	VMOVDQU      16(CX), Y7
-	VPAND        quantmul_bits45<>+0(SB), Y7, Y7
-	VPOR         Y7, Y4, Y4
-	VMOVDQU      176(CX), Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y7
-	VMOVDQU      16(CX), Y8
-	VPSRLW       $0x02, Y8, Y8
-	VPAND        quantmul_bits45<>+0(SB), Y8, Y8
-	VPOR         Y8, Y7, Y7
-	VPBROADCASTD 8(R8), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 12(R8), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     (SP), Y8, Y8
-	VPADDD       Y8, Y5, Y5
-	VPBROADCASTD 8(R8)(DI*1), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 12(R8)(DI*1), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     (SP), Y8, Y8
-	VPADDD       Y8, Y6, Y6
-	VPBROADCASTD 8(R8)(DI*2), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 12(R8)(DI*2), Y4
-	VPMADDUBSW   Y4, Y7, Y4
-	VPADDW       Y4, Y8, Y8
-	VPMADDWD     (SP), Y8, Y8
-	VPADDD       Y8, Y3, Y3
-	VMOVDQU      80(CX), Y4
-	VPSRLW       $0x04, Y4, Y4
-	VPAND        quantmul_nibmask<>+0(SB), Y4, Y4
-	VMOVDQU      48(CX), Y7
-	VPSLLW       $0x04, Y7, Y7
-	VPAND        quantmul_bits45<>+0(SB), Y7, Y7
-	VPOR         Y7, Y4, Y4
-	VMOVDQU      112(CX), Y7
-	VPSRLW       $0x04, Y7, Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y7
-	VMOVDQU      48(CX), Y8
-	VPSLLW       $0x02, Y8, Y8
-	VPAND        quantmul_bits45<>+0(SB), Y8, Y8
-	VPOR         Y8, Y7, Y7
+	VMOVDQU      48(CX), Y6
+	VMOVDQU      80(CX), Y7
+	VMOVDQU      112(CX), Y8
+	VMOVDQA      Y7, Y9
+	VMOVDQA      Y8, Y10
+	VPAND        Y3, Y7, Y7
+	VPSLLW       $0x04, Y5, Y11
+	VPAND        Y4, Y11, Y11
+	VPOR         Y11, Y7, Y7
+	VPAND        Y3, Y8, Y8
+	VPSLLW       $0x02, Y5, Y11
+	VPAND        Y4, Y11, Y11
+	VPOR         Y11, Y8, Y8
+	VPBROADCASTD (R8), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 4(R8), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     (SP), Y11, Y11
+	VPBROADCASTD (R8)(DI*1), Y12
+	VPMADDUBSW   Y12, Y7, Y12
+	VPBROADCASTD 4(R8)(DI*1), Y13
+	VPMADDUBSW   Y13, Y8, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     (SP), Y12, Y12
+	VPBROADCASTD (R8)(DI*2), Y13
+	VPMADDUBSW   Y13, Y7, Y13
+	VPBROADCASTD 4(R8)(DI*2), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPADDW       Y7, Y13, Y13
+	VPMADDWD     (SP), Y13, Y7
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y3, Y9, Y9
+	VPSLLW       $0x04, Y6, Y8
+	VPAND        Y4, Y8, Y8
+	VPOR         Y8, Y9, Y9
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y3, Y10, Y10
+	VPSLLW       $0x02, Y6, Y8
+	VPAND        Y4, Y8, Y8
+	VPOR         Y8, Y10, Y10
 	VPBROADCASTD 16(R8), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 20(R8), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
+	VPMADDUBSW   Y8, Y9, Y8
+	VPBROADCASTD 20(R8), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y8, Y8
 	VPMADDWD     32(SP), Y8, Y8
-	VPADDD       Y8, Y5, Y5
+	VPADDD       Y8, Y11, Y11
 	VPBROADCASTD 16(R8)(DI*1), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 20(R8)(DI*1), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
+	VPMADDUBSW   Y8, Y9, Y8
+	VPBROADCASTD 20(R8)(DI*1), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y8, Y8
 	VPMADDWD     32(SP), Y8, Y8
-	VPADDD       Y8, Y6, Y6
+	VPADDD       Y8, Y12, Y12
 	VPBROADCASTD 16(R8)(DI*2), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 20(R8)(DI*2), Y4
-	VPMADDUBSW   Y4, Y7, Y4
-	VPADDW       Y4, Y8, Y8
-	VPMADDWD     32(SP), Y8, Y8
-	VPADDD       Y8, Y3, Y3
-	VMOVDQU      144(CX), Y4
-	VPSRLW       $0x04, Y4, Y4
-	VPAND        quantmul_nibmask<>+0(SB), Y4, Y4
-	VMOVDQU      48(CX), Y7
-	VPAND        quantmul_bits45<>+0(SB), Y7, Y7
-	VPOR         Y7, Y4, Y4
-	VMOVDQU      176(CX), Y7
-	VPSRLW       $0x04, Y7, Y7
-	VPAND        quantmul_nibmask<>+0(SB), Y7, Y7
-	VMOVDQU      48(CX), Y8
-	VPSRLW       $0x02, Y8, Y8
-	VPAND        quantmul_bits45<>+0(SB), Y8, Y8
-	VPOR         Y8, Y7, Y7
-	VPBROADCASTD 24(R8), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 28(R8), Y9
-	VPMADDUBSW   Y9, Y7, Y9
+	VPMADDUBSW   Y8, Y9, Y8
+	VPBROADCASTD 20(R8)(DI*2), Y9
+	VPMADDUBSW   Y9, Y10, Y9
 	VPADDW       Y9, Y8, Y8
 	VPMADDWD     32(SP), Y8, Y8
-	VPADDD       Y8, Y5, Y5
-	VPBROADCASTD 24(R8)(DI*1), Y8
-	VPMADDUBSW   Y8, Y4, Y8
-	VPBROADCASTD 28(R8)(DI*1), Y9
-	VPMADDUBSW   Y9, Y7, Y9
-	VPADDW       Y9, Y8, Y8
-	VPMADDWD     32(SP), Y8, Y8
-	VPADDD       Y8, Y6, Y6
-	VPBROADCASTD 24(R8)(DI*2), Y8
-	VPMADDUBSW   Y8, Y4, Y8
+	VPADDD       Y8, Y7, Y7
+	VMOVDQU      144(CX), Y8
+	VMOVDQU      176(CX), Y9
+	VMOVDQA      Y8, Y10
+	VMOVDQA      Y9, Y13
+	VPAND        Y3, Y8, Y8
+	VPAND        Y4, Y5, Y14
+	VPOR         Y14, Y8, Y8
+	VPAND        Y3, Y9, Y9
+	VPSRLW       $0x02, Y5, Y5
+	VPAND        Y4, Y5, Y5
+	VPOR         Y5, Y9, Y9
+	VPBROADCASTD 8(R8), Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPBROADCASTD 12(R8), Y14
+	VPMADDUBSW   Y14, Y9, Y14
+	VPADDW       Y14, Y5, Y5
+	VPMADDWD     (SP), Y5, Y5
+	VPADDD       Y5, Y11, Y11
+	VPBROADCASTD 8(R8)(DI*1), Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPBROADCASTD 12(R8)(DI*1), Y14
+	VPMADDUBSW   Y14, Y9, Y14
+	VPADDW       Y14, Y5, Y5
+	VPMADDWD     (SP), Y5, Y5
+	VPADDD       Y5, Y12, Y12
+	VPBROADCASTD 8(R8)(DI*2), Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPBROADCASTD 12(R8)(DI*2), Y8
+	VPMADDUBSW   Y8, Y9, Y8
+	VPADDW       Y8, Y5, Y5
+	VPMADDWD     (SP), Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y3, Y10, Y10
+	VPAND        Y4, Y6, Y5
+	VPOR         Y5, Y10, Y10
+	VPSRLW       $0x04, Y13, Y13
+	VPAND        Y3, Y13, Y13
+	VPSRLW       $0x02, Y6, Y3
+	VPAND        Y4, Y3, Y3
+	VPOR         Y3, Y13, Y13
+	VPBROADCASTD 24(R8), Y3
+	VPMADDUBSW   Y3, Y10, Y3
+	VPBROADCASTD 28(R8), Y4
+	VPMADDUBSW   Y4, Y13, Y4
+	VPADDW       Y4, Y3, Y3
+	VPMADDWD     32(SP), Y3, Y3
+	VPADDD       Y3, Y11, Y11
+	VPBROADCASTD 24(R8)(DI*1), Y3
+	VPMADDUBSW   Y3, Y10, Y3
+	VPBROADCASTD 28(R8)(DI*1), Y4
+	VPMADDUBSW   Y4, Y13, Y4
+	VPADDW       Y4, Y3, Y3
+	VPMADDWD     32(SP), Y3, Y3
+	VPADDD       Y3, Y12, Y12
+	VPBROADCASTD 24(R8)(DI*2), Y3
+	VPMADDUBSW   Y3, Y10, Y3
 	VPBROADCASTD 28(R8)(DI*2), Y4
-	VPMADDUBSW   Y4, Y7, Y4
-	VPADDW       Y4, Y8, Y8
-	VPMADDWD     32(SP), Y8, Y8
-	VPADDD       Y8, Y3, Y3
-	VPMOVSXBW    (CX), Y4
-	VPSLLW       $0x02, Y4, Y4
-	VPBROADCASTD 40(R8), Y7
-	VPMADDWD     Y4, Y7, Y7
-	VPADDD       Y7, Y5, Y5
-	VPBROADCASTD 40(R8)(DI*1), Y7
-	VPMADDWD     Y4, Y7, Y7
-	VPADDD       Y7, Y6, Y6
-	VPBROADCASTD 40(R8)(DI*2), Y7
-	VPMADDWD     Y4, Y7, Y7
-	VPADDD       Y7, Y3, Y3
-	VCVTPH2PS    (R11), Y4
-	VCVTDQ2PS    Y5, Y5
-	VBROADCASTSS 32(R8), Y7
-	VMULPS       Y4, Y7, Y7
-	VFMADD231PS  Y7, Y5, Y0
-	VCVTDQ2PS    Y6, Y6
-	VBROADCASTSS 32(R8)(DI*1), Y5
-	VMULPS       Y4, Y5, Y5
-	VFMADD231PS  Y5, Y6, Y1
-	VCVTDQ2PS    Y3, Y3
-	VBROADCASTSS 32(R8)(DI*2), Y5
-	VMULPS       Y4, Y5, Y5
-	VFMADD231PS  Y5, Y3, Y2
+	VPMADDUBSW   Y4, Y13, Y4
+	VPADDW       Y4, Y3, Y3
+	VPMADDWD     32(SP), Y3, Y3
+	VPADDD       Y3, Y7, Y7
+	VPMOVSXBW    (CX), Y3
+	VPSLLW       $0x02, Y3, Y3
+	VPBROADCASTD 40(R8), Y4
+	VPMADDWD     Y3, Y4, Y4
+	VPADDD       Y4, Y11, Y11
+	VPBROADCASTD 40(R8)(DI*1), Y4
+	VPMADDWD     Y3, Y4, Y4
+	VPADDD       Y4, Y12, Y12
+	VPBROADCASTD 40(R8)(DI*2), Y4
+	VPMADDWD     Y3, Y4, Y4
+	VPADDD       Y4, Y7, Y7
+	VCVTPH2PS    (R11), Y3
+	VCVTDQ2PS    Y11, Y11
+	VBROADCASTSS 32(R8), Y4
+	VMULPS       Y3, Y4, Y4
+	VFMADD231PS  Y4, Y11, Y0
+	VCVTDQ2PS    Y12, Y12
+	VBROADCASTSS 32(R8)(DI*1), Y4
+	VMULPS       Y3, Y4, Y4
+	VFMADD231PS  Y4, Y12, Y1
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 32(R8)(DI*2), Y4
+	VMULPS       Y3, Y4, Y4
+	VFMADD231PS  Y4, Y7, Y2
 	ADDQ         $0x30, R8
 	ADDQ         $0x000000d0, CX
 	DECQ         R10

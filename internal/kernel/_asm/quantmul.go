@@ -65,6 +65,26 @@ type tile struct {
 	x       rows
 	acc     []VecVirtual
 	scratch Mem
+
+	nib, bits Op // masks: in registers where there is room, else in memory
+}
+
+// masks sets the masks of a block. With few tokens the loads, not the multiplications, are
+// the limit, and there is room to keep masks in registers.
+func (k *tile) masks() {
+	k.nib, k.bits = nibMask(), constU32("bit4", 8, 0x10101010)
+	if k.f.bits == 6 {
+		k.bits = constU32("bits45", 8, 0x30303030)
+	}
+	if k.T <= 3 {
+		k.nib, k.bits = inRegister(k.nib), inRegister(k.bits)
+	}
+}
+
+func inRegister(m Op) Op {
+	v := YMM()
+	VMOVDQU(m, v)
+	return v
 }
 
 func (k *tile) emit() {
@@ -193,26 +213,45 @@ func (k *tile) sum4() []VecVirtual {
 	return s
 }
 
-// fiveBits builds the weights of groups i and 4+i.
-func (k *tile) fiveBits(i int) (lo, hi VecVirtual) {
+// fiveBits builds the weights of groups i and 4+i; high has the fifth bits.
+func (k *tile) fiveBits(i int, high Op) (lo, hi VecVirtual) {
 	lo, hi = YMM(), YMM()
-	h := YMM()
-	bit := constU32("bit4", 8, 0x10101010)
 	VMOVDQU(k.at(k.f.nibs+32*i), hi)
-	VPAND(nibMask(), hi, lo)
+	VPAND(k.nib, hi, lo)
 	VPSRLW(U8(4), hi, hi)
-	VPAND(nibMask(), hi, hi)
-	VMOVDQU(k.at(k.f.high), h)
-	VPSLLW(U8(uint8(4-i)), h, h)
-	VPAND(bit, h, h)
-	VPOR(h, lo, lo)
-	VMOVDQU(k.at(k.f.high), h)
-	if i > 0 {
-		VPSRLW(U8(uint8(i)), h, h)
-	}
-	VPAND(bit, h, h)
-	VPOR(h, hi, hi)
+	VPAND(k.nib, hi, hi)
+	k.orBits(lo, high, 4-i)
+	k.orBits(hi, high, -i)
 	return lo, hi
+}
+
+// orBits does w |= (high << shift) & mask; a negative shift goes right.
+func (k *tile) orBits(w VecVirtual, high Op, shift int) {
+	h := YMM()
+	from := h
+	if v, ok := high.(VecVirtual); ok {
+		from = v
+	} else {
+		VMOVDQU(high, h)
+	}
+	switch {
+	case shift > 0:
+		VPSLLW(U8(uint8(shift)), from, h)
+		from = h
+	case shift < 0:
+		VPSRLW(U8(uint8(-shift)), from, h)
+		from = h
+	}
+	VPAND(k.bits, from, h)
+	VPOR(h, w, w)
+}
+
+// high is the upper bits at off, in a register where there is room.
+func (k *tile) high(off int) Op {
+	if k.T <= 3 {
+		return inRegister(k.at(off))
+	}
+	return k.at(off)
 }
 
 // addPair adds two groups' products to int32 sums: 2·2·63·127 = 32004 fits an int16 lane. scale
@@ -237,8 +276,10 @@ func (k *tile) addPair(s []VecVirtual, w0, w1 VecVirtual, g0, g1 int, scale Op) 
 // sumPairs: five-bit weights, widened after every second product.
 func (k *tile) sumPairs() []VecVirtual {
 	s := make([]VecVirtual, k.T)
+	k.masks()
+	high := k.high(k.f.high)
 	for i := 0; i < 4; i++ {
-		lo, hi := k.fiveBits(i)
+		lo, hi := k.fiveBits(i, high)
 		k.addPair(s, lo, hi, i, 4+i, ones16())
 	}
 	return s
@@ -267,26 +308,40 @@ func (k *tile) sum8() []VecVirtual {
 	return s
 }
 
-// sixBits builds the weights of group g.
-func (k *tile) sixBits(g int) VecVirtual {
-	w, h := YMM(), YMM()
-	VMOVDQU(k.at(k.f.nibs+32*(g%4)), w)
+// sixBits builds the weights of group g from its nibbles, still in the low or high half of
+// the bytes of q, which it overwrites.
+func (k *tile) sixBits(q VecVirtual, high Op, g int) VecVirtual {
 	if g >= 4 {
-		VPSRLW(U8(4), w, w)
+		VPSRLW(U8(4), q, q)
 	}
-	VPAND(nibMask(), w, w)
-	VMOVDQU(k.at(k.f.high+32*(g/4)), h)
-	switch g % 4 {
-	case 0:
-		VPSLLW(U8(4), h, h)
-	case 1:
-		VPSLLW(U8(2), h, h)
-	case 3:
-		VPSRLW(U8(2), h, h)
+	VPAND(k.nib, q, q)
+	k.orBits(q, high, 4-2*(g%4))
+	return q
+}
+
+// sixPairs adds all groups to the sums. With room in registers the nibbles are loaded once.
+func (k *tile) sixPairs(s []VecVirtual) {
+	load := func(i int) VecVirtual {
+		q := YMM()
+		VMOVDQU(k.at(k.f.nibs+32*i), q)
+		return q
 	}
-	VPAND(constU32("bits45", 8, 0x30303030), h, h)
-	VPOR(h, w, w)
-	return w
+	if k.T > 3 {
+		for g := 0; g < 8; g += 2 {
+			high := k.high(k.f.high + 32*(g/4))
+			k.addPair(s, k.sixBits(load(g%4), high, g), k.sixBits(load(g%4+1), high, g+1), g, g+1, k.scratch.Offset(32*(g/4)))
+		}
+		return
+	}
+	h0, h1 := k.high(k.f.high), k.high(k.f.high+32)
+	for i := 0; i < 4; i += 2 {
+		a, b := load(i), load(i+1)
+		a2, b2 := YMM(), YMM()
+		VMOVDQA(a, a2)
+		VMOVDQA(b, b2)
+		k.addPair(s, k.sixBits(a, h0, i), k.sixBits(b, h0, i+1), i, i+1, k.scratch)
+		k.addPair(s, k.sixBits(a2, h1, 4+i), k.sixBits(b2, h1, 5+i), 4+i, 5+i, k.scratch.Offset(32))
+	}
 }
 
 // sum6: the widening multiply applies the scale of the 16 columns, and the offset of 32
@@ -306,9 +361,8 @@ func (k *tile) sum6() []VecVirtual {
 		VMOVDQU(v, k.scratch.Offset(32*c))
 	}
 	s := make([]VecVirtual, k.T)
-	for g := 0; g < 8; g += 2 {
-		k.addPair(s, k.sixBits(g), k.sixBits(g+1), g, g+1, k.scratch.Offset(32*(g/4)))
-	}
+	k.masks()
+	k.sixPairs(s)
 	four := YMM()
 	VPMOVSXBW(k.at(0), four)
 	VPSLLW(U8(2), four, four)
