@@ -35,7 +35,7 @@ and, with --hidden, hidden.0 (the scaled embedding) to hidden.L (after the
 final norm) [tokens, hidden size].
 
 On stdout: {"greedy": [ids], "mean_nll": mean of -log p of ids 1, 2, …}. The
-greedy continuation ends with the first stop token.`,
+greedy continuation has exactly the length asked for; stop tokens do not end it.`,
 		Example: `  plume logits demo --ids 2,888,723,366,596 --greedy 20
   plume logits ./e2b --ids 2,17,5 --hidden --backend ref -o expect.safetensors`,
 		Args: args(cobra.ExactArgs(1)),

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/plume-run/plume/internal/gemma"
 	"github.com/plume-run/plume/internal/sample"
@@ -13,8 +12,7 @@ import (
 // asks for nothing more.
 type EvalOptions struct {
 	Chunk  int // tokens per step; 0: a default that bounds the logits' memory
-	Greedy int // tokens to continue with, the most likely one each time
-	Stop   []int32
+	Greedy int // tokens to continue with, the most likely one each time, past stop tokens
 	// Logits gets row i of the logits, [V] f32, in order of i. It must not keep it.
 	Logits func(i int, logits []float32) error
 	// Hidden gets hidden.index of token i, [H] f32: index 0 is the scaled
@@ -26,7 +24,7 @@ type EvalOptions struct {
 type Evaluation struct {
 	MeanNLL float64 // mean of −log p(ids[i] | ids[:i]) over i ≥ 1, nats; 0 when there is one token
 	Scored  int     // tokens in that mean
-	Greedy  []int32 // the continuation, a stop token included
+	Greedy  []int32 // the continuation, as many as were asked for
 }
 
 // Evaluate computes every position of ids in a cache of its own. Chunk, and
@@ -132,7 +130,7 @@ func (v *evaluation) greedy(ctx context.Context) ([]int32, error) {
 	var out []int32
 	for len(out) < v.o.Greedy {
 		out = append(out, v.next)
-		if slices.Contains(v.o.Stop, v.next) || len(out) == v.o.Greedy {
+		if len(out) == v.o.Greedy {
 			break
 		}
 		b := gemma.Batch{Parts: []gemma.Part{{Cache: v.cache, IDs: out[len(out)-1:], Want: gemma.WantLast}}}
