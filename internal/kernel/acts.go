@@ -91,6 +91,10 @@ func (a *Acts) SetPart(tok, off int, x []float32) {
 		return
 	}
 	dst := a.q[tok*a.stride+off/32*actBlock:][:len(x)/32*actBlock]
+	if raceEnabled {
+		raceRead(x)
+		raceWrite(dst)
+	}
 	if len(x) > 0 && !quantizeSIMD(dst, x) {
 		quantizeGeneric(dst, x)
 	}

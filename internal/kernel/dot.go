@@ -107,6 +107,17 @@ func (x *Vecs) check(cols int) {
 
 //go:noinline
 func dotsBlock(y []float32, rowStep, vecStep int, w Rows, x Vecs) {
+	if raceEnabled {
+		for r := range w.N {
+			raceRead(w.Data[r*w.Stride:][:w.Cols*w.Kind.Size()])
+			for t := range x.N {
+				raceWrite(y[r*rowStep+t*vecStep:][:1])
+			}
+		}
+		for t := range x.N {
+			raceRead(x.Data[t*x.Stride:][:w.Cols])
+		}
+	}
 	a := dotArgs{
 		rstep: w.Stride, cstep: 16 * w.Kind.Size(), xstep: 4 * x.Stride,
 		yrow: 4 * rowStep, yvec: 4 * vecStep,
@@ -158,6 +169,15 @@ func Mix(y, p Vecs, v Rows) {
 
 //go:noinline
 func mixBlock(y, p Vecs, v Rows) {
+	if raceEnabled {
+		for r := range v.N {
+			raceRead(v.Data[r*v.Stride:][:v.Cols*v.Kind.Size()])
+		}
+		for t := range y.N {
+			raceRead(p.Data[t*p.Stride:][:v.N])
+			raceWrite(y.Data[t*y.Stride:][:v.Cols])
+		}
+	}
 	for t := 0; t < y.N; t += mixWidth {
 		nt := min(mixWidth, y.N-t)
 		a := mixArgs{

@@ -110,6 +110,13 @@ func (m *product) tile(y []float32, stride, p0, p1, t, n int) {
 	}
 	x := m.x.q[t*m.x.stride:][:(n-1)*m.x.stride+m.x.cols/32*actBlock]
 	_ = y[(n-1)*stride+(p1-p0)*panelRows-1]
+	if raceEnabled {
+		raceRead(x)
+		raceRead(w[:min(len(w), 64)])
+		for i := range n {
+			raceWrite(y[i*stride:][:(p1-p0)*panelRows])
+		}
+	}
 	info := &layouts[m.w.Layout]
 	a := mulArgs{
 		w: unsafe.Pointer(&w[0]), x: unsafe.Pointer(&x[0]), y: unsafe.Pointer(&y[0]),
@@ -136,6 +143,12 @@ func (m *product) floatTile(y []float32, stride int, w []byte, t, n int) {
 		k := min(3, n-i)
 		x := m.x.f[(t+i)*pad:][:k*pad]
 		out := y[i*stride:][:(k-1)*stride+len(w)/run*4]
+		if raceEnabled {
+			raceRead(x)
+			for j := range k {
+				raceWrite(out[j*stride:][:len(w)/run*4])
+			}
+		}
 		a.x = unsafe.Pointer(&x[0])
 		if k == 1 {
 			a.w, a.y = unsafe.Pointer(&w[0]), unsafe.Pointer(&out[0])

@@ -11,6 +11,8 @@ import "math"
 //go:noinline
 func Add(dst, x []float32) {
 	x = x[:len(dst)]
+	raceRead(x)
+	raceWrite(dst)
 	n := addSIMD(dst, x)
 	addGeneric(dst[n:], x[n:])
 }
@@ -20,6 +22,8 @@ func Add(dst, x []float32) {
 //go:noinline
 func Mul(dst, x []float32) {
 	x = x[:len(dst)]
+	raceRead(x)
+	raceWrite(dst)
 	n := mulSIMD(dst, x)
 	mulGeneric(dst[n:], x[n:])
 }
@@ -28,6 +32,7 @@ func Mul(dst, x []float32) {
 //
 //go:noinline
 func Scale(dst []float32, s float32) {
+	raceWrite(dst)
 	n := scaleSIMD(dst, s)
 	scaleGeneric(dst[n:], s)
 }
@@ -37,6 +42,8 @@ func Scale(dst []float32, s float32) {
 //go:noinline
 func Axpy(dst, x []float32, s float32) {
 	x = x[:len(dst)]
+	raceRead(x)
+	raceWrite(dst)
 	n := axpySIMD(dst, x, s)
 	axpyGeneric(dst[n:], x[n:], s)
 }
@@ -53,6 +60,9 @@ func ScaleMul(dst, x, w []float32, s float32) {
 		return
 	}
 	w = w[:len(dst)]
+	raceRead(x)
+	raceRead(w)
+	raceWrite(dst)
 	n := scaleMulSIMD(dst, x, w, s)
 	scaleMulGeneric(dst[n:], x[n:], w[n:], s)
 }
@@ -76,6 +86,8 @@ func RMSNorm(dst, x, w []float32, eps float32) {
 //go:noinline
 func GeGLU(gate, up []float32) {
 	up = up[:len(gate)]
+	raceRead(up)
+	raceWrite(gate)
 	n := gegluSIMD(gate, up)
 	gegluGeneric(gate[n:], up[n:])
 }
@@ -93,6 +105,7 @@ func SoftCap(x []float32, s float32) {
 
 //go:noinline
 func softCapPart(x []float32, s float32) {
+	raceWrite(x)
 	n := softcapSIMD(x, s)
 	softcapGeneric(x[n:], s)
 }
@@ -103,6 +116,10 @@ func softCapPart(x []float32, s float32) {
 //go:noinline
 func Rope(lo, hi, cos, sin []float32) {
 	hi, cos, sin = hi[:len(lo)], cos[:len(lo)], sin[:len(lo)]
+	raceRead(cos)
+	raceRead(sin)
+	raceWrite(lo)
+	raceWrite(hi)
 	n := ropeSIMD(lo, hi, cos, sin)
 	ropeGeneric(lo[n:], hi[n:], cos[n:], sin[n:])
 }
@@ -111,6 +128,7 @@ func Rope(lo, hi, cos, sin []float32) {
 //
 //go:noinline
 func Max(x []float32) float32 {
+	raceRead(x)
 	var lanes [8]float32
 	for i := range lanes {
 		lanes[i] = float32(math.Inf(-1))
@@ -131,6 +149,7 @@ func Max(x []float32) float32 {
 //
 //go:noinline
 func ExpSum(x []float32, sub float32) float32 {
+	raceWrite(x)
 	var lanes [8]float32
 	n := expSumSIMD(x, sub, &lanes)
 	expSumGeneric(x[n:], sub, &lanes)
@@ -148,6 +167,8 @@ func sum8(l *[8]float32) float32 {
 //go:noinline
 func F16ToF32(dst []float32, src []uint16) {
 	src = src[:len(dst)]
+	raceRead(src)
+	raceWrite(dst)
 	n := f16ToF32SIMD(dst, src)
 	f16ToF32Generic(dst[n:], src[n:])
 }
@@ -157,6 +178,8 @@ func F16ToF32(dst []float32, src []uint16) {
 //go:noinline
 func BF16ToF32(dst []float32, src []uint16) {
 	src = src[:len(dst)]
+	raceRead(src)
+	raceWrite(dst)
 	n := bf16ToF32SIMD(dst, src)
 	bf16ToF32Generic(dst[n:], src[n:])
 }
@@ -166,6 +189,8 @@ func BF16ToF32(dst []float32, src []uint16) {
 //go:noinline
 func F32ToF16(dst []uint16, src []float32) {
 	src = src[:len(dst)]
+	raceRead(src)
+	raceWrite(dst)
 	n := f32ToF16SIMD(dst, src)
 	f32ToF16Generic(dst[n:], src[n:])
 }
