@@ -209,7 +209,7 @@ func logits(t *testing.T, cat *checkpoint.Catalog, ids []int32) []float32 {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	cache, err := m.NewCache(len(ids))
+	cache, err := m.NewCache(len(ids), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

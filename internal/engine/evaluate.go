@@ -43,7 +43,7 @@ func (e *Engine) Evaluate(ctx context.Context, ids []int32, o EvalOptions) (Eval
 	if limit := e.cfg.MaxPositions; limit > 0 && total > limit {
 		return Evaluation{}, fmt.Errorf("evaluate %d tokens in a context of %d: %w", total, limit, ErrContextFull)
 	}
-	cache, err := e.model.NewCache(total)
+	cache, err := e.model.NewCache(total, 0)
 	if err != nil {
 		return Evaluation{}, fmt.Errorf("allocate kv cache of %d tokens: %w", total, err)
 	}

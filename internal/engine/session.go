@@ -60,7 +60,7 @@ func (e *Engine) NewSession(o SessionOptions) (*Session, error) {
 	if err := o.validate(e.cfg); err != nil {
 		return nil, err
 	}
-	cache, err := e.model.NewCache(o.Context)
+	cache, err := e.model.NewCache(o.Context, 0)
 	if err != nil {
 		return nil, fmt.Errorf("allocate kv cache of %d tokens: %w", o.Context, err)
 	}

@@ -89,7 +89,7 @@ func open(t *testing.T, path string, b backend.Backend, o ...gemma.BindOptions) 
 
 func newCache(t *testing.T, m *gemma.Model, n int) *gemma.Cache {
 	t.Helper()
-	c, err := m.NewCache(n)
+	c, err := m.NewCache(n, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,33 +11,36 @@ import (
 var ErrContextFull = errors.New("context is full")
 
 // Cache holds the keys and values of one sequence. A full layer keeps every
-// position; a sliding layer keeps a ring of W positions, position p in slot p mod W;
-// a layer that shares keeps nothing. Not safe for concurrent use.
+// position; a sliding layer keeps a ring of W+slack positions, position p in slot
+// p mod (W+slack); a layer that shares keeps nothing. Not safe for concurrent use.
 //
-// A chunk of several tokens would overwrite ring slots that its own first tokens
-// still see, so its fresh keys and values wait beside the ring until the layers
-// that read them have run (see step.store and step.commit).
+// A chunk of more than slack+1 tokens would overwrite ring slots that its own
+// first tokens still see, so its fresh keys and values wait beside the ring until
+// the layers that read them have run (see step.store and step.commit).
 type Cache struct {
 	layers []backend.KV // nil for a layer that shares
 	window int
+	slack  int // positions that a ring holds beyond the window
 	n, max int
 	broken error // why a step failed halfway; the rings are unusable then
 }
 
 // NewCache makes room for maxTokens positions. K and V take, per position and
-// layer, 2·kvHeads·headDim values; sliding layers stop growing at W positions.
-func (m *Model) NewCache(maxTokens int) (*Cache, error) {
-	if maxTokens < 1 || maxTokens > m.cfg.MaxPositions {
-		return nil, fmt.Errorf("make cache: %d tokens, want 1 to %d", maxTokens, m.cfg.MaxPositions)
+// layer, 2·kvHeads·headDim values; sliding layers stop growing at W+slack
+// positions. slack is how many of the last positions Truncate can always forget:
+// 0, or the number of tokens that are evaluated on trial.
+func (m *Model) NewCache(maxTokens, slack int) (*Cache, error) {
+	if maxTokens < 1 || maxTokens > m.cfg.MaxPositions || slack < 0 {
+		return nil, fmt.Errorf("make cache: %d tokens with %d on trial, want 1 to %d", maxTokens, slack, m.cfg.MaxPositions)
 	}
-	c := &Cache{layers: make([]backend.KV, len(m.layers)), window: m.cfg.SlidingWindow, max: maxTokens}
+	c := &Cache{layers: make([]backend.KV, len(m.layers)), window: m.cfg.SlidingWindow, slack: slack, max: maxTokens}
 	for i := range m.layers {
 		if m.layers[i].donor != i {
 			continue
 		}
 		spec := m.kvSpec(i, maxTokens)
 		if m.layers[i].sliding {
-			spec.Slots = min(maxTokens, m.cfg.SlidingWindow)
+			spec.Slots = min(maxTokens, m.cfg.SlidingWindow+slack)
 		}
 		kv, err := m.back.NewKV(spec)
 		if err != nil {
@@ -75,8 +78,8 @@ func (c *Cache) Bytes() int64 {
 func (c *Cache) Reset() { c.n, c.broken = 0, nil }
 
 // Truncate forgets the positions from n on and reports whether it could: a ring
-// that has wrapped no longer holds what a query at n would see, unless n is the
-// last position or the end.
+// that has wrapped no longer holds what a query at n would see, unless n is among
+// the last slack+1 positions or the end.
 func (c *Cache) Truncate(n int) bool {
 	if n == 0 {
 		c.Reset()
@@ -85,7 +88,7 @@ func (c *Cache) Truncate(n int) bool {
 	if c.broken != nil || n < 0 || n > c.n {
 		return false
 	}
-	if ring := min(c.max, c.window); c.n > ring && n < c.n-1 && c.window > 0 {
+	if c.n > c.window+c.slack && n < c.n-c.slack-1 {
 		return false
 	}
 	c.n = n

@@ -115,7 +115,7 @@ func TestCacheHoldsWhatTheWindowNeeds(t *testing.T) {
 	if got, want := long.Bytes()-short.Bytes(), int64(full*values*500); got != want {
 		t.Errorf("500 more positions take %d bytes, want %d", got, want)
 	}
-	if _, err := m.NewCache(cfg.MaxPositions + 1); err == nil {
+	if _, err := m.NewCache(cfg.MaxPositions+1, 0); err == nil {
 		t.Error("a cache longer than the model's context was made")
 	}
 }
@@ -139,6 +139,40 @@ func TestTruncate(t *testing.T) {
 		t.Fatal("a ring that has not wrapped could not be cut")
 	}
 	testkit.SameBits(t, "after a cut", forward(t, m, c, g.IDs[3:12], gemma.WantLast), whole[11*v:12*v])
+}
+
+// Tokens on trial are evaluated together and forgotten again; what follows must
+// not know of them, and what they computed is what single steps compute.
+func TestTokensOnTrial(t *testing.T) {
+	g := loadGolden(t, "e-tiny")
+	v := 320
+	for name, b := range backends(t) {
+		t.Run(name, func(t *testing.T) {
+			m := open(t, g.dir, b)
+			whole := forward(t, m, newCache(t, m, 64), g.IDs, gemma.WantAll)
+			const slack = 5
+			c, err := m.NewCache(64, slack)
+			if err != nil {
+				t.Fatal(err)
+			}
+			forward(t, m, c, g.IDs[:3], gemma.WantNone)
+			for n := 3; n < len(g.IDs); n++ {
+				trial := g.IDs[n:min(n+1+slack, len(g.IDs))]
+				got := forward(t, m, c, trial, gemma.WantAll)
+				testkit.SameBits(t, fmt.Sprint("trial at ", n), got, whole[n*v:(n+len(trial))*v])
+				wrong := []int32{7, 9, 11, 13, 15}[:min(slack, len(trial)-1)]
+				if !c.Truncate(n + 1) {
+					t.Fatalf("could not forget %d tokens after %d", len(trial)-1, n)
+				}
+				if len(wrong) > 0 {
+					forward(t, m, c, wrong, gemma.WantNone)
+					if !c.Truncate(n + 1) {
+						t.Fatalf("could not forget %d tokens after %d", len(wrong), n)
+					}
+				}
+			}
+		})
+	}
 }
 
 func TestForwardRefusesBadBatches(t *testing.T) {

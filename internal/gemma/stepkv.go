@@ -4,14 +4,23 @@ import "github.com/plume-run/plume/internal/backend"
 
 // How a step's keys and values reach the cache. A full layer stores them at
 // their positions at once. A sliding layer does so only for a single token, whose
-// slot held the position that has just left the window; several tokens wait in
-// step.fresh and enter the ring when no query needs the older ones any more.
+// slot held the position that has just left the window, or for as many as the
+// ring has slack; more tokens wait in step.fresh and enter the ring when no query
+// needs the older ones any more.
+
+// direct reports whether part p's keys and values fit its rings at once.
+func (s *step) direct(p int) bool {
+	return s.parts[p].n <= 1+s.batch.Parts[p].Cache.slack
+}
 
 // makeFresh sees to it that the fresh stores hold the whole batch.
 func (s *step) makeFresh() error {
-	m := s.m
+	m, all := s.m, true
+	for p := range s.parts {
+		all = all && s.direct(p)
+	}
 	for which, layer := range [2]int{m.slidingOwner, m.slidingDonor} {
-		if layer < 0 || s.rows == len(s.parts) {
+		if layer < 0 || all {
 			continue
 		}
 		if s.fresh[which] != nil && s.fresh[which].Spec().Slots >= s.rows {
@@ -30,7 +39,7 @@ func (s *step) makeFresh() error {
 // they do not.
 func (s *step) freshOf(i, p int) backend.KV {
 	m := s.m
-	if !m.layers[i].sliding || s.parts[p].n == 1 {
+	if !m.layers[i].sliding || s.direct(p) {
 		return nil
 	}
 	if i == m.slidingDonor {
