@@ -20,6 +20,7 @@ package kernel
 
 //go:generate sh -c "cd _asm && go run . -pkg kernel -unit vec -out ../vec_amd64.s -stubs ../vec_stubs_amd64.go"
 //go:generate sh -c "cd _asm && go run . -pkg kernel -unit dot -out ../dot_amd64.s -stubs ../dot_stubs_amd64.go"
+//go:generate sh -c "cd _asm && go run . -pkg kernel -unit dot512 -out ../dot512_amd64.s -stubs ../dot512_stubs_amd64.go"
 //go:generate sh -c "cd _asm && go run . -pkg kernel -unit quantmul -out ../quantmul_amd64.s -stubs ../quantmul_stubs_amd64.go"
 //go:generate sh -c "cd _asm && go run . -pkg kernel -unit quantmul512 -out ../quantmul512_amd64.s -stubs ../quantmul512_stubs_amd64.go"
 //go:generate sh -c "cd _asm && go run . -unit arm64vec -armout ../vec_arm64.s -armstubs ../vec_stubs_arm64.go"

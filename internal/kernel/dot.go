@@ -123,16 +123,12 @@ func dotsBlock(y []float32, rowStep, vecStep int, w Rows, x Vecs) {
 		yrow: 4 * rowStep, yvec: 4 * vecStep,
 		chunks: w.Cols / 16, tail: w.Cols / 8 % 2,
 	}
-	for t := 0; t < x.N; {
-		nt := min(3, x.N-t)
+	for t, nt := 0, 0; t < x.N; t += nt {
 		a.x = unsafe.Pointer(&x.Data[t*x.Stride])
 		for r := 0; r < w.N; {
-			tile, groups := 2, (w.N-r)/2
-			if nt == 1 && w.N-r >= 4 {
-				tile, groups = 4, (w.N-r)/4
-			} else if groups == 0 {
-				tile, groups = 1, 1
-			}
+			var tile int
+			tile, nt = dotShape(w.N-r, x.N-t)
+			groups := (w.N - r) / tile
 			a.w = unsafe.Pointer(&w.Data[r*w.Stride])
 			a.y = unsafe.Pointer(&y[r*rowStep+t*vecStep])
 			a.gstep, a.groups = tile*w.Stride, groups
@@ -142,7 +138,6 @@ func dotsBlock(y []float32, rowStep, vecStep int, w Rows, x Vecs) {
 			}
 			r += tile * groups
 		}
-		t += nt
 	}
 }
 

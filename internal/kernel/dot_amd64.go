@@ -4,12 +4,32 @@ package kernel
 
 import "unsafe"
 
+// dotShape is the next tile for the rows and vectors left. Four rows by one vector keep a
+// stream of weights busy; for more vectors the registers decide.
+func dotShape(rows, vecs int) (R, T int) {
+	most, T := 2, min(vecs, 3)
+	if useAVX512 {
+		T = min(vecs, 4)
+	}
+	if T == 1 || useAVX512 {
+		most = 4
+	}
+	if rows >= most {
+		return most, T
+	}
+	return max(1, rows&2), T
+}
+
 // dotTileSIMD runs one dot tile of R rows and T vectors; false: not here, use the generic code.
 func dotTileSIMD(k Kind, R, T int, a *dotArgs) bool {
 	if !useAVX2 {
 		return false
 	}
 	p := (*byte)(unsafe.Pointer(a))
+	if useAVX512 && T > 1 {
+		dotTileAVX512(k, R, T, p)
+		return true
+	}
 	switch tile := R<<4 | T; k {
 	case F32:
 		switch tile {
@@ -140,4 +160,109 @@ func mixTileSIMD(k Kind, T int, a *mixArgs) bool {
 		}
 	}
 	return true
+}
+
+func dotTileAVX512(k Kind, R, T int, p *byte) {
+	switch tile := R<<4 | T; k {
+	case F32:
+		switch tile {
+		case 0x42:
+			dotF32x4x2AVX512(p)
+		case 0x43:
+			dotF32x4x3AVX512(p)
+		case 0x44:
+			dotF32x4x4AVX512(p)
+		case 0x21:
+			dotF32x2x1AVX512(p)
+		case 0x22:
+			dotF32x2x2AVX512(p)
+		case 0x23:
+			dotF32x2x3AVX512(p)
+		case 0x24:
+			dotF32x2x4AVX512(p)
+		case 0x11:
+			dotF32x1x1AVX512(p)
+		case 0x12:
+			dotF32x1x2AVX512(p)
+		case 0x13:
+			dotF32x1x3AVX512(p)
+		case 0x14:
+			dotF32x1x4AVX512(p)
+		}
+	case F16:
+		switch tile {
+		case 0x42:
+			dotF16x4x2AVX512(p)
+		case 0x43:
+			dotF16x4x3AVX512(p)
+		case 0x44:
+			dotF16x4x4AVX512(p)
+		case 0x21:
+			dotF16x2x1AVX512(p)
+		case 0x22:
+			dotF16x2x2AVX512(p)
+		case 0x23:
+			dotF16x2x3AVX512(p)
+		case 0x24:
+			dotF16x2x4AVX512(p)
+		case 0x11:
+			dotF16x1x1AVX512(p)
+		case 0x12:
+			dotF16x1x2AVX512(p)
+		case 0x13:
+			dotF16x1x3AVX512(p)
+		case 0x14:
+			dotF16x1x4AVX512(p)
+		}
+	case BF16:
+		switch tile {
+		case 0x42:
+			dotBF16x4x2AVX512(p)
+		case 0x43:
+			dotBF16x4x3AVX512(p)
+		case 0x44:
+			dotBF16x4x4AVX512(p)
+		case 0x21:
+			dotBF16x2x1AVX512(p)
+		case 0x22:
+			dotBF16x2x2AVX512(p)
+		case 0x23:
+			dotBF16x2x3AVX512(p)
+		case 0x24:
+			dotBF16x2x4AVX512(p)
+		case 0x11:
+			dotBF16x1x1AVX512(p)
+		case 0x12:
+			dotBF16x1x2AVX512(p)
+		case 0x13:
+			dotBF16x1x3AVX512(p)
+		case 0x14:
+			dotBF16x1x4AVX512(p)
+		}
+	case I8:
+		switch tile {
+		case 0x42:
+			dotI8x4x2AVX512(p)
+		case 0x43:
+			dotI8x4x3AVX512(p)
+		case 0x44:
+			dotI8x4x4AVX512(p)
+		case 0x21:
+			dotI8x2x1AVX512(p)
+		case 0x22:
+			dotI8x2x2AVX512(p)
+		case 0x23:
+			dotI8x2x3AVX512(p)
+		case 0x24:
+			dotI8x2x4AVX512(p)
+		case 0x11:
+			dotI8x1x1AVX512(p)
+		case 0x12:
+			dotI8x1x2AVX512(p)
+		case 0x13:
+			dotI8x1x3AVX512(p)
+		case 0x14:
+			dotI8x1x4AVX512(p)
+		}
+	}
 }

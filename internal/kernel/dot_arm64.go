@@ -4,6 +4,18 @@ package kernel
 
 import "unsafe"
 
+// dotShape is the next tile for the rows and vectors left.
+func dotShape(rows, vecs int) (R, T int) {
+	most, T := 2, min(vecs, 3)
+	if T == 1 {
+		most = 4
+	}
+	if rows >= most {
+		return most, T
+	}
+	return max(1, rows&2), T
+}
+
 // dotTileSIMD runs one dot tile of R rows and T vectors; false: not here, use the generic code.
 func dotTileSIMD(k Kind, R, T int, a *dotArgs) bool {
 	if !useNEON {

@@ -52,8 +52,9 @@ const (
 	layoutCount
 )
 
-// panelRows is the rows of a panel in every layout.
-const panelRows = 8
+// PanelRows is the rows of a panel in every layout, and so what pieces of a matrix that are
+// packed or multiplied apart must be multiples of.
+const PanelRows = 8
 
 // layoutInfo describes a layout's bytes: a panel of nblk blocks of 32 columns is
 // nblk/super times (head + super blocks of block bytes). Float layouts have block 0.
@@ -118,7 +119,7 @@ func LayoutFor(t quant.Type) (Layout, bool) {
 func (l Layout) PanelBytes(cols int) int {
 	i := &layouts[l]
 	if i.float > 0 {
-		return panelRows * padded(cols) * i.float
+		return PanelRows * padded(cols) * i.float
 	}
 	if i.super == 0 {
 		return 0
@@ -131,7 +132,7 @@ func (l Layout) PanelBytes(cols int) int {
 func padded(cols int) int { return (cols + 15) &^ 15 }
 
 // Panels is the number of panels that hold rows rows.
-func Panels(rows int) int { return (rows + panelRows - 1) / panelRows }
+func Panels(rows int) int { return (rows + PanelRows - 1) / PanelRows }
 
 // PackedBytes is the bytes of a packed matrix of type t; 0 when t has no layout.
 func PackedBytes(t quant.Type, rows, cols int) int {

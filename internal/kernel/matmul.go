@@ -32,7 +32,7 @@ func MatMul(y []float32, yStride int, w *Matrix, panel0, panel1 int, x *Acts, to
 	step := panelsPerCall(w, tok1-tok0)
 	for p := panel0; p < panel1; p += step {
 		m := product{y: y, yStride: yStride, w: w, x: x, p0: p, p1: min(p+step, panel1)}
-		if m.p1*panelRows > w.Rows { // the last panel has rows that y does not
+		if m.p1*PanelRows > w.Rows { // the last panel has rows that y does not
 			m.p1--
 			lastPanel(m, tok0, tok1)
 		}
@@ -79,13 +79,13 @@ func nextTile(l Layout, left int) int {
 //
 //go:noinline
 func lastPanel(m product, tok0, tok1 int) {
-	var buf [maxTile * panelRows]float32
-	rows := m.w.Rows - m.p1*panelRows
+	var buf [maxTile * PanelRows]float32
+	rows := m.w.Rows - m.p1*PanelRows
 	for t := tok0; t < tok1; {
 		n := nextTile(m.w.Layout, tok1-t)
-		m.tile(buf[:], panelRows, m.p1, m.p1+1, t, n)
+		m.tile(buf[:], PanelRows, m.p1, m.p1+1, t, n)
 		for i := 0; i < n; i++ {
-			copy(m.y[(t+i)*m.yStride+m.p1*panelRows:], buf[i*panelRows:][:rows])
+			copy(m.y[(t+i)*m.yStride+m.p1*PanelRows:], buf[i*PanelRows:][:rows])
 		}
 		t += n
 	}
@@ -94,7 +94,7 @@ func lastPanel(m product, tok0, tok1 int) {
 func (m *product) run(tok0, tok1 int) {
 	for t := tok0; t < tok1; {
 		n := nextTile(m.w.Layout, tok1-t)
-		m.tile(m.y[t*m.yStride+m.p0*panelRows:], m.yStride, m.p0, m.p1, t, n)
+		m.tile(m.y[t*m.yStride+m.p0*PanelRows:], m.yStride, m.p0, m.p1, t, n)
 		t += n
 	}
 }
@@ -109,12 +109,12 @@ func (m *product) tile(y []float32, stride, p0, p1, t, n int) {
 		return
 	}
 	x := m.x.q[t*m.x.stride:][:(n-1)*m.x.stride+m.x.cols/32*actBlock]
-	_ = y[(n-1)*stride+(p1-p0)*panelRows-1]
+	_ = y[(n-1)*stride+(p1-p0)*PanelRows-1]
 	if raceEnabled {
 		raceRead(x)
 		raceRead(w[:min(len(w), 64)])
 		for i := range n {
-			raceWrite(y[i*stride:][:(p1-p0)*panelRows])
+			raceWrite(y[i*stride:][:(p1-p0)*PanelRows])
 		}
 	}
 	info := &layouts[m.w.Layout]
@@ -139,8 +139,9 @@ func (m *product) floatTile(y []float32, stride int, w []byte, t, n int) {
 		rstep: 16 * info.float, cstep: 64 * info.float, xstep: 4 * pad,
 		yrow: 4, yvec: 4 * stride, chunks: pad / 16,
 	}
-	for i := 0; i < n; {
-		k := min(3, n-i)
+	for i, k := 0, 0; i < n; i += k {
+		var rows int
+		rows, k = dotShape(4, n-i)
 		x := m.x.f[(t+i)*pad:][:k*pad]
 		out := y[i*stride:][:(k-1)*stride+len(w)/run*4]
 		if raceEnabled {
@@ -150,24 +151,22 @@ func (m *product) floatTile(y []float32, stride int, w []byte, t, n int) {
 			}
 		}
 		a.x = unsafe.Pointer(&x[0])
-		if k == 1 {
+		if rows == 4 {
 			a.w, a.y = unsafe.Pointer(&w[0]), unsafe.Pointer(&out[0])
 			a.gstep, a.groups = run, len(w)/run
-			if !dotTileSIMD(kind, 4, 1, &a) {
+			if !dotTileSIMD(kind, 4, k, &a) {
 				floatTileGeneric(kind, out, stride, w, x, pad, k)
 			}
-			i++
 			continue
 		}
-		for g := 0; g < len(w)/run; g++ {
+		for g := 0; g < len(w)/run; g++ { // four rows in two or more groups
 			a.w, a.y = unsafe.Pointer(&w[g*run]), unsafe.Pointer(&out[4*g])
-			a.gstep, a.groups = 2*a.rstep, 2
-			if !dotTileSIMD(kind, 2, k, &a) {
+			a.gstep, a.groups = rows*a.rstep, 4/rows
+			if !dotTileSIMD(kind, rows, k, &a) {
 				floatTileGeneric(kind, out, stride, w, x, pad, k)
 				break
 			}
 		}
-		i += k
 	}
 }
 

@@ -46,7 +46,7 @@ func mulTileSIMD(l Layout, T int, a *mulArgs) bool {
 // (It works on a copy: a pointer stored through a would make the caller's buffers escape.)
 func lastOfOdd(l Layout, T int, a mulArgs) {
 	a.w = unsafe.Add(a.w, (a.panels-1)*a.panelBytes)
-	a.y = unsafe.Add(a.y, (a.panels-1)*4*panelRows)
+	a.y = unsafe.Add(a.y, (a.panels-1)*4*PanelRows)
 	for T > 0 {
 		n := min(T, 4)
 		a.panels = 1

@@ -74,11 +74,11 @@ func (o *rowBlock) fifth(h []byte, r int) {
 func mulTileGeneric(l Layout, y []float32, yStride int, w []byte, panels int, x []byte, xStride, nblk, tokens int) {
 	size := len(w) / panels
 	var b rowBlock
-	for row := 0; row < panels*panelRows; row++ {
-		panel := w[row/panelRows*size:][:size]
+	for row := 0; row < panels*PanelRows; row++ {
+		panel := w[row/PanelRows*size:][:size]
 		var acc [maxTile]float32
 		for blk := 0; blk < nblk; blk++ {
-			readBlock(l, panel, blk, row%panelRows, &b)
+			readBlock(l, panel, blk, row%PanelRows, &b)
 			for t := 0; t < tokens; t++ {
 				acc[t] = b.madd(x[t*xStride+blk*actBlock:][:actBlock], acc[t])
 			}
@@ -122,10 +122,10 @@ func floatTileGeneric(kind Kind, y []float32, yStride int, w []byte, x []float32
 // are the values that package quant decodes from the checkpoint's bytes (rounded to f16 for the
 // types that LayoutFor names), so a packed matrix can serve as an embedding table too.
 func DecodeRow(dst []float32, w *Matrix, row int) {
-	p := row / panelRows
+	p := row / PanelRows
 	w.check(p, p+1)
 	dst = dst[:w.Cols]
-	panel, r := w.panels(p, p+1), row%panelRows
+	panel, r := w.panels(p, p+1), row%PanelRows
 	if size := layouts[w.Layout].float; size > 0 {
 		kind := [...]Kind{LayoutF32: F32, LayoutF16: F16, LayoutBF16: BF16}[w.Layout]
 		run := panel[r/4*4*padded(w.Cols)*size:]

@@ -31,10 +31,10 @@ func PackRows(t quant.Type, dst, src []byte, rows, cols int) error {
 	}
 	p := packer{src: t, layout: l, cols: cols, rowBytes: int(rowBytes)}
 	n := l.PanelBytes(cols)
-	for r := 0; r < rows; r += panelRows {
-		k := min(panelRows, rows-r)
-		panel := dst[r/panelRows*n:][:n]
-		if k < panelRows {
+	for r := 0; r < rows; r += PanelRows {
+		k := min(PanelRows, rows-r)
+		panel := dst[r/PanelRows*n:][:n]
+		if k < PanelRows {
 			clear(panel)
 		}
 		if err := p.panel(panel, src[r*p.rowBytes:(r+k)*p.rowBytes], k); err != nil {

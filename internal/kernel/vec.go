@@ -156,6 +156,9 @@ func ExpSum(x []float32, sub float32) float32 {
 	return sum8(&lanes)
 }
 
+// Exp is e^v with the bits of ExpSum, on every machine (math.Exp differs between them).
+func Exp(v float32) float32 { return exp32(v) }
+
 // sum8 adds eight lanes in the order l+4, l+2, l+1.
 func sum8(l *[8]float32) float32 {
 	a := [4]float32{l[0] + l[4], l[1] + l[5], l[2] + l[6], l[3] + l[7]}

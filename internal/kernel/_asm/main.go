@@ -14,7 +14,7 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 )
 
-var unit = flag.String("unit", "", "which file to write: vec, dot, quantmul, quantmul512, arm64vec, arm64dot, arm64mul")
+var unit = flag.String("unit", "", "which file to write: vec, dot, dot512, quantmul, quantmul512, arm64vec, arm64dot, arm64mul")
 
 // Where the arm64 units write; avo has its own flags.
 var (
@@ -39,6 +39,7 @@ func main() {
 	units := map[string]func(){
 		"vec":         vecUnit,
 		"dot":         dotUnit,
+		"dot512":      dot512Unit,
 		"quantmul":    quantMulUnit,
 		"quantmul512": quantMul512Unit,
 	}

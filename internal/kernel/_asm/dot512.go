@@ -1,0 +1,181 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+func dot512Unit() {
+	for _, k := range []kind{f32, f16, bf16, i8} {
+		for _, r := range []int{4, 2, 1} {
+			for t := 1; t <= 4; t++ {
+				if r != 4 || t > 1 {
+					dotTile512(k, r, t)
+				}
+			}
+		}
+	}
+}
+
+// loadFloat512 reads 16 elements as floats.
+func loadFloat512(k kind, m Mem, v VecVirtual) {
+	switch k {
+	case f32:
+		VMOVUPS(m, v)
+	case f16:
+		VCVTPH2PS(m, v)
+	case bf16:
+		VPMOVZXWD(m, v)
+		VPSLLD(U8(16), v, v)
+	case i8:
+		VPMOVSXBD(m, v)
+		VCVTDQ2PS(v, v)
+	}
+}
+
+// dotTile512 is dotTile with the 16 lanes of a pair in one register.
+func dotTile512(k kind, R, T int) {
+	name := fmt.Sprintf("dot%sx%dx%dAVX512", k.name, R, T)
+	TEXT(name, NOSPLIT, "func(a *byte)")
+	Doc(fmt.Sprintf("%s: %d %s rows against %d vectors, see dotArgs. AVX-512 F, BW, VL, DQ.", name, R, k.name, T), "")
+	Pragma("noescape")
+	a := Load(Param("a"), GP64())
+	w0, x0, y := field(a, 0), field(a, 1), field(a, 2)
+	rstep, xstep := field(a, 3), field(a, 6)
+	w, x, n := newRows(R, rstep), newRows(T, xstep), GP64()
+	Label("group")
+	w.reset(w0)
+	x.reset(x0)
+	acc := make([]VecVirtual, R*T)
+	for i := range acc {
+		acc[i] = ZMM()
+		VPXORD(acc[i], acc[i], acc[i])
+	}
+	MOVQ(Mem{Base: a, Disp: 8 * 10}, n)
+	TESTQ(n, n)
+	JZ(LabelRef("tail"))
+	Label("loop")
+	wv := make([]VecVirtual, R)
+	for r := range wv {
+		wv[r] = ZMM()
+		loadFloat512(k, w.at(r, 0), wv[r])
+	}
+	for t := 0; t < T; t++ {
+		xv := ZMM()
+		VMOVUPS(x.at(t, 0), xv)
+		for r := range wv {
+			VFMADD231PS(xv, wv[r], acc[r*T+t])
+		}
+	}
+	w.advance(Mem{Base: a, Disp: 8 * 4})
+	x.advance(Imm(64))
+	DECQ(n)
+	JNZ(LabelRef("loop"))
+	Label("tail")
+	CMPQ(Mem{Base: a, Disp: 8 * 11}, Imm(0))
+	JE(LabelRef("reduce"))
+	low := K()
+	bits := GP32()
+	MOVL(U32(0xff), bits)
+	KMOVW(bits, low)
+	for r := range wv {
+		half := YMM()
+		loadFloat(k, w.at(r, 0), half)
+		for t := 0; t < T; t++ {
+			xv := YMM()
+			VMOVUPS(x.at(t, 0), xv)
+			VFMADD231PS(xv.AsZ(), half.AsZ(), low, acc[r*T+t]) // the other lanes stay as they are
+		}
+	}
+	Label("reduce")
+	yrow, yt := GP64(), GP64()
+	MOVQ(Mem{Base: a, Disp: 8 * 7}, yrow)
+	MOVQ(y, yt)
+	for t := 0; t < T; t++ {
+		q := make([]VecVirtual, R)
+		for r := range q {
+			q[r] = quarter(acc[r*T+t])
+		}
+		if R == 4 {
+			storeFour(sumFour(q), yt, yrow, t)
+		} else {
+			storeEach(q, yt, yrow)
+		}
+		if t < T-1 {
+			ADDQ(Mem{Base: a, Disp: 8 * 8}, yt)
+		}
+	}
+	for r := 0; r < R; r++ {
+		ADDQ(yrow, y)
+	}
+	ADDQ(Mem{Base: a, Disp: 8 * 5}, w0)
+	DECQ(Mem{Base: a, Disp: 8 * 9})
+	JNZ(LabelRef("group"))
+	VZEROUPPER()
+	RET()
+}
+
+// quarter adds lanes l+8 and then l+4.
+func quarter(a VecVirtual) VecVirtual {
+	h, q := YMM(), XMM()
+	VEXTRACTF64X4(U8(1), a, h)
+	VADDPS(h, a.AsY(), h)
+	VEXTRACTF32X4(U8(1), h, q)
+	VADDPS(q, h.AsX(), q)
+	return q
+}
+
+// sumFour adds lanes l+2 and l+1 of four registers at once.
+func sumFour(q []VecVirtual) VecVirtual {
+	pair := func(a, b VecVirtual) VecVirtual {
+		lo, hi := XMM(), XMM()
+		VUNPCKLPD(b, a, lo) // a0 a1 b0 b1
+		VUNPCKHPD(b, a, hi) // a2 a3 b2 b3
+		VADDPS(hi, lo, lo)
+		return lo
+	}
+	ab, cd := pair(q[0], q[1]), pair(q[2], q[3])
+	even, odd := XMM(), XMM()
+	VSHUFPS(U8(0x88), cd, ab, even)
+	VSHUFPS(U8(0xdd), cd, ab, odd)
+	VADDPS(odd, even, even)
+	return even
+}
+
+// storeFour stores one result per row; rows are mostly neighbours in y.
+func storeFour(v VecVirtual, y, yrow GPVirtual, t int) {
+	apart, done := fmt.Sprintf("apart%d", t), fmt.Sprintf("stored%d", t)
+	CMPQ(yrow, Imm(4))
+	JNE(LabelRef(apart))
+	VMOVUPS(v, Mem{Base: y})
+	JMP(LabelRef(done))
+	Label(apart)
+	p := GP64()
+	MOVQ(y, p)
+	for r := 0; r < 4; r++ {
+		VEXTRACTPS(U8(uint8(r)), v, Mem{Base: p})
+		if r < 3 {
+			ADDQ(yrow, p)
+		}
+	}
+	Label(done)
+}
+
+func storeEach(q []VecVirtual, y, yrow GPVirtual) {
+	p := GP64()
+	MOVQ(y, p)
+	for r, v := range q {
+		u := XMM()
+		VUNPCKHPD(v, v, u)
+		VADDPS(u, v, v)
+		VSHUFPS(U8(1), v, v, u)
+		VADDPS(u, v, v)
+		VMOVSS(v, Mem{Base: p})
+		if r < len(q)-1 {
+			ADDQ(yrow, p)
+		}
+	}
+}
