@@ -47,7 +47,9 @@ func (c *CPU) Attend(dst, q *backend.Tensor, spans []backend.Span, a backend.Att
 		j.tasks = append(j.tasks, n)
 		n += j.pieces(s.N) * a.KVHeads * j.parts()
 	}
+	begin := c.prof.begin()
 	c.pool.do(jobAttend, n)
+	c.prof.endAttend(j, begin)
 }
 
 // pieces is the number of runs that n queries make.

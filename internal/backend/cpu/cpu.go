@@ -26,6 +26,7 @@ type CPU struct {
 	rows            rowJob
 	attend          attendJob
 	expert          expertState
+	prof            profile
 
 	mu   sync.Mutex // guards mems, since Load is called concurrently
 	mems [][]byte
@@ -50,12 +51,25 @@ const (
 
 // New starts a backend with the given number of threads, the caller included.
 func New(threads int) (*CPU, error) {
-	if threads < 1 || threads > 1024 {
-		return nil, fmt.Errorf("start cpu backend: %d threads, want 1 to 1024", threads)
+	c := &CPU{}
+	if err := c.SetThreads(threads); err != nil {
+		return nil, err
 	}
-	c := &CPU{scratch: make([]scratch, threads)}
-	c.pool = newPool(threads, &c.mul, &c.rows, &c.attend, &c.set)
 	return c, nil
+}
+
+// SetThreads goes on with another number of threads, the caller included. It must
+// not be called during another operation.
+func (c *CPU) SetThreads(threads int) error {
+	if threads < 1 || threads > 1024 {
+		return fmt.Errorf("start cpu backend: %d threads, want 1 to 1024", threads)
+	}
+	if c.pool != nil {
+		c.pool.close()
+	}
+	c.scratch = make([]scratch, threads)
+	c.pool = newPool(threads, &c.mul, &c.rows, &c.attend, &c.set)
+	return nil
 }
 
 // Name is "cpu" and the instruction set in use, as in "cpu avx2".

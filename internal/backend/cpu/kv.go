@@ -53,7 +53,9 @@ func (s *store) rows(x []byte, i, n int) []byte {
 }
 
 // Store implements backend.Backend.
-func (*CPU) Store(kv backend.KV, slot int, k, v *backend.Tensor, row, n int) {
+func (c *CPU) Store(kv backend.KV, slot int, k, v *backend.Tensor, row, n int) {
+	begin := c.prof.begin()
+	defer c.prof.end(ClassAttend, begin)
 	s := kv.(*store)
 	for i := range n {
 		for h := range s.spec.Heads {
@@ -78,7 +80,9 @@ func (s *store) put(dst []byte, scale []float32, at int, x []float32) {
 }
 
 // CopyKV implements backend.Backend.
-func (*CPU) CopyKV(dst backend.KV, slot int, src backend.KV, row, n int) {
+func (c *CPU) CopyKV(dst backend.KV, slot int, src backend.KV, row, n int) {
+	begin := c.prof.begin()
+	defer c.prof.end(ClassAttend, begin)
 	d, s := dst.(*store), src.(*store)
 	for n > 0 {
 		to := slot % d.spec.Slots

@@ -58,6 +58,8 @@ func (c *CPU) prepare(x *backend.Tensor, w *matrix) {
 	if a.ready {
 		return
 	}
+	begin := c.prof.begin()
+	defer c.prof.end(ClassQuantise, begin)
 	a.ready = true
 	a.Reset(w.Layout, x.Rows, x.Cols)
 	c.set = setJob{x, &a.Acts}
@@ -94,7 +96,9 @@ func (j *setJob) run(_, task int) { j.a.Set(task, j.x.Row(task)) }
 
 // multiply runs the current job in n tiles and forgets the activations.
 func (c *CPU) multiply(n int) {
+	begin := c.prof.begin()
 	c.pool.do(jobMul, n)
+	c.prof.endMul(&c.mul, begin)
 	c.floats.ready, c.rounded.ready = false, false
 }
 

@@ -38,6 +38,8 @@ type rowJob struct {
 // each runs j over n rows. A row costs a few µs at most, so few rows are done by
 // the caller alone: waking others would cost more.
 func (c *CPU) each(j rowJob, n int) {
+	begin := c.prof.begin()
+	defer c.prof.endRows(&c.rows, begin)
 	c.rows = j
 	if n < 4 {
 		for i := range n {
