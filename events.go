@@ -66,6 +66,8 @@ type Usage struct {
 	Prompt    int `json:"prompt_tokens"`
 	Cached    int `json:"cached_tokens"` // part of Prompt that an earlier answer of the session had computed
 	Generated int `json:"generated_tokens"`
+	Drafted   int `json:"drafted_tokens"`  // guessed from the text so far and evaluated on trial
+	Accepted  int `json:"accepted_tokens"` // part of Drafted that turned out right: steps saved
 }
 
 // Timings are the durations of one answer.

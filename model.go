@@ -195,7 +195,7 @@ func (m *Model) Render(messages []Message, o RenderOptions) (string, error) {
 
 // NewSession starts a conversation or text with a KV cache of its own.
 func (m *Model) NewSession(o SessionOptions) (*Session, error) {
-	es, err := m.eng.NewSession(engine.SessionOptions{Context: o.Context, Chunk: o.Chunk})
+	es, err := m.eng.NewSession(engine.SessionOptions{Context: o.Context, Chunk: o.Chunk, NoDraft: o.NoDraft})
 	if err != nil {
 		return nil, requestError{err}
 	}

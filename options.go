@@ -77,6 +77,12 @@ func (o Options) String() string {
 type SessionOptions struct {
 	Context int // most tokens of prompts and answers together; 0: the model's limit, at most 4096
 	Chunk   int // prompt tokens per step; 0: 256. It never changes a result
+
+	// NoDraft turns off guessing: where the last tokens have stood in the text
+	// before, those that followed there are evaluated together with the next one,
+	// which costs little more than one token alone, and kept if the model agrees.
+	// Guessing never changes a result; it stops by itself where it does not pay.
+	NoDraft bool
 }
 
 // Sampling says how a token is drawn from the model's distribution. Start from

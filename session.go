@@ -196,7 +196,10 @@ func (a *answer) run(ctx context.Context, req engine.Request) {
 	if a.left {
 		return
 	}
-	a.result.Usage = Usage{Prompt: res.Prompt, Cached: res.Reused, Generated: res.Generated}
+	a.result.Usage = Usage{
+		Prompt: res.Prompt, Cached: res.Reused, Generated: res.Generated,
+		Drafted: res.Drafted, Accepted: res.Accepted,
+	}
 	a.result.Timings = Timings{Prefill: res.Prefill, FirstToken: res.First, Decode: res.Decode}
 	a.result.PLE = a.s.m.PLEStats().minus(before)
 	a.result.Finish = a.finish(ctx, res.Finish, err)

@@ -22,6 +22,7 @@ type chatFlags struct {
 	think, stats bool
 	maxTokens    int
 	ctx, chunk   int
+	noDraft      bool
 	load         string
 }
 
@@ -48,6 +49,7 @@ text of several lines. Without a terminal, every line of stdin is a message.
 	fs.IntVar(&f.maxTokens, "max-tokens", 0, "most tokens per answer (default: until the context is full)")
 	fs.IntVar(&f.ctx, "ctx", 0, "tokens of context (default: the model's, at most 4096)")
 	fs.IntVar(&f.chunk, "chunk", 0, "prompt tokens per step (default 256)")
+	fs.BoolVar(&f.noDraft, "no-draft", false, "never guess tokens from repetitions in the text (a matter of speed only)")
 	fs.BoolVar(&f.stats, "stats", false, "print statistics after every answer, on stderr")
 	fs.StringVar(&f.load, "load", "", "begin with a conversation saved by /save")
 	f.sample.add(cmd)
@@ -87,7 +89,7 @@ func (f *chatFlags) run(cmd *cobra.Command) error {
 	}
 	defer m.Close()
 	c.m, c.sampling = m, f.sample.apply(cmd, m.Sampling())
-	if c.s, err = m.NewSession(plume.SessionOptions{Context: f.ctx, Chunk: f.chunk}); err != nil {
+	if c.s, err = m.NewSession(plume.SessionOptions{Context: f.ctx, Chunk: f.chunk, NoDraft: f.noDraft}); err != nil {
 		return err
 	}
 	defer c.s.Close()

@@ -61,6 +61,9 @@ func printStats(w io.Writer, m *plume.Model, s *plume.Session, r *plume.Result) 
 		u.Prompt, u.Cached, t.Prefill.Seconds(), r.PrefillRate())
 	fmt.Fprintf(w, "answer   %d tokens, ended by %s; %.3f s, %.1f tok/s; first token after %.3f s\n",
 		u.Generated, r.Finish, t.Decode.Seconds(), r.DecodeRate(), t.FirstToken.Seconds())
+	if u.Drafted > 0 {
+		fmt.Fprintf(w, "drafts   %d tokens guessed, %d accepted (%.0f %%)\n", u.Drafted, u.Accepted, 100*float64(u.Accepted)/float64(u.Drafted))
+	}
 	if p.Rows > 0 {
 		fmt.Fprintf(w, "table    %d PLE rows needed, %d read from disk (%s), %d found in memory; waited %.3f ms\n",
 			p.Rows, p.RowsRead, sizeText(p.ReadBytes), p.CacheHits, float64(p.Wait.Nanoseconds())/1e6)

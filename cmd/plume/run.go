@@ -22,6 +22,7 @@ type runFlags struct {
 	raw, think, json, stats bool
 	system, tools           string
 	maxTokens, ctx, chunk   int
+	noDraft                 bool
 	stop                    []string
 }
 
@@ -58,6 +59,7 @@ Sampling defaults are the model's own.`,
 	fs.StringArrayVar(&f.stop, "stop", nil, "end the answer before this text (may be repeated)")
 	fs.IntVar(&f.ctx, "ctx", 0, "tokens of context (default: the model's, at most 4096)")
 	fs.IntVar(&f.chunk, "chunk", 0, "prompt tokens per step (default 256)")
+	fs.BoolVar(&f.noDraft, "no-draft", false, "never guess tokens from repetitions in the text (a matter of speed only)")
 	fs.BoolVar(&f.json, "json", false, "print one JSON object at the end: text, thinking, tool_calls,\nfinish_reason, usage, timings, ple, seed")
 	fs.BoolVar(&f.stats, "stats", false, "print counts, speed and where PLE rows came from, on stderr")
 	f.sample.add(cmd)
@@ -130,7 +132,7 @@ func (f *runFlags) run(cmd *cobra.Command, prompt string) error {
 	defer m.Close()
 	sampling := f.sample.apply(cmd, m.Sampling())
 	r.Sampling = &sampling
-	s, err := m.NewSession(plume.SessionOptions{Context: f.ctx, Chunk: f.chunk})
+	s, err := m.NewSession(plume.SessionOptions{Context: f.ctx, Chunk: f.chunk, NoDraft: f.noDraft})
 	if err != nil {
 		return err
 	}

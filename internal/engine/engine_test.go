@@ -104,6 +104,7 @@ func TestGenerateGolden(t *testing.T) {
 		}
 		want := Result{Prompt: len(g.IDs), Generated: len(g.Greedy), Finish: FinishLength}
 		want.Prefill, want.First, want.Decode = res.Prefill, res.First, res.Decode
+		want.Drafted, want.Accepted = res.Drafted, res.Accepted
 		if res != want {
 			t.Errorf("chunk %d: result %+v, want %+v", chunk, res, want)
 		}
@@ -125,8 +126,8 @@ func TestReuse(t *testing.T) {
 		prompt []int32
 		reused int
 	}{
-		{"extends", long, 11},                // 8 of the prompt, 3 of the answer: the last was never computed
-		{"repeats past the window", long, 0}, // the rings have gone on by three tokens
+		{"extends", long, 11},                 // 8 of the prompt, 3 of the answer: the last was never computed
+		{"repeats past the window", long, 43}, // the rings have gone on by three tokens, which their slack covers
 		{"goes back past the window", long[:20], 0},
 		{"goes on", g.IDs[:30], 8},
 		{"replaces", g.IDs[10:20], 0},

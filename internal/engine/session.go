@@ -13,8 +13,9 @@ import (
 
 // SessionOptions size a session. The zero value asks for the defaults.
 type SessionOptions struct {
-	Context int // most tokens the KV cache holds, prompt and answer together; 0: the model's limit, at most 4096
-	Chunk   int // prompt tokens per prefill step; 0: DefaultChunk
+	Context int  // most tokens the KV cache holds, prompt and answer together; 0: the model's limit, at most 4096
+	Chunk   int  // prompt tokens per prefill step; 0: DefaultChunk
+	NoDraft bool // never evaluate guessed tokens on trial
 }
 
 // defaultContext bounds the KV cache that a caller gets without asking: at
@@ -52,6 +53,15 @@ type Session struct {
 	cache *gemma.Cache
 	seq   []int32 // tokens of the sequence; the first cache.Len() of them are in the cache
 	busy  atomic.Bool
+
+	lookup lookup
+	pace   pace
+	batch  gemma.Batch
+	parts  [1]gemma.Part
+	trial  []int32                                // the tokens of a decode step: the last of seq and drafts
+	drawn  []int32                                // the tokens that a decode step yielded
+	draw   func(logits []float32, rows int) error // drawRows, made once
+	r      *Request                               // of the generation that is running
 }
 
 // NewSession allocates the KV cache of one sequence. Close returns it.
@@ -60,7 +70,11 @@ func (e *Engine) NewSession(o SessionOptions) (*Session, error) {
 	if err := o.validate(e.cfg); err != nil {
 		return nil, err
 	}
-	cache, err := e.model.NewCache(o.Context, 0)
+	slack := maxDraft
+	if o.NoDraft {
+		slack = 0
+	}
+	cache, err := e.model.NewCache(o.Context, slack)
 	if err != nil {
 		return nil, fmt.Errorf("allocate kv cache of %d tokens: %w", o.Context, err)
 	}
@@ -156,6 +170,8 @@ type Result struct {
 	Prefill   time.Duration // until the logits of the last prompt token
 	First     time.Duration // until the first token was sampled
 	Decode    time.Duration // from the first token to the end
+	Drafted   int           // tokens evaluated on trial
+	Accepted  int           // of them drawn by the sampler too
 	Finish    Finish
 }
 
@@ -179,20 +195,20 @@ func (s *Session) Generate(ctx context.Context, r Request, yield func(id int32) 
 		return res, fmt.Errorf("prefill %d tokens into a context of %d: %w", len(r.Prompt), s.opt.Context, ErrContextFull)
 	}
 	start := time.Now()
-	id, err := s.prefill(ctx, r, &res)
+	id, err := s.prefill(ctx, &r, &res)
 	if err != nil {
 		return res, err
 	}
 	res.First = time.Since(start)
 	first := time.Now()
-	res.Finish, err = s.decode(ctx, r, id, &res, yield)
+	res.Finish, err = s.decode(ctx, &r, id, &res, yield)
 	res.Decode = time.Since(first)
 	return res, err
 }
 
 // prefill brings the cache to the end of the prompt and samples the first
 // token.
-func (s *Session) prefill(ctx context.Context, r Request, res *Result) (int32, error) {
+func (s *Session) prefill(ctx context.Context, r *Request, res *Result) (int32, error) {
 	start := time.Now()
 	res.Reused = s.reuse(r.Prompt)
 	s.seq = append(s.seq[:res.Reused], r.Prompt[res.Reused:]...)
@@ -207,10 +223,10 @@ func (s *Session) prefill(ctx context.Context, r Request, res *Result) (int32, e
 		at = end
 	}
 	var id int32
-	err := s.advance(ctx, s.cache.Len(), len(r.Prompt), gemma.WantLast, func(logits []float32, rows int) error {
+	err := s.advance(ctx, s.cache.Len(), len(r.Prompt), gemma.WantLast, func(logits []float32, rows int) (err error) {
 		res.Prefill = time.Since(start)
-		id = s.sample(r, logits)
-		return nil
+		id, err = s.sample(r, logits)
+		return err
 	})
 	return id, err
 }
@@ -234,8 +250,17 @@ func (s *Session) reuse(prompt []int32) int {
 // advance computes tokens [at, end) of the sequence. After an error the
 // sequence is cut to what the cache holds.
 func (s *Session) advance(ctx context.Context, at, end int, want gemma.Want, use func([]float32, int) error) error {
-	b := gemma.Batch{Parts: []gemma.Part{{Cache: s.cache, IDs: s.seq[at:end], Want: want}}}
-	err := s.e.forward(ctx, &b, use)
+	if err := s.step(ctx, s.seq[at:end], want, use); err != nil {
+		return fmt.Errorf("compute tokens %d to %d: %w", at, end, err)
+	}
+	return nil
+}
+
+// step computes ids after what the cache holds.
+func (s *Session) step(ctx context.Context, ids []int32, want gemma.Want, use func([]float32, int) error) error {
+	s.parts[0] = gemma.Part{Cache: s.cache, IDs: ids, Want: want}
+	s.batch.Parts = s.parts[:]
+	err := s.e.forward(ctx, &s.batch, use)
 	if err != nil {
 		// A step that failed halfway leaves a cache that cannot go on; one
 		// that was refused leaves it as it was.
@@ -244,40 +269,17 @@ func (s *Session) advance(ctx context.Context, at, end int, want gemma.Want, use
 		} else {
 			s.clear()
 		}
-		return fmt.Errorf("compute tokens %d to %d: %w", at, end, err)
 	}
-	return nil
+	return err
 }
 
-// sample draws a token from logits [1, V] f32 and appends it to the sequence.
-func (s *Session) sample(r Request, logits []float32) int32 {
+// sample draws a token from logits [V] f32 and appends it to the sequence.
+func (s *Session) sample(r *Request, logits []float32) (int32, error) {
 	s.e.suppress(logits)
 	id := r.Sampler.Sample(logits, s.seq)
-	s.seq = append(s.seq, id)
-	return id
-}
-
-// decode hands out id and every token after it.
-func (s *Session) decode(ctx context.Context, r Request, id int32, res *Result, yield func(int32) bool) (Finish, error) {
-	draw := func(logits []float32, rows int) error { id = s.sample(r, logits); return nil }
-	for {
-		res.Generated++
-		if !yield(id) {
-			return FinishCaller, nil
-		}
-		for _, stop := range r.Stop {
-			if id == stop {
-				return FinishStop, nil
-			}
-		}
-		if r.MaxTokens > 0 && res.Generated >= r.MaxTokens {
-			return FinishLength, nil
-		}
-		if len(s.seq) > s.opt.Context {
-			return FinishContext, nil
-		}
-		if err := s.advance(ctx, len(s.seq)-1, len(s.seq), gemma.WantLast, draw); err != nil {
-			return FinishError, err
-		}
+	if id < 0 {
+		return 0, errors.New("sample: the logits leave no token to choose; are the weights damaged?")
 	}
+	s.seq = append(s.seq, id)
+	return id, nil
 }
