@@ -48,6 +48,8 @@ func Decode(t Type, dst []float32, src []byte) error {
 		decodeQ6_K(dst, src)
 	case IQ4_NL:
 		decodeIQ4_NL(dst, src)
+	case Q2_0:
+		decodeQ2_0(dst, src)
 	case IQ4_XS:
 		decodeIQ4_XS(dst, src)
 	default:

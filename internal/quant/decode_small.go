@@ -2,8 +2,8 @@ package quant
 
 import "encoding/binary"
 
-// The 32-value formats. All keep value j of the block in the low nibble of
-// qs[j] for j < 16 and in the high nibble of qs[j-16] after that; the fifth
+// The 32-value formats, and Q2_0 at the end. The former keep value j of the
+// block in the low nibble of qs[j] for j < 16 and in the high nibble of qs[j-16] after that; the fifth
 // bit of value j, where there is one, is bit j of the little-endian word qh.
 // Scales are little-endian binary16; blocks follow each other without padding.
 
@@ -108,5 +108,26 @@ func decodeQ8_0(dst []float32, src []byte) {
 			y[j] = d * float32(int8(b[2+j]))
 		}
 		dst, src = dst[32:], src[34:]
+	}
+}
+
+// decodeQ2_0: value = d · (q - 1), q in 0…3, 64 values; value 4j + k is in bits
+// 2k, 2k+1 of qs[j].
+//
+//	byte   0    2                18
+//	       +----+----------------+
+//	       | d  | qs  16 × 4 × 2 |
+//	       +----+----------------+
+func decodeQ2_0(dst []float32, src []byte) {
+	for len(dst) >= wideBlock {
+		y, b := (*[64]float32)(dst), (*[18]byte)(src)
+		d := f16At(b[:])
+		for j, q := range b[2:] {
+			y[4*j] = d * float32(int32(q&3)-1)
+			y[4*j+1] = d * float32(int32(q>>2&3)-1)
+			y[4*j+2] = d * float32(int32(q>>4&3)-1)
+			y[4*j+3] = d * float32(int32(q>>6)-1)
+		}
+		dst, src = dst[64:], src[18:]
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 var quantised = []Type{
-	Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS,
+	Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, Q2_0,
 }
 
 // readGolden returns the blocks of a testdata file and the bits they decode

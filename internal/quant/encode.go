@@ -36,12 +36,28 @@ func Encode(t Type, dst []byte, src []float32) error {
 		encodeQ8_0(dst, src)
 	case Q4_0:
 		encodeQ4_0(dst, src)
+	case Q4_1:
+		encodeQ4_1(dst, src)
+	case Q5_0:
+		encodeQ5_0(dst, src)
+	case Q5_1:
+		encodeQ5_1(dst, src)
+	case Q2_0:
+		encodeQ2_0(dst, src)
+	case IQ4_NL:
+		encodeIQ4_NL(dst, src)
+	case Q2_K:
+		encodeQ2_K(dst, src)
+	case Q3_K:
+		encodeQ3_K(dst, src)
 	case Q4_K:
 		encodeQ4_K(dst, src)
 	case Q5_K:
 		encodeQ5_K(dst, src)
 	case Q6_K:
 		encodeQ6_K(dst, src)
+	case IQ4_XS:
+		encodeIQ4_XS(dst, src)
 	default:
 		panic("quant: internal error: no encoder for " + t.String())
 	}
@@ -61,10 +77,24 @@ func encodeLimit(t Type) float32 {
 		return math.Float32frombits(0x7f7f7fff) // the last that rounds to a finite one
 	case Q8_0:
 		return 127 * maxF16
+	case Q4_1, Q5_1:
+		return maxF16 // by the minimum
+	case Q2_0:
+		return maxF16 // one side ends at level -1
 	case Q4_0:
 		return 7 * maxF16
+	case Q5_0:
+		return 15 * maxF16
+	case IQ4_NL:
+		return 113 * maxF16
+	case Q2_K:
+		return 15 * maxF16 // by the minimum, as below
 	case Q4_K, Q5_K:
-		return 63 * maxF16 // by the minimum
+		return 63 * maxF16
+	case Q3_K:
+		return 31 * 3 * maxF16
+	case IQ4_XS:
+		return 31 * 113 * maxF16
 	case Q6_K:
 		return 127 * 31 * maxF16
 	}

@@ -50,20 +50,15 @@ func scaleCost8(x *[32]float32, scale float32) float32 {
 	return c0 + c1
 }
 
-// steps4 are the candidates for the inverse scale of a Q4_0 block, in units of
-// 1/peak: the level at which the peak would lie. A negative scale puts a
-// positive peak at the end of the range that reaches to -8.
-var steps4 = [...]float32{-8.9, -8.5, -8.15, -7.8, -7.4, -6.9, 6.9, 7.3, 7.7}
+var formQ4_0 = scaleForm{lo: -8, hi: 7, steps: []float32{
+	-8.9, -8.5, -8.15, -7.8, -7.4, -6.9, 6.9, 7.3, 7.7,
+}}
 
-// encodeQ4_0 looks for the scale d that leaves the least Σ(x - d·q)².
-//
-// For given levels q the best scale is Σxq / Σq², and it lowers the error from
-// Σx² by (Σxq)² / Σq². The candidates of steps4 are compared by that, and the
-// fitted scale of the best one rounds the values again.
+// encodeQ4_0 writes blocks as drawn at decodeQ4_0.
 func encodeQ4_0(dst []byte, src []float32) {
 	for len(src) >= smallBlock {
 		x, b := (*[32]float32)(src), (*[18]byte)(dst)
-		d := toScale(fitScale4(x))
+		d := toScale(formQ4_0.fitScale(x[:]))
 		binary.LittleEndian.PutUint16(b[:], d)
 		inv := inverse(F16ToF32(d))
 		for j := range 16 {
@@ -75,40 +70,124 @@ func encodeQ4_0(dst []byte, src []float32) {
 	}
 }
 
-// fitScale4 returns the best scale found for a Q4_0 block.
-func fitScale4(x *[32]float32) float32 {
-	top := peak(x[:])
-	if top*top < minSquare {
-		return 0
-	}
-	var scale, gain float32
-	for _, step := range steps4 {
-		xq, qq := fitSums4(x, step/top)
-		if g := xq * xq / qq; g > gain {
-			scale, gain = xq/qq, g
+var formQ5_0 = scaleForm{lo: -16, hi: 15, steps: []float32{
+	-17.2, -16.8, -16.4, -16, -15.6, -15.2, -14.8, 14.6, 15, 15.4, 15.8,
+}}
+
+// encodeQ5_0 writes blocks as drawn at decodeQ5_0.
+func encodeQ5_0(dst []byte, src []float32) {
+	for len(src) >= smallBlock {
+		x, b := (*[32]float32)(src), (*[22]byte)(dst)
+		d := toScale(formQ5_0.fitScale(x[:]))
+		binary.LittleEndian.PutUint16(b[:], d)
+		inv := inverse(F16ToF32(d))
+		var q [32]uint8
+		for j, v := range x {
+			q[j] = uint8(level(v*inv, -16, 15) + 16)
 		}
+		putFiveBits((*[20]byte)(b[2:]), &q)
+		src, dst = src[32:], dst[22:]
 	}
-	xq, qq := fitSums4(x, 1/scale)
-	if xq*xq/qq > gain {
-		scale = xq / qq
-	}
-	return scale
 }
 
-// fitSums4 rounds x·inv to levels q in -8…7 and returns Σxq and Σq².
-func fitSums4(x *[32]float32, inv float32) (xq, qq float32) {
-	var xq0, xq1, xq2, xq3 float32
-	var sum int32
-	for i := 0; i <= 28; i += 4 {
-		q0 := level(x[i]*inv, -8, 7)
-		q1 := level(x[i+1]*inv, -8, 7)
-		q2 := level(x[i+2]*inv, -8, 7)
-		q3 := level(x[i+3]*inv, -8, 7)
-		xq0 += float32(x[i] * float32(q0))
-		xq1 += float32(x[i+1] * float32(q1))
-		xq2 += float32(x[i+2] * float32(q2))
-		xq3 += float32(x[i+3] * float32(q3))
-		sum += q0*q0 + q1*q1 + q2*q2 + q3*q3
+// putFiveBits writes qh and qs of levels 0…31.
+func putFiveBits(b *[20]byte, q *[32]uint8) {
+	var high uint32
+	for j, v := range q {
+		high |= uint32(v>>4) << j
 	}
-	return (xq0 + xq1) + (xq2 + xq3), float32(sum)
+	binary.LittleEndian.PutUint32(b[:], high)
+	for j := range 16 {
+		b[4+j] = q[j]&15 | q[16+j]<<4
+	}
+}
+
+var (
+	formQ4_1 = lineForm{top: 15, spreads: wideSpreads, shifts: wideShifts}
+	formQ5_1 = lineForm{top: 31, spreads: wideSpreads, shifts: wideShifts}
+)
+
+// searchFree chooses the scale d, the minimum m and the levels q of a block.
+func (f *lineForm) searchFree(x *[32]float32, q *[32]uint8) (d, m uint16) {
+	l := f.fitLine(x[:], true)
+	d = toScale(l.D)
+	m = toScale(-l.M)
+	writeLevels(x[:], q[:], f.top, F16ToF32(d), -F16ToF32(m))
+	return d, m
+}
+
+// encodeQ4_1 writes blocks as drawn at decodeQ4_1.
+func encodeQ4_1(dst []byte, src []float32) {
+	var q [32]uint8
+	for len(src) >= smallBlock {
+		b := (*[20]byte)(dst)
+		d, m := formQ4_1.searchFree((*[32]float32)(src), &q)
+		binary.LittleEndian.PutUint16(b[:], d)
+		binary.LittleEndian.PutUint16(b[2:], m)
+		for j := range 16 {
+			b[4+j] = q[j] | q[16+j]<<4
+		}
+		src, dst = src[32:], dst[20:]
+	}
+}
+
+// encodeQ5_1 writes blocks as drawn at decodeQ5_1.
+func encodeQ5_1(dst []byte, src []float32) {
+	var q [32]uint8
+	for len(src) >= smallBlock {
+		b := (*[24]byte)(dst)
+		d, m := formQ5_1.searchFree((*[32]float32)(src), &q)
+		binary.LittleEndian.PutUint16(b[:], d)
+		binary.LittleEndian.PutUint16(b[2:], m)
+		putFiveBits((*[20]byte)(b[4:]), &q)
+		src, dst = src[32:], dst[24:]
+	}
+}
+
+// stepsCurve are the levels at which the peak of an IQ4 group may lie.
+var stepsCurve = []float32{
+	-142, -134, -127, -121, -115, -109, -102, -95, 90, 97, 104, 110, 116, 123,
+}
+
+var formIQ4_NL = scaleForm{steps: stepsCurve}
+
+// encodeIQ4_NL writes blocks as drawn at decodeIQ4_NL.
+func encodeIQ4_NL(dst []byte, src []float32) {
+	for len(src) >= smallBlock {
+		x, b := (*[32]float32)(src), (*[18]byte)(dst)
+		d := toScale(formIQ4_NL.fitScale(x[:]))
+		binary.LittleEndian.PutUint16(b[:], d)
+		putCurve((*[16]byte)(b[2:]), x, F16ToF32(d))
+		src, dst = src[32:], dst[18:]
+	}
+}
+
+// putCurve writes the indices into curve4 that are best for a scale.
+func putCurve(qs *[16]byte, x *[32]float32, scale float32) {
+	inv2 := 2 * inverse(scale)
+	for j := range qs {
+		qs[j] = nearestIndex[curveAt(x[j], inv2)&511] | nearestIndex[curveAt(x[16+j], inv2)&511]<<4
+	}
+}
+
+var formQ2_0 = scaleForm{lo: -1, hi: 2, steps: []float32{
+	-3, -2.6, -2.3, -2, -1.75, -1.5, 1.5, 1.75, 2, 2.3, 2.6, 3,
+}}
+
+// encodeQ2_0 writes blocks as drawn at decodeQ2_0.
+func encodeQ2_0(dst []byte, src []float32) {
+	for len(src) >= 64 {
+		x, b := (*[64]float32)(src), (*[18]byte)(dst)
+		d := toScale(formQ2_0.fitScale(x[:]))
+		binary.LittleEndian.PutUint16(b[:], d)
+		inv := inverse(F16ToF32(d))
+		for j := range 16 {
+			var v int32
+			for k := range 4 {
+				v |= (level(x[4*j+k]*inv, -1, 2) + 1) << (2 * k)
+			}
+			b[2+j] = byte(v)
+		}
+		src, dst = src[64:], dst[18:]
+	}
 }

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-var encodable = []Type{F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K, Q6_K}
+var encodable = []Type{F32, F16, BF16, Q8_0, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL, Q2_0,
+	Q6_K, Q5_K, Q4_K, IQ4_XS, Q3_K, Q2_K}
 
 // normalSample returns 1,024 rows of 256 values from N(0,1).
 func normalSample() []float32 {
@@ -81,10 +82,18 @@ func TestEncodeError(t *testing.T) {
 		public, weighted, ours float64
 	}{
 		{Q8_0, 0.005340, 0.005340, 0.004964},
+		{Q5_1, 0.037728, 0.033786, 0.033366},
+		{Q5_0, 0.042581, 0.040282, 0.039987},
+		{Q4_1, 0.078211, 0.069879, 0.068812},
 		{Q4_0, 0.085793, 0.081480, 0.080814},
-		{Q4_K, 0.071313, 0.070709, 0.069528},
+		{IQ4_NL, 0.078559, 0.074777, 0.073191},
+		{Q2_0, 0.716359, 0.716359, 0.350842},
+		{Q6_K, 0.017669, 0.017243, 0.016766},
 		{Q5_K, 0.036104, 0.035348, 0.034483},
-		{Q6_K, 0.017669, 0.017243, 0.016765},
+		{Q4_K, 0.071313, 0.070709, 0.069528},
+		{IQ4_XS, 0.076551, 0.075482, 0.073674},
+		{Q3_K, 0.150636, 0.144448, 0.143351},
+		{Q2_K, 0.296767, 0.267887, 0.259068},
 	} {
 		got := relativeRMS(x, decode(t, c.typ, encode(t, c.typ, x)))
 		if got > c.public || got > c.weighted {
@@ -102,11 +111,19 @@ func TestEncodeError(t *testing.T) {
 func TestEncodeBytes(t *testing.T) {
 	x := bellSample(256 * 64)
 	for typ, want := range map[Type]string{
-		Q8_0: "7134261fd3cf7a8e",
-		Q4_0: "edbcd9afe2c86bc8",
-		Q4_K: "c8bec7b365a1ffa2",
-		Q5_K: "b014166be4c44f0d",
-		Q6_K: "ae20537c7ded5564",
+		Q8_0:   "7134261fd3cf7a8e",
+		Q5_1:   "0b45e7c490ec046d",
+		Q5_0:   "553d583110a333ba",
+		Q4_1:   "eb89a51ca6368e04",
+		Q4_0:   "edbcd9afe2c86bc8",
+		IQ4_NL: "7139abae0a463f90",
+		Q2_0:   "f444be8513a2b806",
+		IQ4_XS: "8dac5b3a2cdb9649",
+		Q3_K:   "0d85a23d0c05d54c",
+		Q2_K:   "eb2c03fd8c09cb90",
+		Q4_K:   "c8bec7b365a1ffa2",
+		Q5_K:   "b014166be4c44f0d",
+		Q6_K:   "e10bf3a5d57cf6c0",
 	} {
 		sum := sha256.Sum256(encode(t, typ, x))
 		if got := hex.EncodeToString(sum[:8]); got != want {
@@ -118,7 +135,15 @@ func TestEncodeBytes(t *testing.T) {
 // TestEncodeShapes encodes awkward blocks and bounds the error by the step
 // that the format's levels must have over the range of the block.
 func TestEncodeShapes(t *testing.T) {
-	steps := map[Type]float64{Q8_0: 254, Q4_0: 15, Q4_K: 15, Q5_K: 31, Q6_K: 63}
+	// The widest step of the curve of the IQ4 types is a tenth of its range, and
+	// Q2_0 has two levels on one side of zero.
+	steps := map[Type]float64{
+		Q8_0: 254, Q5_1: 31, Q5_0: 31, Q4_1: 15, Q4_0: 15, IQ4_NL: 10, Q2_0: 2,
+		Q6_K: 63, Q5_K: 31, Q4_K: 15, IQ4_XS: 10, Q3_K: 7, Q2_K: 3,
+	}
+	if len(steps) != len(encodable)-3 {
+		t.Error("not all types are tested")
+	}
 	bell := bellSample(256)
 	shapes := map[string]func(i int) float32{
 		"normal":      func(i int) float32 { return bell[i] },
@@ -143,7 +168,8 @@ func TestEncodeShapes(t *testing.T) {
 		}
 		for typ, n := range steps {
 			width := hi - lo
-			if typ == Q8_0 || typ == Q4_0 || typ == Q6_K {
+			switch typ {
+			case Q8_0, Q5_0, Q4_0, IQ4_NL, Q2_0, Q6_K, IQ4_XS, Q3_K:
 				width = 2 * max(hi, -lo)
 			}
 			// Half a step for each value; as much again for the rounding of
@@ -168,7 +194,8 @@ func TestEncodeSmall(t *testing.T) {
 	for i := range x {
 		x[i] *= 1e-5
 	}
-	for typ, limit := range map[Type]float64{Q8_0: 0.01, Q4_K: 0.08, Q5_K: 0.045, Q6_K: 0.06} {
+	for typ, limit := range map[Type]float64{Q8_0: 0.01, Q4_K: 0.08, Q5_K: 0.045, Q6_K: 0.06,
+		IQ4_XS: 0.09, Q3_K: 0.15, Q2_K: 0.27} {
 		if e := relativeRMS(x, decode(t, typ, encode(t, typ, x))); e > limit {
 			t.Errorf("%s: relative RMS %.4f, want at most %g", typ, e, limit)
 		}
@@ -192,9 +219,10 @@ func TestEncodeVanishing(t *testing.T) {
 			}
 		}
 	}
+	centred := map[Type]bool{Q5_0: true, Q4_0: true, IQ4_NL: true, Q2_0: true, Q6_K: true, IQ4_XS: true, Q3_K: true}
 	for _, typ := range encodable {
 		b := encode(t, typ, make([]float32, 256))
-		if typ != Q4_0 && typ != Q6_K && !bytes.Equal(b, make([]byte, len(b))) {
+		if !centred[typ] && !bytes.Equal(b, make([]byte, len(b))) {
 			t.Errorf("%s: zeros do not give zero bytes: % x", typ, b[:16])
 		}
 	}
@@ -203,14 +231,15 @@ func TestEncodeVanishing(t *testing.T) {
 // TestEncodeLimits: up to the documented limit all is finite and close, beyond
 // it there is an error.
 func TestEncodeLimits(t *testing.T) {
+	coarse := map[Type]float64{Q2_0: 0.5, Q2_K: 0.34, Q3_K: 0.2, IQ4_NL: 0.1, IQ4_XS: 0.1}
 	for _, typ := range encodable {
-		limit := encodeLimit(typ)
+		limit, within := encodeLimit(typ), max(0.08, coarse[typ])
 		x := make([]float32, 512)
 		for i := range x {
 			x[i] = limit * (float32(i%16)/7.5 - 1)
 		}
 		for i, y := range decode(t, typ, encode(t, typ, x)) {
-			if e := math.Abs(float64(y) - float64(x[i])); !(e <= 0.08*float64(limit)) {
+			if e := math.Abs(float64(y) - float64(x[i])); !(e <= within*float64(limit)) {
 				t.Fatalf("%s: value %d is %g, want about %g", typ, i, y, x[i])
 			}
 		}
@@ -249,7 +278,7 @@ func TestEncodeRefuses(t *testing.T) {
 		values int
 		bytes  int
 	}{
-		{"no encoder", Q5_0, 32, 22},
+		{"no encoder", F64, 4, 32},
 		{"unknown type", 99, 32, 32},
 		{"integers", I8, 32, 32},
 		{"dst short", Q8_0, 64, 67},

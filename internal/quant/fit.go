@@ -61,7 +61,7 @@ func peak(x []float32) float32 {
 }
 
 // bounds returns the smallest and the largest value of x.
-func bounds(x *[32]float32) (lo, hi float32) {
+func bounds(x []float32) (lo, hi float32) {
 	lo, hi = x[0], x[0]
 	for _, v := range x[1:] {
 		if v < lo {

@@ -34,11 +34,13 @@ const (
 	I64    Type = 27
 	F64    Type = 28 // IEEE binary64
 	BF16   Type = 30 // upper half of an IEEE binary32
+	Q2_0   Type = 42 // 64 values: 2 bits (-1, 0, 1, 2), scale
 )
 
-// Values per block of the two families of quantised formats.
+// Values per block of the families of quantised formats.
 const (
 	smallBlock = 32
+	wideBlock  = 64 // Q2_0 alone
 	superBlock = 256
 )
 
@@ -62,23 +64,24 @@ var types = [...]typeInfo{
 	F32:    {"F32", 1, 4, true, true},
 	F16:    {"F16", 1, 2, true, true},
 	Q4_0:   {"Q4_0", smallBlock, 18, true, true},
-	Q4_1:   {"Q4_1", smallBlock, 20, true, false},
-	Q5_0:   {"Q5_0", smallBlock, 22, true, false},
-	Q5_1:   {"Q5_1", smallBlock, 24, true, false},
+	Q4_1:   {"Q4_1", smallBlock, 20, true, true},
+	Q5_0:   {"Q5_0", smallBlock, 22, true, true},
+	Q5_1:   {"Q5_1", smallBlock, 24, true, true},
 	Q8_0:   {"Q8_0", smallBlock, 34, true, true},
-	Q2_K:   {"Q2_K", superBlock, 84, true, false},
-	Q3_K:   {"Q3_K", superBlock, 110, true, false},
+	Q2_K:   {"Q2_K", superBlock, 84, true, true},
+	Q3_K:   {"Q3_K", superBlock, 110, true, true},
 	Q4_K:   {"Q4_K", superBlock, 144, true, true},
 	Q5_K:   {"Q5_K", superBlock, 176, true, true},
 	Q6_K:   {"Q6_K", superBlock, 210, true, true},
-	IQ4_NL: {"IQ4_NL", smallBlock, 18, true, false},
-	IQ4_XS: {"IQ4_XS", superBlock, 136, true, false},
+	IQ4_NL: {"IQ4_NL", smallBlock, 18, true, true},
+	IQ4_XS: {"IQ4_XS", superBlock, 136, true, true},
 	I8:     {"I8", 1, 1, false, false},
 	I16:    {"I16", 1, 2, false, false},
 	I32:    {"I32", 1, 4, false, false},
 	I64:    {"I64", 1, 8, false, false},
 	F64:    {"F64", 1, 8, false, false},
 	BF16:   {"BF16", 1, 2, true, true},
+	Q2_0:   {"Q2_0", wideBlock, 18, true, true},
 }
 
 // ParseType finds the type called s, ignoring case. The error for any other
