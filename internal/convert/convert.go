@@ -86,7 +86,33 @@ func writeGGUF(ctx context.Context, dst string, meta []keyValue, parts []part, t
 
 // plan lists the output's tensors in canonical order and notes what is left out.
 func (r *Report) plan(src *checkpoint.Catalog, cfg *gemma.Config, types Types) ([]part, error) {
+	sources, err := r.locate(src, cfg)
+	if err != nil {
+		return nil, err
+	}
+	var specs []gemma.TensorSpec
+	for _, s := range sources {
+		specs = append(specs, s.Spec)
+	}
+	c := newChooser(types, cfg.NumLayers, specs)
 	var parts []part
+	for _, s := range sources {
+		p, err := sourcePart(s, r.choose(c, s.Spec, s.Type))
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, p)
+		if s.Spec.Key == gemma.KeyNorm {
+			parts = append(parts, ropePart(cfg))
+		}
+	}
+	r.count(parts)
+	return parts, nil
+}
+
+// locate finds the model's tensors in the source and accounts for the others.
+func (r *Report) locate(src *checkpoint.Catalog, cfg *gemma.Config) ([]*gemma.Source, error) {
+	var sources []*gemma.Source
 	used := map[*checkpoint.Tensor]bool{}
 	for _, spec := range cfg.Tensors() {
 		source, err := gemma.Locate(src, spec)
@@ -104,24 +130,15 @@ func (r *Report) plan(src *checkpoint.Catalog, cfg *gemma.Config, types Types) (
 		for _, t := range source.Tensors() {
 			used[t] = true
 		}
-		typ := r.choose(types, spec, source.Type)
-		p, err := sourcePart(source, typ)
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, p)
-		if spec.Key == gemma.KeyNorm {
-			parts = append(parts, ropePart(cfg))
-		}
+		sources = append(sources, source)
 	}
-	r.count(parts)
 	r.leftOver(src, used)
-	return parts, nil
+	return sources, nil
 }
 
 // choose picks a tensor's type and notes a fallback.
-func (r *Report) choose(types Types, spec gemma.TensorSpec, src quant.Type) quant.Type {
-	got, want := types.of(spec, src)
+func (r *Report) choose(c *chooser, spec gemma.TensorSpec, src quant.Type) quant.Type {
+	got, want := c.of(spec, src)
 	if got != want {
 		r.Fallbacks = append(r.Fallbacks, Fallback{Tensor: spec.GGUF, Want: want, Got: got})
 	}

@@ -297,7 +297,7 @@ func TestTypeRules(t *testing.T) {
 	}
 	odd := *e2b
 	odd.HiddenSize = 100
-	q8 := quant.Q8_0
+	q8, q2 := quant.Q8_0, quant.Q2_0
 	for _, tc := range []struct {
 		cfg   *gemma.Config
 		key   gemma.Key
@@ -309,6 +309,8 @@ func TestTypeRules(t *testing.T) {
 		{e2b, gemma.KeyEmbed, Types{Type: quant.Q4_0}, quant.BF16, quant.Q6_K},
 		{e2b, gemma.KeyPLETable, Types{Type: quant.Q4_K}, quant.BF16, quant.Q6_K},
 		{e2b, gemma.KeyPLETable, Types{Type: quant.Q8_0}, quant.BF16, quant.Q8_0},
+		{e2b, gemma.KeyEmbed, Types{Type: quant.IQ4_NL}, quant.BF16, quant.Q6_K},
+		{e2b, gemma.KeyPLETable, Types{Type: quant.Q4_0, PLE: &q2}, quant.BF16, quant.Q2_0},
 		{e2b, gemma.KeyEmbed, Types{Type: quant.BF16}, quant.F32, quant.BF16},
 		{e2b, gemma.KeyPLETable, Types{Type: quant.Q4_0, PLE: &q8}, quant.BF16, quant.Q8_0},
 		{e2b, gemma.KeyEmbed, Types{Type: quant.Q4_0, PLE: &q8}, quant.BF16, quant.Q6_K},
@@ -323,25 +325,32 @@ func TestTypeRules(t *testing.T) {
 		{moe, gemma.KeyRouter, Types{Type: quant.Q4_K}, quant.BF16, quant.F32},
 		{moe, gemma.KeyExpertScale, Types{Type: quant.Q4_K}, quant.BF16, quant.F32},
 		{moe, gemma.KeyExpertsGateUp, Types{Type: quant.Q4_K}, quant.BF16, quant.Q4_K},
-		{moe, gemma.KeyExpertsDown, Types{Type: quant.Q4_K}, quant.BF16, quant.Q8_0}, // rows of 704
-		{moe, gemma.KeyDown, Types{Type: quant.Q6_K}, quant.BF16, quant.Q8_0},        // rows of 2112
+		{moe, gemma.KeyExpertsDown, Types{Type: quant.Q4_K}, quant.BF16, quant.Q5_0}, // rows of 704
+		{moe, gemma.KeyExpertsDown, Types{Type: quant.Q5_K}, quant.BF16, quant.Q5_1},
+		{moe, gemma.KeyExpertsDown, Types{Type: quant.Q3_K}, quant.BF16, quant.Q4_0},
+		{moe, gemma.KeyExpertsDown, Types{Type: quant.Q2_K}, quant.BF16, quant.Q4_0},
+		{moe, gemma.KeyExpertsDown, Types{Type: quant.IQ4_XS}, quant.BF16, quant.IQ4_NL},
+		{moe, gemma.KeyDown, Types{Type: quant.Q6_K}, quant.BF16, quant.Q8_0}, // rows of 2112
 		{moe, gemma.KeyExpertsDown, Types{Type: quant.Q4_0}, quant.BF16, quant.Q4_0},
 		{&odd, gemma.KeyQ, Types{Type: quant.Q8_0}, quant.BF16, quant.BF16}, // rows of 100
 		{&odd, gemma.KeyQ, Types{Type: quant.Q8_0}, quant.F32, quant.F32},
 		{&odd, gemma.KeyQ, Types{Type: quant.Q4_K}, quant.F16, quant.F16},
 	} {
-		if got, _ := tc.types.of(tc.cfg.Spec(tc.key, 0), tc.src); got != tc.want {
+		if got, _ := newChooser(tc.types, tc.cfg.NumLayers, tc.cfg.Tensors()).of(tc.cfg.Spec(tc.key, 0), tc.src); got != tc.want {
 			t.Errorf("%s of %+v from %s: %s, want %s", tc.key, tc.types, tc.src, got, tc.want)
 		}
 	}
 	r := Report{}
-	if got := r.choose(Types{Type: quant.Q4_K}, moe.Spec(gemma.KeyExpertsDown, 3), quant.BF16); got != quant.Q8_0 ||
-		!slices.Equal(r.Fallbacks, []Fallback{{"blk.3.ffn_down_exps.weight", quant.Q4_K, quant.Q8_0}}) {
+	c := newChooser(Types{Type: quant.Q4_K}, moe.NumLayers, moe.Tensors())
+	if got := r.choose(c, moe.Spec(gemma.KeyExpertsDown, 3), quant.BF16); got != quant.Q5_0 ||
+		!slices.Equal(r.Fallbacks, []Fallback{{"blk.3.ffn_down_exps.weight", quant.Q4_K, quant.Q5_0}}) {
 		t.Errorf("%s, fallbacks %v", got, r.Fallbacks)
 	}
-	for _, typ := range []quant.Type{quant.Q4_1, quant.IQ4_XS, quant.I32, 999} {
-		if _, err := Convert(context.Background(), tiny(t, "e-tiny"), filepath.Join(t.TempDir(), "x"), Options{Types: Types{Type: typ}}); err == nil {
-			t.Errorf("type %s is accepted", typ)
+	for _, types := range []Types{
+		{Type: quant.I32}, {Type: 999}, {Type: q2}, {Type: quant.Q4_0, Embed: &q2}, {Type: quant.Q4_0, Mix: true},
+	} {
+		if _, err := Convert(context.Background(), tiny(t, "e-tiny"), filepath.Join(t.TempDir(), "x"), Options{Types: types}); err == nil {
+			t.Errorf("%+v is accepted", types)
 		}
 	}
 }

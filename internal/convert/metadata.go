@@ -34,7 +34,7 @@ func generalMetadata(name string, types Types, values int64) []keyValue {
 		{generalKeys + "type", "model"},
 		{generalKeys + "name", name},
 		{generalKeys + "size_label", sizeLabel(values)},
-		{generalKeys + "file_type", fileTypes[types.Type]},
+		{generalKeys + "file_type", types.fileType()},
 		{generalKeys + "quantization_version", uint32(2)},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/plume-run/plume/internal/checkpoint"
@@ -89,12 +90,12 @@ func emptyFolder(dir string, replaced ...string) error {
 
 func synthGGUF(ctx context.Context, cfg *gemma.Config, dst string, o SynthOptions) (*Report, error) {
 	r := &Report{}
+	specs := cfg.Tensors()
+	specs = slices.DeleteFunc(specs, func(s gemma.TensorSpec) bool { return s.Optional })
+	c := newChooser(o.Types, cfg.NumLayers, specs)
 	var parts []part
-	for _, spec := range cfg.Tensors() {
-		if spec.Optional {
-			continue
-		}
-		p, err := rulePart(spec, spec.GGUF, r.choose(o.Types, spec, quant.BF16))
+	for _, spec := range specs {
+		p, err := rulePart(spec, spec.GGUF, r.choose(c, spec, quant.BF16))
 		if err != nil {
 			return nil, err
 		}

@@ -99,7 +99,7 @@ func TestSynthRefuses(t *testing.T) {
 	}{
 		{"quantised safetensors", "x.safetensors", Types{Type: quant.Q4_0}, "plain type"},
 		{"mixed safetensors", "folder", Types{Type: quant.BF16, PLE: &q8}, "plain type"},
-		{"no encoder", "x.gguf", Types{Type: quant.Q2_K}, "cannot be encoded"},
+		{"no encoder", "x.gguf", Types{Type: quant.I16}, "cannot be encoded"},
 		{"folder in use", "used", Types{Type: quant.BF16}, "notes.txt"},
 		{"foreign config", "foreign/x.safetensors", Types{Type: quant.BF16}, "another model"},
 	} {

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/plume-run/plume/internal/gemma"
 	"github.com/plume-run/plume/internal/quant"
@@ -12,12 +13,15 @@ import (
 // stays BF16 (F16 in a source that has it so): they are small, and quantising
 // them costs far more than it saves.
 type Types struct {
-	// Type is for the matrices of the layers. It must be one that package quant
-	// encodes; note that the zero value is F32.
+	// Type is for the matrices of the layers. It must be one of [LayerNames];
+	// note that the zero value is F32.
 	Type quant.Type
+	// Mix gives some of these matrices more bits: the mix "q4_k_m" is Q4_K with
+	// Mix. Only for the types that have one.
+	Mix bool
 	// PLE is for the per-layer table and Embed for the token embedding, which
-	// is also the output matrix. nil means Q6_K when Type is Q4_0, Q4_K, Q5_K
-	// or Q6_K, and Type itself otherwise.
+	// is also the output matrix. nil means Q6_K when Type is a quantised one
+	// other than Q8_0, and Type itself otherwise.
 	PLE, Embed *quant.Type
 }
 
@@ -28,12 +32,21 @@ type Fallback struct {
 	Want, Got quant.Type
 }
 
-// check fails for types that nothing can be encoded as.
+// check fails for types that nothing can be encoded as, or that no backend
+// multiplies.
 func (t Types) check() error {
 	for _, typ := range []quant.Type{t.Type, t.ple(), t.embed()} {
 		if !typ.Encodable() {
 			return fmt.Errorf("type %s cannot be encoded", typ)
 		}
+	}
+	for _, typ := range []quant.Type{t.Type, t.embed()} {
+		if !multiplied(typ) {
+			return fmt.Errorf("type %s cannot be multiplied: it is for the per-layer table alone", typ)
+		}
+	}
+	if t.Mix && !slices.Contains(mixes, t.Type) {
+		return fmt.Errorf("type %s has no mix", t.Type)
 	}
 	return nil
 }
@@ -48,8 +61,7 @@ func (t Types) table(chosen *quant.Type) quant.Type {
 	if chosen != nil {
 		return *chosen
 	}
-	switch t.Type {
-	case quant.Q4_0, quant.Q4_K, quant.Q5_K, quant.Q6_K:
+	if t.Type.BlockLen() > 1 && t.Type != quant.Q8_0 {
 		return quant.Q6_K
 	}
 	return t.Type
@@ -57,7 +69,8 @@ func (t Types) table(chosen *quant.Type) quant.Type {
 
 // of returns the type of one tensor whose source has type src, and the type
 // that was wanted, which differs when rows are not whole blocks of it.
-func (t Types) of(spec gemma.TensorSpec, src quant.Type) (got, want quant.Type) {
+func (c *chooser) of(spec gemma.TensorSpec, src quant.Type) (got, want quant.Type) {
+	t := c.types
 	switch {
 	case len(spec.Shape) == 1 || spec.Role == gemma.RoleNorm || spec.Role == gemma.RoleRouter:
 		return quant.F32, quant.F32
@@ -72,29 +85,49 @@ func (t Types) of(spec gemma.TensorSpec, src quant.Type) (got, want quant.Type) 
 	case spec.Key == gemma.KeyEmbed:
 		want = t.embed()
 	default:
-		want = t.Type
+		want = c.matrix(spec)
 	}
 	return fit(want, spec.RowLen(), src), want
 }
 
-// fit is want, or the next better type whose blocks divide a row: Q8_0 for the
-// types of 256 values, and for rows that are not even multiples of 32 the
-// source's plain type (BF16 when it has none).
+// fit is want, or where a row is not whole blocks of it the type that llama.cpp
+// falls back on too: one of blocks of 32 with about as many bits, or more. For
+// rows that are not even multiples of 32 it is the source's plain type (BF16
+// when it has none).
 func fit(want quant.Type, rowLen int, src quant.Type) quant.Type {
-	switch {
-	case rowLen%want.BlockLen() == 0:
+	if rowLen%want.BlockLen() == 0 {
 		return want
-	case rowLen%quant.Q8_0.BlockLen() == 0:
-		return quant.Q8_0
-	case src == quant.F32 || src == quant.F16:
+	}
+	if other, ok := smaller[want]; ok && rowLen%other.BlockLen() == 0 {
+		return other
+	}
+	if src == quant.F32 || src == quant.F16 {
 		return src
 	}
 	return quant.BF16
 }
 
+// smaller has, for the types of large blocks, one of blocks of 32.
+var smaller = map[quant.Type]quant.Type{
+	quant.Q2_0: quant.Q4_0, quant.Q2_K: quant.Q4_0, quant.Q3_K: quant.Q4_0,
+	quant.IQ4_XS: quant.IQ4_NL, quant.Q4_K: quant.Q5_0, quant.Q5_K: quant.Q5_1, quant.Q6_K: quant.Q8_0,
+}
+
 // fileTypes are llama.cpp's numbers for general.file_type: what most matrices
-// of a file are.
+// of a file are. Its files with K types come in several mixes; the pure ones
+// here have the number of the smallest ("S").
 var fileTypes = map[quant.Type]uint32{
-	quant.F32: 0, quant.F16: 1, quant.Q4_0: 2, quant.Q8_0: 7,
-	quant.Q4_K: 14, quant.Q5_K: 16, quant.Q6_K: 18, quant.BF16: 32,
+	quant.F32: 0, quant.F16: 1, quant.Q4_0: 2, quant.Q4_1: 3, quant.Q8_0: 7, quant.Q5_0: 8, quant.Q5_1: 9,
+	quant.Q3_K: 11, quant.Q4_K: 14, quant.Q5_K: 16, quant.Q6_K: 18, quant.Q2_K: 21,
+	quant.IQ4_NL: 25, quant.IQ4_XS: 30, quant.BF16: 32,
+}
+
+// fileType is the number for the file; that of a mix ("M") is one more than that
+// of its type.
+func (t Types) fileType() uint32 {
+	n := fileTypes[t.Type]
+	if t.Mix {
+		n++
+	}
+	return n
 }
