@@ -26,6 +26,7 @@ type Model struct {
 	cfg    *gemma.Config
 	text   *Tokenizer // nil when the checkpoint has no vocabulary
 	noText error      // why text is nil
+	back   backend.Backend
 	gm     *gemma.Model
 	eng    *engine.Engine
 	stop   []int32
@@ -75,12 +76,11 @@ func (m *Model) open() error {
 		return unsupportedError{fmt.Errorf("open %s: tokenizer has %d tokens, model %d", m.path, m.text.Len(), m.cfg.VocabSize)}
 	}
 	m.stop = stopIDs(m.cfg, m.text)
-	back, err := newBackend(m.opt)
-	if err != nil {
+	if m.back, err = newBackend(m.opt); err != nil {
 		return err
 	}
-	m.closers = append(m.closers, back.Close)
-	m.gm, err = gemma.Bind(cat, m.cfg, back, gemma.BindOptions{
+	m.closers = append(m.closers, m.back.Close)
+	m.gm, err = gemma.Bind(cat, m.cfg, m.back, gemma.BindOptions{
 		PLE:      ple.Options{Workers: m.opt.PLEWorkers, CacheBytes: m.opt.PLECacheBytes},
 		KVType:   map[string]quant.Type{"f16": quant.F16, "f32": quant.F32, "int8": quant.I8}[m.opt.KVType],
 		Progress: m.opt.Progress,
