@@ -39,11 +39,9 @@ brackets, separated by commas or spaces.`,
 				})
 			}
 			return eachLine(cmd, "null", func(line []byte) ([]byte, error) {
-				var ids []int32
-				if err := json.Unmarshal(line, &ids); err != nil {
+				ids, err := decodeIDs(line)
+				if err != nil {
 					return nil, fmt.Errorf("want a JSON array of token ids: %w", err)
-				} else if ids == nil {
-					return nil, errors.New("want a JSON array of token ids, got null")
 				}
 				s, err := tok.Decode(ids)
 				if err != nil {
@@ -55,6 +53,24 @@ brackets, separated by commas or spaces.`,
 	}
 	cmd.Flags().BoolVar(&text, "text", false, "print the text itself, for people")
 	return cmd
+}
+
+// decodeIDs reads a JSON array of token ids.
+func decodeIDs(line []byte) ([]int32, error) {
+	var list []*int32 // pointers, since null would be id 0 otherwise
+	if err := json.Unmarshal(line, &list); err != nil {
+		return nil, err
+	} else if list == nil {
+		return nil, errors.New("got null")
+	}
+	ids := make([]int32, len(list))
+	for i, id := range list {
+		if id == nil {
+			return nil, fmt.Errorf("element %d is null", i)
+		}
+		ids[i] = *id
+	}
+	return ids, nil
 }
 
 // parseIDs reads token ids separated by commas or white space.
