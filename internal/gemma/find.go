@@ -72,14 +72,29 @@ type piece struct {
 }
 
 // Locate finds spec's tensor and checks its shape and type. An optional tensor
-// that is absent gives nil without an error. Messages name the tensor as spec
-// does, so that a caller only adds what it was doing.
+// that is absent gives nil without an error. A tensor that is missing or
+// contradicts the config is checkpoint.ErrCorrupt, one of a type that cannot be
+// read checkpoint.ErrUnsupported. Messages name the tensor as spec does, so
+// that a caller only adds what it was doing.
 func Locate(cat *checkpoint.Catalog, spec TensorSpec) (*Source, error) {
 	src, err := locate(cat, spec)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", spec, err)
 	}
 	return src, nil
+}
+
+// markedError is an error of one of checkpoint's classes.
+type markedError struct {
+	text  string
+	class error
+}
+
+func (e markedError) Error() string { return e.text }
+func (e markedError) Unwrap() error { return e.class }
+
+func corruptf(format string, args ...any) error {
+	return markedError{fmt.Sprintf(format, args...), checkpoint.ErrCorrupt}
 }
 
 func locate(cat *checkpoint.Catalog, spec TensorSpec) (*Source, error) {
@@ -94,9 +109,9 @@ func locate(cat *checkpoint.Catalog, spec TensorSpec) (*Source, error) {
 		case spec.Optional:
 			return nil, nil
 		case cat.Format() == "gguf":
-			return nil, fmt.Errorf("no tensor %s", spec.GGUF)
+			return nil, corruptf("no tensor %s", spec.GGUF)
 		}
-		return nil, fmt.Errorf("no tensor %s", spec.HF)
+		return nil, corruptf("no tensor %s", spec.HF)
 	}
 	return assemble(spec, [][]*checkpoint.Tensor{{t}})
 }
@@ -168,7 +183,7 @@ func completeGrid(grid [][]*checkpoint.Tensor) ([][]*checkpoint.Tensor, error) {
 		}
 	}
 	if found > 0 && missing > 0 {
-		return nil, fmt.Errorf("%d of its %d parts are missing", missing, found+missing)
+		return nil, corruptf("%d of its %d parts are missing", missing, found+missing)
 	}
 	if found == 0 {
 		return nil, nil
@@ -182,7 +197,7 @@ func assemble(spec TensorSpec, grid [][]*checkpoint.Tensor) (*Source, error) {
 	first := grid[0][0]
 	src := &Source{Spec: spec, Type: first.Type}
 	if !first.Type.Decodable() {
-		return nil, fmt.Errorf("type %s is not supported", first.TypeName)
+		return nil, markedError{fmt.Sprintf("type %s is not supported", first.TypeName), checkpoint.ErrUnsupported}
 	}
 	want := spec.Shape
 	experts := 1 // of which every line holds one stretch per part
@@ -199,10 +214,10 @@ func assemble(spec TensorSpec, grid [][]*checkpoint.Tensor) (*Source, error) {
 		for e := range experts {
 			for _, t := range line {
 				if !sameShape(t.Shape, want) {
-					return nil, fmt.Errorf("shape %v, want %v", t.Shape, want)
+					return nil, corruptf("shape %v, want %v", t.Shape, want)
 				}
 				if t.Type != first.Type {
-					return nil, fmt.Errorf("parts of type %s and %s", first.TypeName, t.TypeName)
+					return nil, corruptf("parts of type %s and %s", first.TypeName, t.TypeName)
 				}
 				n := t.Bytes / int64(experts)
 				src.pieces = append(src.pieces, piece{tensor: t, off: int64(e) * n, n: n, start: src.Bytes})
@@ -211,7 +226,7 @@ func assemble(spec TensorSpec, grid [][]*checkpoint.Tensor) (*Source, error) {
 		}
 	}
 	if whole, err := src.Type.Bytes(int64(spec.RowLen())); err != nil || whole*(spec.Values()/int64(spec.RowLen())) != src.Bytes {
-		return nil, fmt.Errorf("%s rows of %d values are not whole blocks", first.TypeName, spec.RowLen())
+		return nil, corruptf("%s rows of %d values are not whole blocks", first.TypeName, spec.RowLen())
 	}
 	return src, nil
 }

@@ -3,6 +3,7 @@ package gemma
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"path/filepath"
 	"slices"
@@ -203,15 +204,16 @@ func TestLocatePrefixes(t *testing.T) {
 		stored{"model.layers.7.layer_scalar", quant.F32, nil, 0},
 		stored{"model.norm.weight", quant.I32, []int{64}, 0})
 	for _, tc := range []struct {
-		spec TensorSpec
-		want string
+		spec  TensorSpec
+		want  string
+		class error
 	}{
-		{spec, "layers.7.ffn_up: shape [64 192], want [192 64]"},
-		{c.Spec(KeyDown, 7), "layers.7.ffn_down: no tensor layers.7.mlp.down_proj.weight"},
-		{c.Spec(KeyNorm, -1), "output_norm: type I32 is not supported"},
+		{spec, "layers.7.ffn_up: shape [64 192], want [192 64]", checkpoint.ErrCorrupt},
+		{c.Spec(KeyDown, 7), "layers.7.ffn_down: no tensor layers.7.mlp.down_proj.weight", checkpoint.ErrCorrupt},
+		{c.Spec(KeyNorm, -1), "output_norm: type I32 is not supported", checkpoint.ErrUnsupported},
 	} {
-		if _, err := Locate(cat, tc.spec); err == nil || err.Error() != tc.want {
-			t.Errorf("error %v, want %s", err, tc.want)
+		if _, err := Locate(cat, tc.spec); err == nil || err.Error() != tc.want || !errors.Is(err, tc.class) {
+			t.Errorf("error %v, want %s (%v)", err, tc.want, tc.class)
 		}
 	}
 	if src, err := Locate(cat, c.Spec(KeyLayerScalar, 7)); err != nil || src.Bytes != 4 {
