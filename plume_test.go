@@ -2,6 +2,7 @@ package plume
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -357,6 +358,45 @@ func TestOpenErrors(t *testing.T) {
 			if _, err := Inspect(tt.path); !errors.Is(err, tt.want) {
 				t.Errorf("inspect %s: %v, want %v", tt.name, err, tt.want)
 			}
+		}
+	}
+}
+
+// Weights of NaN give an error, neither a token nor a crash.
+func TestWeightsWithoutNumbers(t *testing.T) {
+	weights, err := os.ReadFile(filepath.Join(tiny, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := weights[8+binary.LittleEndian.Uint64(weights):]
+	for i := range data {
+		data[i] = []byte{0xff, 0x7f}[i%2] // 0x7fff, a bfloat16 NaN
+	}
+	config, err := os.ReadFile(filepath.Join(tiny, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, data := range map[string][]byte{"model.safetensors": weights, "config.json": config} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, backend := range Backends() {
+		m, err := Open(dir, Options{Backend: backend})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		s, err := m.NewSession(SessionOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, err := Collect(s.Generate(t.Context(), Request{Tokens: []int32{2, 17}})); err == nil || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("%s: generate %+v, %v", backend, a, err)
+		}
+		if ev, err := m.Evaluate(t.Context(), []int32{2, 17}, EvalOptions{Greedy: 2}); err == nil || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("%s: evaluate %+v, %v", backend, ev, err)
 		}
 	}
 }

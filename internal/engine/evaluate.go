@@ -122,8 +122,10 @@ func (v *evaluation) row(i int, logits []float32) error {
 		v.nll -= sample.LogProb(logits, v.ids[i+1])
 		return nil
 	}
-	v.next = v.best(logits)
-	return nil
+	if v.o.Greedy == 0 {
+		return nil
+	}
+	return v.choose(logits)
 }
 
 func (v *evaluation) greedy(ctx context.Context) ([]int32, error) {
@@ -135,8 +137,7 @@ func (v *evaluation) greedy(ctx context.Context) ([]int32, error) {
 		}
 		b := gemma.Batch{Parts: []gemma.Part{{Cache: v.cache, IDs: out[len(out)-1:], Want: gemma.WantLast}}}
 		err := v.e.forward(ctx, &b, func(logits []float32, rows int) error {
-			v.next = v.best(logits)
-			return nil
+			return v.choose(logits)
 		})
 		if err != nil {
 			return nil, fmt.Errorf("continue at token %d: %w", len(v.ids)+len(out)-1, err)
@@ -145,8 +146,11 @@ func (v *evaluation) greedy(ctx context.Context) ([]int32, error) {
 	return out, nil
 }
 
-// best returns the most likely token that the model may produce.
-func (v *evaluation) best(logits []float32) int32 {
+// choose makes next the most likely token that the model may produce.
+func (v *evaluation) choose(logits []float32) error {
 	v.e.suppress(logits)
-	return v.sampler.Sample(logits, nil)
+	if v.next = v.sampler.Sample(logits, nil); v.next < 0 {
+		return errNoChoice
+	}
+	return nil
 }

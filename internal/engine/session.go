@@ -273,12 +273,15 @@ func (s *Session) step(ctx context.Context, ids []int32, want gemma.Want, use fu
 	return err
 }
 
+// errNoChoice is what damaged weights come to: every logit is NaN or -Inf.
+var errNoChoice = errors.New("sample: the logits leave no token to choose; are the weights damaged?")
+
 // sample draws a token from logits [V] f32 and appends it to the sequence.
 func (s *Session) sample(r *Request, logits []float32) (int32, error) {
 	s.e.suppress(logits)
 	id := r.Sampler.Sample(logits, s.seq)
 	if id < 0 {
-		return 0, errors.New("sample: the logits leave no token to choose; are the weights damaged?")
+		return 0, errNoChoice
 	}
 	s.seq = append(s.seq, id)
 	return id, nil
