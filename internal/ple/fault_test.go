@@ -213,17 +213,19 @@ func (t *Table) checkIdle(tb testing.TB) {
 	tb.Helper()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.known) != t.idle.n || t.queue.head != nil {
-		tb.Errorf("%d rows known, %d idle, queue empty: %v", len(t.known), t.idle.n, t.queue.head == nil)
+	if len(t.known) != t.idle.n || t.queue.n+t.under.n+t.ending+t.hung != 0 {
+		tb.Errorf("%d rows known, %d idle, %d+%d+%d+%d reads", len(t.known), t.idle.n, t.queue.n, t.under.n, t.ending, t.hung)
 	}
-	n := 0
+	n, bytes := 0, 0
 	for s := t.idle.ring.next; s != &t.idle.ring; s = s.next {
-		if n++; s.refs != 0 || !s.ready || t.known[s.row] != s {
-			tb.Errorf("idle row %d: %d holders, ready %v", s.row, s.refs, s.ready)
+		n++
+		bytes += len(s.buf)
+		if s.refs != 0 || s.state != ready || t.known[s.row] != s {
+			tb.Errorf("idle row %d: %d holders, state %v", s.row, s.refs, s.state)
 		}
 	}
-	if n != t.idle.n {
-		tb.Errorf("%d rows linked, %d counted", n, t.idle.n)
+	if n != t.idle.n || int64(bytes) != t.idle.bytes {
+		tb.Errorf("%d rows of %d bytes linked, %d of %d counted", n, bytes, t.idle.n, t.idle.bytes)
 	}
 	if len(t.spare) > maxSpare || len(t.fetches) > maxFetches {
 		tb.Errorf("%d spare rows, %d spare fetches", len(t.spare), len(t.fetches))

@@ -12,11 +12,15 @@ import (
 type Fetch struct {
 	t     *Table
 	keys  []uint64      // id<<32 | index, ascending
-	slots []*slot       // slots[i] has the row of ids[i]
+	slots []*slot       // slots[i] has the row of ids[i]; nil: no byte of it is wanted
+	bytes []int32       // bytes[i] are wanted of it; empty: the whole row
 	held  []*slot       // the different slots
+	fresh []*slot       // of held: to be read for this fetch
 	links []waiter      // one for each held slot at most
 	done  chan struct{} // one signal, when missing falls to 0
 	here  bool          // the caller knows that nothing is missing
+	told  bool          // its wait is in the histogram
+	begun time.Time
 
 	// Guarded by t.mu; err is constant once nothing is missing.
 	missing   int
@@ -28,9 +32,15 @@ type Fetch struct {
 // Fetch asks for the rows of ids, in any order and with repetitions, and returns
 // at once; ids is not kept. An id outside the table, or a closed table, makes
 // Wait fail and nothing is read. The result must be released.
-func (t *Table) Fetch(ids []int32) *Fetch {
+func (t *Table) Fetch(ids []int32) *Fetch { return t.FetchPart(ids, nil) }
+
+// FetchPart is Fetch for rows of which only the beginning is needed: bytes[i]
+// bytes of the row of ids[i], 0 to the length of a row (0: none of it is read).
+// No more is read where that saves something. nil means whole rows. A row kept
+// from such a fetch never stands for a longer part of itself.
+func (t *Table) FetchPart(ids []int32, bytes []int) *Fetch {
 	f := t.newFetch(len(ids))
-	if err := f.sort(ids); err != nil {
+	if err := f.sort(ids, bytes); err != nil {
 		f.err, f.here = err, true
 		return f
 	}
@@ -42,26 +52,41 @@ func (t *Table) Fetch(ids []int32) *Fetch {
 	}
 	t.stats.Fetches++
 	t.stats.Rows += int64(len(ids))
-	reads, runRows := 0, 0
 	for i := 0; i < len(f.keys); {
-		row := int32(f.keys[i] >> 32)
-		s, queued := f.hold(row)
-		for ; i < len(f.keys) && int32(f.keys[i]>>32) == row; i++ {
-			f.slots[uint32(f.keys[i])] = s
+		row, n := int32(f.keys[i]>>32), 0
+		end := i
+		for ; end < len(f.keys) && int32(f.keys[end]>>32) == row; end++ {
+			n = max(n, f.wanted(int(uint32(f.keys[end]))))
 		}
-		if !queued {
-			runRows = 0
-			continue
+		if n > 0 && t.mem == nil {
+			s := f.hold(row, n)
+			for _, k := range f.keys[i:end] {
+				f.slots[uint32(k)] = s
+			}
+		} else if n > 0 {
+			t.stats.Distinct++
+			t.stats.CacheHits++
 		}
-		if n := len(f.held); runRows == 0 || runRows == t.maxRun || f.held[n-2].row != row-1 {
-			reads++
-			runRows = 0
-		}
-		runRows++
+		i = end
 	}
-	f.here = f.missing == 0
-	t.start(reads)
+	if f.here = f.missing == 0; !f.here {
+		f.begun = time.Now()
+	}
+	if before := t.queue.n; len(f.fresh) > 0 {
+		t.enqueue(f.fresh)
+		t.look()
+		t.dev.kick(t.queue.n - before)
+		t.drainStuck()
+	}
 	return f
+}
+
+// wanted is how many bytes of the row of ids[i] are asked for.
+func (f *Fetch) wanted(i int) int {
+	if len(f.bytes) == 0 {
+		return f.t.rowBytes
+	}
+	return int(f.bytes[i])
 }
 
 // newFetch returns an empty fetch with room for n ids.
@@ -80,45 +105,69 @@ func (t *Table) newFetch(n int) *Fetch {
 	f.keys = slices.Grow(f.keys, n)
 	f.slots = slices.Grow(f.slots, n)[:n]
 	f.held = slices.Grow(f.held, n)
+	f.fresh = slices.Grow(f.fresh, n)
 	f.links = slices.Grow(f.links, n) // never grows again: slots point into it
 	return f
 }
 
-// sort fills keys.
-func (f *Fetch) sort(ids []int32) error {
+// sort fills keys and bytes.
+func (f *Fetch) sort(ids []int32, bytes []int) error {
+	t := f.t
+	if bytes != nil && len(bytes) != len(ids) {
+		return fmt.Errorf("read %d rows: %d lengths", len(ids), len(bytes))
+	}
 	for i, id := range ids {
-		if id < 0 || id >= f.t.rows {
-			return fmt.Errorf("read row %d: the table has rows 0 to %d", id, f.t.rows-1)
+		if id < 0 || id >= t.rows {
+			return fmt.Errorf("read row %d: the table has rows 0 to %d", id, t.rows-1)
 		}
 		f.keys = append(f.keys, uint64(id)<<32|uint64(i))
+		if bytes == nil {
+			continue
+		}
+		if bytes[i] < 0 || bytes[i] > t.rowBytes {
+			return fmt.Errorf("read row %d: %d bytes of a row of %d", id, bytes[i], t.rowBytes)
+		}
+		f.bytes = append(f.bytes, int32(bytes[i]))
 	}
-	slices.Sort(f.keys)
+	if t.mem == nil {
+		slices.Sort(f.keys) // in memory there is nothing to order, and Row looks here
+	}
 	return nil
 }
 
-// hold pins the slot of row, and queues it when nobody has asked for it before.
-func (f *Fetch) hold(row int32) (s *slot, queued bool) {
+// hold pins a slot with the first n bytes of row. When nobody has asked for them
+// before, it adds the slot to fresh.
+func (f *Fetch) hold(row int32, n int) *slot {
 	t := f.t
 	t.stats.Distinct++
-	s = t.known[row]
+	s := t.known[row]
 	switch {
 	case s == nil:
-		s = t.newSlot(row)
-		t.queue.push(s)
-		queued = true
-	case s.ready:
+		s = t.newSlot(row, n)
+		f.fresh = append(f.fresh, s)
+	case s.state == ready && s.bytes >= n:
 		t.stats.CacheHits++
-	default:
+	case s.state == queued:
 		t.stats.Shared++
+		s.lengthen(n)
+	case s.state == reading && s.bytes >= n:
+		t.stats.Shared++
+	default: // too short
+		if s.state == ready && s.refs == 0 {
+			t.idle.remove(s)
+			t.discard(s)
+		}
+		s = t.newSlot(row, n)
+		f.fresh = append(f.fresh, s)
 	}
 	t.pin(s)
 	f.held = append(f.held, s)
-	if !s.ready {
+	if s.state != ready {
 		f.links = append(f.links, waiter{f: f, next: s.waiting})
 		s.waiting = &f.links[len(f.links)-1]
 		f.missing++
 	}
-	return s, queued
+	return s
 }
 
 // arrived notes that a row of f is in memory, or never will be. Of several
@@ -128,6 +177,9 @@ func (f *Fetch) arrived(row int32, err error) {
 		f.err, f.errRow = err, row
 	}
 	f.missing--
+	if f.missing == 0 {
+		f.t.stats.Latency += time.Since(f.begun)
+	}
 	switch {
 	case f.missing > 0:
 	case f.abandoned:
@@ -142,41 +194,61 @@ func (f *Fetch) arrived(row int32, err error) {
 // In that case the rows are still on their way: Wait again, or Release.
 // The time it blocks is counted in Stats.
 func (f *Fetch) Wait(ctx context.Context) error {
+	if f.here && f.told {
+		return f.err
+	}
+	var waited time.Duration
+	missed := false
 	if !f.here {
 		select {
 		case <-f.done:
 		default:
-			if err := f.block(ctx); err != nil {
-				return err
+			begin := time.Now()
+			missed = true
+			select {
+			case <-f.done:
+			case <-ctx.Done():
+				f.count(time.Since(begin), true, false)
+				return fmt.Errorf("wait for rows: %w", ctx.Err())
 			}
+			waited = time.Since(begin)
 		}
 		f.here = true
 	}
+	f.count(waited, missed, true)
 	return f.err
 }
 
-func (f *Fetch) block(ctx context.Context) error {
-	begin := time.Now()
-	var err error
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		err = fmt.Errorf("wait for rows: %w", ctx.Err())
-	}
+// count adds one call of Wait to the statistics.
+func (f *Fetch) count(waited time.Duration, missed, over bool) {
 	f.t.mu.Lock()
-	f.t.stats.Waits++
-	f.t.stats.Wait += time.Since(begin)
-	f.t.mu.Unlock()
-	return err
+	defer f.t.mu.Unlock()
+	if missed {
+		f.t.stats.Waits++
+		f.t.stats.Wait += waited
+	}
+	if over && len(f.keys) > 0 {
+		f.t.stats.WaitTimes.add(waited)
+	}
+	f.told = f.told || over
 }
 
-// Row returns the rowBytes bytes of ids[i], shared with other fetches of the
-// same row: read only, valid until Release. It must follow a Wait that returned nil.
+// Row returns the bytes of the row of ids[i], as many as were asked for, shared
+// with other fetches of the same row: read only, valid until Release. It must
+// follow a Wait that returned nil.
 func (f *Fetch) Row(i int) []byte {
 	if !f.here || f.err != nil {
 		panic("ple: internal error: Row without a successful Wait")
 	}
-	return f.slots[i].buf
+	n := f.wanted(i)
+	switch {
+	case n == 0:
+		return nil
+	case f.t.mem != nil:
+		at := f.t.offset(int32(f.keys[i] >> 32))
+		return f.t.mem[at : at+int64(n) : at+int64(n)]
+	}
+	return f.slots[i].buf[:n:n]
 }
 
 // Release ends the use of f and of its rows; f must not be touched afterwards.
@@ -218,12 +290,15 @@ func (f *Fetch) recycle() {
 	}
 	clear(f.slots)
 	clear(f.held)
+	clear(f.fresh)
 	clear(f.links)
 	*f = Fetch{
 		t:     t,
 		keys:  f.keys[:0],
 		slots: f.slots[:0],
+		bytes: f.bytes[:0],
 		held:  f.held[:0],
+		fresh: f.fresh[:0],
 		links: f.links[:0],
 		done:  f.done,
 

@@ -135,8 +135,8 @@ func TestFetchReturnsBeforeTheRead(t *testing.T) {
 	}
 	checkRows(t, f, []int32{1, 3}, 8)
 	f.Release()
-	if s := table.Stats(); s.Waits < 1 || s.Wait < time.Millisecond {
-		t.Errorf("waited %v in %d waits, want at least 1 ms in 1", s.Wait, s.Waits)
+	if s := table.Stats(); s.Waits < 1 || s.Wait <= 0 {
+		t.Errorf("waited %v in %d waits", s.Wait, s.Waits)
 	}
 	f = table.Fetch([]int32{1})
 	done, cancel := context.WithCancel(ctx)

@@ -1,22 +1,35 @@
 package ple
 
-// slot is the memory of one row. Everything but buf is guarded by Table.mu; buf
-// is written by the one worker that reads the row, before ready is set, and
-// only read afterwards.
+// slot is the memory of one row, or of its first bytes. Everything but buf is
+// guarded by Table.mu; buf is written by whoever ended the slot's read, before
+// state is ready, and only read afterwards.
 //
-//	queued ──→ being read ──→ ready (pinned while refs > 0, else in Table.idle)
-//	   │            └───────→ failed (out of Table.known)
-//	   └─ refs is 0 when its turn comes, or the table closes: forgotten
+//	queued ──→ reading ──→ ready (pinned while refs > 0, else in Table.idle)
+//	   │          └──────→ failed (out of Table.known)
+//	   └─ refs is 0 when its turn comes, or the table closes: failed
+//
+// When somebody needs more bytes of a row than a slot in use has, a new slot
+// takes its place in Table.known and the old one goes with its last holder.
 type slot struct {
 	row        int32
 	refs       int // fetches that hold the slot
-	ready      bool
-	failed     bool
-	err        error // set by the worker before the slot is finished
+	state      state
+	bytes      int   // of the row, from its first, that are wanted, or here
+	err        error // set by the reader before the slot is settled
 	buf        []byte
-	waiting    *waiter // fetches to tell when the slot is finished
-	next, prev *slot   // in queue (next only) or lru
+	waiting    *waiter // fetches to tell when the slot is settled
+	next, prev *slot   // in the cache
+	visited    bool    // the cache's mark
 }
+
+type state uint8
+
+const (
+	queued state = iota
+	reading
+	ready
+	failed
+)
 
 // waiter links a slot to one fetch that misses it. The fetch owns the memory.
 type waiter struct {
@@ -24,18 +37,27 @@ type waiter struct {
 	next *waiter
 }
 
-// newSlot returns a slot for row that nothing holds, in Table.known.
-func (t *Table) newSlot(row int32) *slot {
+// newSlot returns a slot for the first n bytes of a row that nothing holds, in
+// Table.known, in place of the one there.
+func (t *Table) newSlot(row int32, n int) *slot {
 	var s *slot
-	if n := len(t.spare); n > 0 {
-		s = t.spare[n-1]
-		t.spare = t.spare[:n-1]
+	if k := len(t.spare); k > 0 && n == t.rowBytes {
+		s = t.spare[k-1]
+		t.spare = t.spare[:k-1]
 	} else {
-		s = &slot{buf: make([]byte, t.rowBytes)}
+		s = &slot{buf: make([]byte, n)}
 	}
-	s.row = row
+	s.row, s.bytes = row, n
 	t.known[row] = s
 	return s
+}
+
+// lengthen asks for n bytes of a row whose read has not begun.
+func (s *slot) lengthen(n int) {
+	s.bytes = max(s.bytes, n)
+	if len(s.buf) < s.bytes {
+		s.buf = make([]byte, s.bytes)
+	}
 }
 
 // maxSpare is how many buffers without a row are kept for the next ones: a
@@ -49,7 +71,7 @@ func (t *Table) discard(s *slot) {
 			s.buf[i] = 0xDB
 		}
 	}
-	if len(t.spare) < maxSpare {
+	if len(t.spare) < maxSpare && len(s.buf) == t.rowBytes {
 		*s = slot{buf: s.buf}
 		t.spare = append(t.spare, s)
 	}
@@ -57,33 +79,37 @@ func (t *Table) discard(s *slot) {
 
 // pin adds one holder to a slot of Table.known.
 func (t *Table) pin(s *slot) {
-	if s.refs == 0 && s.ready {
+	if s.refs == 0 && s.state == ready {
 		t.idle.remove(s)
 	}
 	s.refs++
 }
 
 // unpin drops one holder. A queued row without holders is forgotten when its
-// turn comes; one being read will be cached by its worker.
+// turn comes; one being read is kept when it has come.
 func (t *Table) unpin(s *slot) {
 	s.refs--
 	switch {
 	case s.refs < 0:
 		panic("ple: internal error: row released twice")
 	case s.refs > 0:
-	case s.failed:
+	case s.state == failed:
 		t.discard(s)
-	case s.ready:
+	case s.state == ready:
 		t.keep(s)
 	}
 }
 
-// keep puts a ready slot without holders into the cache, which may cost the
-// slot unused for the longest time its place.
+// keep puts a ready slot without holders into the cache, which may cost others
+// their place; one whose place in known was taken has no use any more.
 func (t *Table) keep(s *slot) {
+	if t.known[s.row] != s {
+		t.discard(s)
+		return
+	}
 	t.idle.push(s)
-	if t.idle.n > t.maxIdle {
-		old := t.idle.oldest()
+	for t.idle.bytes > t.maxIdle {
+		old := t.idle.victim()
 		t.idle.remove(old)
 		delete(t.known, old.row)
 		t.discard(old)
@@ -92,17 +118,19 @@ func (t *Table) keep(s *slot) {
 
 // fail ends a slot without its row; a later Fetch of the row tries again.
 func (t *Table) fail(s *slot, err error) {
-	delete(t.known, s.row)
-	s.failed = true
+	if t.known[s.row] == s {
+		delete(t.known, s.row)
+	}
+	s.state = failed
 	t.tell(s, err)
 	if s.refs == 0 {
 		t.discard(s)
 	}
 }
 
-// succeed makes the row in s.buf visible.
+// succeed makes the bytes in s.buf visible.
 func (t *Table) succeed(s *slot) {
-	s.ready = true
+	s.state = ready
 	t.tell(s, nil)
 	if s.refs == 0 {
 		t.keep(s)
@@ -119,46 +147,3 @@ func (t *Table) tell(s *slot, err error) {
 		w = next
 	}
 }
-
-// queue is a first-in first-out list of slots.
-type queue struct{ head, tail *slot }
-
-func (q *queue) push(s *slot) {
-	if q.head == nil {
-		q.head = s
-	} else {
-		q.tail.next = s
-	}
-	q.tail = s
-}
-
-// pop returns nil when the queue is empty.
-func (q *queue) pop() *slot {
-	s := q.head
-	if s != nil {
-		q.head, s.next = s.next, nil
-	}
-	return s
-}
-
-// lru lists slots from the one pushed last to the one pushed first.
-type lru struct {
-	ring slot // next: newest, prev: oldest
-	n    int
-}
-
-func (l *lru) init() { l.ring.next, l.ring.prev = &l.ring, &l.ring }
-
-func (l *lru) push(s *slot) {
-	s.prev, s.next = &l.ring, l.ring.next
-	s.prev.next, s.next.prev = s, s
-	l.n++
-}
-
-func (l *lru) remove(s *slot) {
-	s.prev.next, s.next.prev = s.next, s.prev
-	s.next, s.prev = nil, nil
-	l.n--
-}
-
-func (l *lru) oldest() *slot { return l.ring.prev }

@@ -13,9 +13,11 @@ import (
 // the table was closed.
 var ErrClosed = errors.New("table is closed")
 
-// Options sets the resources of a Table. The zero value is the default.
+// Options sets the resources of a Table. The zero value is the default, which
+// may depend on the source (see Traits).
 type Options struct {
-	// Workers is the largest number of reads under way at once. 0 means 16:
+	// Workers is the largest number of reads under way at once. 0 means 64 where
+	// reads need no goroutine (direct reads with io_uring), 32 over HTTP, else 16:
 	// 32 readers gained at most a quarter over 8 on the disk measured, and each
 	// blocked reader holds an operating system thread.
 	Workers int
@@ -24,21 +26,38 @@ type Options struct {
 	// 0 means 2 MiB; a negative value keeps none.
 	CacheBytes int64
 
-	// MaxReadBytes bounds one read of neighbouring rows; a single longer row is
-	// still one read. 0 means 64 KiB; a negative value never merges rows.
-	// Every worker that has merged rows keeps a buffer of this size.
+	// MaxReadBytes bounds one read of several rows; a single longer row is still
+	// one read. 0 means 64 KiB, over HTTP 256 KiB; a negative value never merges
+	// rows. Every worker that has merged rows keeps a buffer of this size.
 	MaxReadBytes int
+
+	// GapBytes is how much that nobody asked for may lie between two rows of one
+	// read. 0 means none, over HTTP 32 KiB; a negative value means none.
+	GapBytes int
+
+	// Timeout is how long one read may take before its rows fail with ErrSlow.
+	// 0 means 30 s, enough for a disk that must spin up; a negative value waits
+	// for ever.
+	Timeout time.Duration
 }
 
-func (o Options) withDefaults() Options {
-	if o.Workers == 0 {
-		o.Workers = 16
+func (o Options) withDefaults(r Traits) Options {
+	first := func(v *int, choices ...int) {
+		for _, c := range choices {
+			if *v == 0 {
+				*v = c
+			}
+		}
 	}
+	first(&o.Workers, r.Workers, 16)
+	first(&o.MaxReadBytes, r.MaxReadBytes, 64<<10)
+	first(&o.GapBytes, r.GapBytes)
+	o.GapBytes = max(0, o.GapBytes)
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 2 << 20
 	}
-	if o.MaxReadBytes == 0 {
-		o.MaxReadBytes = 64 << 10
+	if o.Timeout == 0 {
+		o.Timeout = 30 * time.Second
 	}
 	return o
 }
@@ -47,31 +66,41 @@ func (o Options) withDefaults() Options {
 // concurrent use.
 type Table struct {
 	src      io.ReaderAt
+	traits   Traits
+	adviser  adviser // nil when src takes no advice
+	mem      []byte  // the whole table, when src has it in memory
 	rows     int32
 	rowBytes int
 	opt      Options
-	maxRun   int // rows in one read
-	maxIdle  int // unpinned rows kept
+	maxIdle  int64 // bytes of unpinned rows kept
 
-	workers sync.WaitGroup
+	workers sync.WaitGroup // goroutines of dev
 
-	mu      sync.Mutex
-	wake    sync.Cond // a worker sleeps here while the queue is empty
-	started int       // workers started
-	asleep  int       // workers sleeping and not yet signalled
-	closed  bool
-	known   map[int32]*slot // queued, being read, or ready
-	queue   queue           // slots to read
-	idle    lru             // ready slots no Fetch holds
-	spare   []*slot         // buffers without a row
-	fetches []*Fetch        // released, for reuse
-	stats   Stats
-	mangle  bool // tests: overwrite a buffer when its row is forgotten
+	mu       sync.Mutex
+	dev      device
+	wake     sync.Cond // an idle goroutine of the pool sleeps here
+	quiet    sync.Cond // Close sleeps here
+	closed   bool
+	known    map[int32]*slot // queued, being read, or ready
+	queue    reads           // to begin
+	ahead    int             // of queue: the source was told of this many
+	under    reads           // under way, oldest first
+	ending   int             // reads between end and settle
+	hung     int             // reads given up that have not come back
+	idle     lru             // ready slots no Fetch holds
+	spare    []*slot         // buffers without a row
+	reads    []*read         // for reuse
+	fetches  []*Fetch        // released, for reuse
+	watchdog *time.Timer
+	watching bool // the watchdog is set
+	stats    Stats
+	mangle   bool // tests: overwrite a buffer when its row is forgotten
 }
 
 // Open makes a Table of rows·rowBytes bytes on src, where byte 0 of src is the
-// first byte of row 0. It reads nothing. src must allow concurrent ReadAt, as
-// io.ReaderAt demands, and stays the caller's: close it after the Table.
+// first byte of row 0. It reads no rows. src must allow concurrent ReadAt, as
+// io.ReaderAt demands, and stays the caller's: close it after the Table. A
+// [Source] is read in its own best way.
 func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 	switch {
 	case src == nil:
@@ -83,18 +112,33 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 	case o.Workers < 0:
 		return nil, fmt.Errorf("open table: %d workers", o.Workers)
 	}
-	o = o.withDefaults()
-	t := &Table{
-		src:      src,
-		rows:     int32(rows),
-		rowBytes: rowBytes,
-		opt:      o,
-		maxRun:   max(1, o.MaxReadBytes/rowBytes),
-		maxIdle:  int(min(max(0, o.CacheBytes)/int64(rowBytes), int64(rows))),
-		known:    make(map[int32]*slot),
+	t := &Table{src: src, rows: int32(rows), rowBytes: rowBytes, known: make(map[int32]*slot)}
+	if s, ok := src.(Source); ok {
+		t.traits = s.Traits()
 	}
-	t.wake.L = &t.mu
+	if h, ok := src.(holder); ok {
+		t.mem = h.bytes()
+		if int64(len(t.mem)) < int64(rows)*int64(rowBytes) {
+			return nil, fmt.Errorf("open table: %d bytes in memory, want %d rows of %d", len(t.mem), rows, rowBytes)
+		}
+	}
+	t.adviser, _ = src.(adviser)
+	t.opt = o.withDefaults(t.traits)
+	t.maxIdle = min(max(0, t.opt.CacheBytes), int64(rows)*int64(rowBytes))
+	t.wake.L, t.quiet.L = &t.mu, &t.mu
 	t.idle.init()
+	t.queue.init()
+	t.under.init()
+	t.dev = &pool{t: t}
+	if s, ok := src.(submitter); ok {
+		depth := ringDepth
+		if o.Workers > 0 {
+			depth = o.Workers
+		}
+		if dev := s.newDevice(t, depth); dev != nil {
+			t.dev, t.opt.Workers = dev, depth
+		}
+	}
 	return t, nil
 }
 
@@ -102,66 +146,51 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 func (t *Table) Options() Options { return t.opt }
 
 // Close ends the reading goroutines and waits for them, so that the source may
-// be closed afterwards; it takes as long as the reads that have begun. Rows not
-// yet begun fail with ErrClosed, rows already handed out stay valid until their
-// Release. Close may be called again, and always returns nil.
+// be closed afterwards; it takes as long as the reads that have begun, except
+// over HTTP, where they are broken off. Rows not yet begun fail with ErrClosed,
+// rows already handed out stay valid until their Release. A second Close is
+// harmless. The error, if any, says that reads hang in the system and were left
+// behind.
 func (t *Table) Close() error {
 	t.mu.Lock()
 	t.closed = true
-	for s := t.queue.pop(); s != nil; s = t.queue.pop() {
-		t.fail(s, t.rowError(s.row, ErrClosed))
+	t.failQueue(ErrClosed)
+	if s, ok := t.src.(interrupter); ok {
+		s.interrupt()
 	}
-	t.wake.Broadcast()
+	for t.queue.n+t.under.n+t.ending > 0 {
+		t.quiet.Wait()
+	}
+	dev := t.dev
+	t.dev = nil
+	if t.watchdog != nil {
+		t.watchdog.Stop()
+	}
+	hung := t.hung
 	t.mu.Unlock()
+	if dev != nil {
+		dev.close()
+	}
+	if hung > 0 {
+		return fmt.Errorf("close table: %w: %d reads hang", ErrSlow, hung)
+	}
 	t.workers.Wait()
 	return nil
 }
 
-// Stats are counts since Open. Distinct = CacheHits + Shared + the rows queued
-// for reading.
-type Stats struct {
-	Fetches   int64         // calls of Fetch with valid ids on an open table
-	Rows      int64         // rows asked for, repetitions included
-	Distinct  int64         // different rows, summed over fetches
-	CacheHits int64         // of Distinct: already in memory
-	Shared    int64         // of Distinct: already queued or being read for another Fetch
-	Reads     int64         // ReadAt calls begun
-	RowsRead  int64         // rows that arrived
-	BytesRead int64         // bytes that arrived, those of failed reads included
-	Errors    int64         // rows that could not be read
-	Waits     int64         // calls of Wait that found rows missing
-	Wait      time.Duration // time spent in those calls
-	IdleBytes int64         // now: bytes of rows kept by the cache (not a count)
-}
-
-// Sub returns the counts since the earlier snapshot b; IdleBytes stays s's.
-func (s Stats) Sub(b Stats) Stats {
-	s.Fetches -= b.Fetches
-	s.Rows -= b.Rows
-	s.Distinct -= b.Distinct
-	s.CacheHits -= b.CacheHits
-	s.Shared -= b.Shared
-	s.Reads -= b.Reads
-	s.RowsRead -= b.RowsRead
-	s.BytesRead -= b.BytesRead
-	s.Errors -= b.Errors
-	s.Waits -= b.Waits
-	s.Wait -= b.Wait
-	return s
-}
-
-// Stats returns one consistent snapshot of the counts, also while rows are
-// being read and after Close.
-func (t *Table) Stats() Stats {
+// hangs reports whether a read given up has not come back.
+func (t *Table) hangs() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := t.stats
-	s.IdleBytes = int64(t.idle.n) * int64(t.rowBytes)
-	return s
+	return t.hung > 0
 }
 
 func (t *Table) offset(row int32) int64 { return int64(row) * int64(t.rowBytes) }
 
+// rowError names the row, and the file when the source does not.
 func (t *Table) rowError(row int32, err error) error {
-	return fmt.Errorf("read row %d at table offset %d: %w", row, t.offset(row), err)
+	if t.traits.Name == "" {
+		return fmt.Errorf("read row %d at table offset %d: %w", row, t.offset(row), err)
+	}
+	return fmt.Errorf("read row %d at offset %d of %s: %w", row, t.traits.Base+t.offset(row), t.traits.Name, err)
 }

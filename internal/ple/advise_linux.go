@@ -1,0 +1,31 @@
+package ple
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// adviseRandom turns read-ahead off: it is megabytes on some devices, and rows
+// are not read in order. Advice may fail without harm, here and below.
+func adviseRandom(f *os.File, off, n int64) {
+	control(f, func(fd int) error { return unix.Fadvise(fd, off, n, unix.FADV_RANDOM) })
+}
+
+// adviseSoon starts a read into the page cache and does not wait for it. Unlike
+// a read in another goroutine it needs no free thread to get under way.
+func adviseSoon(f *os.File, off int64, n int) {
+	control(f, func(fd int) error { return unix.Fadvise(fd, off, int64(n), unix.FADV_WILLNEED) })
+}
+
+// control calls do with f's descriptor, which stays open meanwhile.
+func control(f *os.File, do func(fd int) error) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if e := c.Control(func(fd uintptr) { err = do(int(fd)) }); e != nil {
+		return e
+	}
+	return err
+}
