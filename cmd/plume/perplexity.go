@@ -14,7 +14,7 @@ import (
 
 type perplexityFlags struct {
 	open          modelFlags
-	file          string
+	file, kl      string
 	window, chunk int
 	json          bool
 }
@@ -26,17 +26,23 @@ func newPerplexity() *cobra.Command {
 		Short: "Score a text",
 		Long: `Score a text with the model: the mean of -log p over its tokens, in nats. The
 text, with BOS in front, is cut into pieces of --window tokens, and each piece
-after the first gets a BOS of its own; every token is scored once. Texts of special tokens ("<|turn>") count as these.`,
+after the first gets a BOS of its own; every token is scored once. Texts of special tokens ("<|turn>") count as these.
+
+With --kl, a second model is scored in step, and the mean Kullback-Leibler
+divergence of the model's predictions from its predictions is printed: what a
+smaller type has changed, on any text, without the noise of what the text says.`,
 		Example: `  plume perplexity demo --file heldout.txt
+  plume perplexity e2b-q4_0.gguf --kl ./gemma-4-E2B-it --file book.txt
   plume perplexity e2b.gguf --file book.txt --json`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&f.file, "file", "", `text to score, "-" for stdin (required)`)
+	fs.StringVar(&f.kl, "kl", "", "reference `model` to compare with")
 	fs.IntVar(&f.window, "window", 512, "tokens per piece")
 	fs.IntVar(&f.chunk, "chunk", 0, "tokens per step (default: one that keeps memory small)")
-	fs.BoolVar(&f.json, "json", false, `print {"mean_nll", "tokens"}`)
+	fs.BoolVar(&f.json, "json", false, `print {"mean_nll", "tokens"}, with --kl also "kl", "kl_error", "kl_max", "agreement", "reference_nll"`)
 	f.open.add(cmd, "f32")
 	return cmd
 }
@@ -65,6 +71,9 @@ func (f *perplexityFlags) run(cmd *cobra.Command, name string) error {
 	ids, err := m.Tokenize(text)
 	if err != nil {
 		return err
+	}
+	if f.kl != "" {
+		return f.compare(ctx, cmd, m, text, ids)
 	}
 	bar := newBar(cmd.ErrOrStderr(), "scoring", unitTokens)
 	defer bar.end()
