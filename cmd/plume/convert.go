@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,24 +24,13 @@ type makeFlags struct {
 func (f *makeFlags) add(cmd *cobra.Command, typ string) {
 	fs := cmd.Flags()
 	fs.StringVarP(&f.out, "output", "o", "", "`file` to write (required)")
-	fs.StringVar(&f.typ, "type", typ, "type of the layers' matrices: "+strings.Join(encodable(), ", "))
-	fs.StringVar(&f.ple, "ple-type", "", "type of the per-layer table (default: q6_k for 4 to 6 bit types, else --type)")
+	fs.StringVar(&f.typ, "type", typ, "type of the layers' matrices: "+strings.Join(convert.LayerNames(), ", "))
+	fs.StringVar(&f.ple, "ple-type", "", "type of the per-layer table, also q2_0 (default: q6_k for types under 8 bits, else --type)")
 	fs.StringVar(&f.embed, "embed-type", "", "type of the token embedding (default: the same)")
 	fs.IntVar(&f.threads, "threads", 0, "threads that encode (default: one per processor)")
-	for _, name := range []string{"type", "ple-type", "embed-type"} {
-		complete(cmd, name, encodable()...)
-	}
-}
-
-// encodable lists the types that plume writes, the way people type them.
-func encodable() []string {
-	var names []string
-	for t := range quant.Type(64) {
-		if t.Known() && t.Encodable() {
-			names = append(names, strings.ToLower(t.String()))
-		}
-	}
-	return names
+	complete(cmd, "type", convert.LayerNames()...)
+	complete(cmd, "ple-type", convert.PLENames()...)
+	complete(cmd, "embed-type", convert.EmbedNames()...)
 }
 
 // types reads the type flags.
@@ -53,34 +43,26 @@ func (f *makeFlags) types() (convert.Types, error) {
 	if f.threads < 0 {
 		return t, fmt.Errorf("--threads %d, want 0 or more", f.threads)
 	}
-	if t.Type, err = parseType("type", f.typ); err != nil {
+	if t.Type, t.Mix, err = convert.ParseLayers(f.typ); err != nil {
+		return t, fmt.Errorf("--type: %w", err)
+	}
+	if t.PLE, err = parseTable("ple-type", f.ple, convert.PLENames()); err != nil {
 		return t, err
 	}
-	for _, flag := range []struct {
-		name, value string
-		dst         **quant.Type
-	}{{"ple-type", f.ple, &t.PLE}, {"embed-type", f.embed, &t.Embed}} {
-		if flag.value == "" {
-			continue
-		}
-		typ, err := parseType(flag.name, flag.value)
-		if err != nil {
-			return t, err
-		}
-		*flag.dst = &typ
-	}
-	return t, nil
+	t.Embed, err = parseTable("embed-type", f.embed, convert.EmbedNames())
+	return t, err
 }
 
-func parseType(flag, name string) (quant.Type, error) {
+// parseTable reads the type of a table; nil when the flag is not set.
+func parseTable(flag, name string, names []string) (*quant.Type, error) {
+	if name == "" {
+		return nil, nil
+	}
 	t, err := quant.ParseType(name)
-	if err == nil && !t.Encodable() {
-		err = fmt.Errorf("type %s cannot be written", t)
+	if err != nil || !slices.Contains(names, strings.ToLower(name)) {
+		return nil, fmt.Errorf("--%s: unknown type %q, want one of %s", flag, name, strings.Join(names, ", "))
 	}
-	if err != nil {
-		return 0, fmt.Errorf("--%s: %w; want one of %s", flag, err, strings.Join(encodable(), ", "))
-	}
-	return t, nil
+	return &t, nil
 }
 
 func newConvert() *cobra.Command {
@@ -91,9 +73,13 @@ func newConvert() *cobra.Command {
 		Short: "Make a GGUF file of a checkpoint",
 		Long: `Convert a folder of safetensors, as Gemma 4 is released, or another GGUF file
 into one GGUF file with the weights in the wanted types. Weights stream through:
-memory stays under 1 GiB for any model. OUT appears when it is complete.`,
+memory stays under 1 GiB for any model. OUT appears when it is complete.
+
+The types that end in _m give attn_v and ffn_down of some layers more bits, as
+llama.cpp's files of these names do. Rows that are not whole blocks of a type get
+the next better one of smaller blocks; the note at the end says so.`,
 		Example: `  plume convert ./gemma-4-E2B-it -o e2b-q4_0.gguf --type q4_0
-  plume convert ./gemma-4-E2B-it -o e2b.gguf --type q4_k --ple-type q4_0 --embed-type q8_0`,
+  plume convert ./gemma-4-E2B-it -o e2b.gguf --type q4_k_m --ple-type q4_0 --embed-type q8_0`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			types, err := f.types()
