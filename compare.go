@@ -136,40 +136,41 @@ func (m *Model) sendLogits(ctx context.Context, rows chan<- []float32, ids []int
 }
 
 // row takes the logits [V] of the model and of the reference at one position,
-// and the token that follows.
+// and the token that follows. With q = exp(x)/X and p = exp(r)/R,
+//
+//	Σ p·ln(p/q) = Σ exp(r)·(r - x) / R - ln R + ln X
 func (c *comparison) row(logits, ref []float32, next int) {
-	logZ, best := logSum(logits)
-	refZ, refBest := logSum(ref)
-	var kl float64
-	for i, v := range ref {
-		lp := float64(v) - refZ
-		if p := math.Exp(lp); p > 0 {
-			kl += p * (lp - (float64(logits[i]) - logZ))
+	best, refBest := maxIndex(logits), maxIndex(ref)
+	top, refTop := float64(logits[best]), float64(ref[refBest])
+	var z, refZ, diff float64
+	for i, r := range ref {
+		z += math.Exp(float64(logits[i]) - top)
+		if e := math.Exp(float64(r) - refTop); e > 0 {
+			refZ += e
+			diff += e * (float64(r) - float64(logits[i]))
 		}
 	}
+	logZ, logRefZ := top+math.Log(z), refTop+math.Log(refZ)
+	kl := max(0, diff/refZ-logRefZ+logZ) // rounding may take it below
 	c.n++
 	if best == refBest {
 		c.same++
 	}
 	c.nll += logZ - float64(logits[next])
-	c.refNLL += refZ - float64(ref[next])
+	c.refNLL += logRefZ - float64(ref[next])
 	c.kl += kl
 	c.klSquare += kl * kl
 	c.klMax = max(c.klMax, kl)
 }
 
-// logSum returns ln Σ exp(x) and the index of the largest value.
-func logSum(x []float32) (z float64, best int) {
+func maxIndex(x []float32) int {
+	best := 0
 	for i, v := range x {
 		if v > x[best] {
 			best = i
 		}
 	}
-	top := float64(x[best])
-	for _, v := range x {
-		z += math.Exp(float64(v) - top)
-	}
-	return top + math.Log(z), best
+	return best
 }
 
 func (c *comparison) result() Comparison {
