@@ -1,0 +1,159 @@
+package ple
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Storage is what Auto measured, on random rows of the table.
+type Storage struct {
+	Kind     Kind          // read how: Direct, or Disk where that is not possible
+	Row      time.Duration // one row, one at a time: median
+	RowWorst time.Duration // the slowest of them
+	RowsPerS float64       // with 16 reads under way
+	Rows     int           // rows read
+}
+
+// What a storage must do to be read while computing. A decoder step takes 10 to
+// 100 ms and its first layer, during which the row must arrive, a thirtieth of
+// that; a prompt needs a row for each of its tokens, and no machine that runs
+// from such a storage reads a thousand tokens a second.
+const (
+	fastRow      = 2 * time.Millisecond
+	fastRowsPerS = 1000
+)
+
+// Bounds of the measurement.
+const (
+	autoRows    = 32
+	autoDepth   = 16
+	autoTime    = 40 * time.Millisecond // for each of the two parts
+	autoTooLong = 100 * time.Millisecond
+)
+
+// Auto opens the table of spec the way that suits the machine and says in one
+// sentence which way that is and why. rowBytes is the length of a row, memory
+// what the process may take for the table beyond everything else, in bytes
+// (0: nothing). It measures for less than 150 ms, or less than a read takes
+// where one takes longer. A spec with a URL is opened as HTTP.
+//
+//	direct   when the storage is fast enough to be read while computing
+//	ram      when it is not, and the table fits memory
+//	disk     when it is not, and the table does not fit; or without direct reads
+func Auto(spec Spec, rowBytes int, memory int64) (Source, string, error) {
+	if spec.URL != "" {
+		src, err := OpenSource(HTTP, spec)
+		return src, "rows come by range requests, since the table is a URL", err
+	}
+	src, err := OpenSource(Direct, spec)
+	noDirect := err
+	if errors.Is(err, errors.ErrUnsupported) {
+		src, err = OpenSource(Disk, spec)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	m, err := measure(src, spec, rowBytes)
+	if err != nil {
+		src.Close()
+		return nil, "", fmt.Errorf("measure %s: %w", spec.name(), err)
+	}
+	kind, why := choose(m, spec.Bytes, memory, noDirect)
+	if kind == m.Kind {
+		return src, why, nil
+	}
+	src.Close()
+	src, err = OpenSource(kind, spec)
+	return src, why, err
+}
+
+// choose is the rule of Auto.
+func choose(m Storage, tableBytes, memory int64, noDirect error) (Kind, string) {
+	seen := fmt.Sprintf("a random row takes %v and %.0f arrive in a second, %d at a time", m.Row.Round(time.Microsecond), m.RowsPerS, autoDepth)
+	fast := m.Row <= fastRow && m.RowsPerS >= fastRowsPerS
+	size := fmt.Sprintf("the table of %d MiB", tableBytes>>20)
+	room := fmt.Sprintf("the %d MiB of memory at hand", memory>>20)
+	switch {
+	case fast && m.Kind == Direct:
+		return Direct, "rows are read past the page cache while layer 0 computes: " + seen
+	case !fast && tableBytes <= memory:
+		return RAM, fmt.Sprintf("%s is held in memory: %s, too slow to hide, and it fits %s", size, seen, room)
+	case !fast:
+		return Disk, fmt.Sprintf("rows are read through the page cache, which may spare some reads: %s, too slow to hide, and %s does not fit %s", seen, size, room)
+	}
+	return Disk, fmt.Sprintf("rows are read through the page cache, direct reads being impossible here (%v): %s", noDirect, seen)
+}
+
+// measure reads random rows of an open source, one at a time and then 16 at
+// once, for less than 130 ms unless a single read takes longer.
+func measure(src Source, spec Spec, rowBytes int) (Storage, error) {
+	m := Storage{Kind: src.Traits().Kind}
+	if rowBytes < 1 || int64(rowBytes) > spec.Bytes {
+		return m, fmt.Errorf("rows of %d bytes in a table of %d", rowBytes, spec.Bytes)
+	}
+	rows := spec.Bytes / int64(rowBytes)
+	one := func(p []byte) (time.Duration, error) {
+		begin := time.Now()
+		n, err := src.ReadAt(p, rand.Int64N(rows)*int64(rowBytes))
+		if n == len(p) {
+			err = nil
+		}
+		return time.Since(begin), err
+	}
+	p := make([]byte, rowBytes)
+	if _, err := one(p); err != nil { // the first read finds out where the file lies
+		return m, err
+	}
+	var times []time.Duration
+	for begin := time.Now(); len(times) < autoRows && (len(times) < 3 || time.Since(begin) < autoTime); {
+		d, err := one(p)
+		if err != nil {
+			return m, err
+		}
+		times = append(times, d)
+		if d > autoTooLong {
+			break
+		}
+	}
+	slices.Sort(times)
+	m.Row, m.RowWorst, m.Rows = times[len(times)/2], times[len(times)-1], len(times)
+	if m.Row > 10*fastRow { // no need to know more, and it would take long
+		m.RowsPerS = 1 / m.Row.Seconds()
+		return m, nil
+	}
+	return m, m.together(one, rowBytes)
+}
+
+// together measures many reads at once.
+func (m *Storage) together(one func([]byte) (time.Duration, error), rowBytes int) error {
+	var (
+		next  atomic.Int64
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		first error
+	)
+	begin := time.Now()
+	for range autoDepth {
+		wg.Go(func() {
+			p := make([]byte, rowBytes)
+			for time.Since(begin) < autoTime && next.Add(1) <= 8*autoRows {
+				if _, err := one(p); err != nil {
+					mu.Lock()
+					first = err
+					mu.Unlock()
+					next.Store(8 * autoRows)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	n := min(next.Load(), 8*autoRows)
+	m.Rows += int(n)
+	m.RowsPerS = float64(n) / time.Since(begin).Seconds()
+	return first
+}
