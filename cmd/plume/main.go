@@ -97,7 +97,7 @@ func newRoot() *cobra.Command {
 		}
 	}
 	add("talk", newRun(), newChat(), newRender())
-	add("look", newInspect(), newLogits(), newPerplexity(), newTokenize(), newDetokenize())
+	add("look", newInspect(), newBench(), newLogits(), newPerplexity(), newTokenize(), newDetokenize())
 	add("make", newConvert(), newSynth())
 	root.AddCommand(newVersion())
 	return root

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/plume-run/plume"
+)
+
+// benchRunner measures and fills in the report.
+type benchRunner struct {
+	f      *benchFlags
+	bench  *plume.Bench
+	limits *plume.MachineLimits
+	status *status
+	out    benchReport
+}
+
+const (
+	peakTime  = 50 * time.Millisecond
+	disturbed = 0.05 // of all processors
+)
+
+// stream is the median of three passes through memory, in bytes per second.
+func (r *benchRunner) stream(threads int) float64 {
+	var s [3]float64
+	for i := range s {
+		s[i] = r.limits.StreamRead(threads)
+	}
+	return newSpread(s[:]).Median
+}
+
+// peak is the limit of prefill.
+func (r *benchRunner) peak(threads int) float64 { return plume.PeakInt8(threads, peakTime) }
+
+// machine measures the limits, --repeat times for each number of threads.
+func (r *benchRunner) machine(ctx context.Context) error {
+	for _, threads := range r.f.threads {
+		r.status.show("the machine, %d threads", threads)
+		var stream, i8, f32 []float64
+		for range r.f.repeat {
+			stream = append(stream, r.stream(threads)/1e9)
+			i8 = append(i8, r.peak(threads)/1e9)
+			f32 = append(f32, plume.PeakF32(threads, peakTime)/1e9)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+		}
+		r.out.Machine = append(r.out.Machine, machineResult{threads, newSpread(stream), newSpread(i8), newSpread(f32)})
+	}
+	return nil
+}
+
+// block is one run between two measurements of its limit.
+type block struct {
+	run    plume.BenchRun
+	limit  float64 // per second, mean of before and after
+	others float64
+}
+
+// blocks measures --repeat times and then once more with a profile.
+func (r *benchRunner) blocks(threads int, limit func(int) float64, once func(profile bool) (plume.BenchRun, error)) (plain []block, profiled block, err error) {
+	if err := r.bench.SetThreads(threads); err != nil {
+		return nil, block{}, err
+	}
+	if _, err := once(false); err != nil { // fills caches and buffers
+		return nil, block{}, err
+	}
+	for i := range r.f.repeat + 1 {
+		load := readTimes()
+		b := block{limit: limit(threads)}
+		if b.run, err = once(i == r.f.repeat); err != nil {
+			return nil, block{}, err
+		}
+		b.limit = (b.limit + limit(threads)) / 2
+		b.others = readTimes().others(load)
+		if i == r.f.repeat {
+			return plain, b, nil
+		}
+		plain = append(plain, b)
+	}
+	panic("plume: internal error: no profiled block")
+}
+
+// result is what every measurement has.
+func (r *benchRunner) result(threads int, plain []block, profiled block) benchResult {
+	out := benchResult{
+		Threads: threads,
+		Rate:    spreadOf(plain, func(b block) float64 { return b.run.Rate() }),
+		Blocks:  len(plain), Others: -1,
+	}
+	for _, b := range plain {
+		out.Rates = append(out.Rates, b.run.Rate())
+		out.Others = max(out.Others, b.others)
+		if b.others > disturbed {
+			out.Disturbed++
+		}
+	}
+	last := plain[len(plain)-1].run
+	out.PLEWait = last.PLE.Wait.Seconds() / float64(last.Steps)
+	out.PLEBytes = float64(last.PLE.ReadBytes) / float64(last.Tokens)
+	for _, c := range profiled.run.Classes {
+		out.Time = append(out.Time, classShare{c.Name, c.Time.Seconds() / profiled.run.Time.Seconds()})
+	}
+	return out
+}
+
+// products are the classes of matrix products that run on int8.
+var products = []string{"products", "head"}
+
+func (r *benchRunner) prefill(ctx context.Context, threads, tokens int) error {
+	r.status.show("prefill of %d tokens, %d threads", tokens, threads)
+	plain, prof, err := r.blocks(threads, r.peak, func(profile bool) (plume.BenchRun, error) {
+		return r.bench.Prefill(ctx, plume.BenchPrefill{Tokens: tokens, Chunk: r.f.chunk, Profile: profile})
+	})
+	if err != nil {
+		return err
+	}
+	macs := float64(prof.run.Sum().MACs)
+	p := prefillResult{
+		benchResult: r.result(threads, plain, prof), Prompt: tokens, MACs: macs / float64(tokens),
+		GMACs:  spreadOf(plain, func(b block) float64 { return macs / b.run.Time.Seconds() / 1e9 }),
+		OfPeak: spreadOf(plain, func(b block) float64 { return share(macs/b.run.Time.Seconds(), b.limit) }),
+		Peak:   spreadOf(plain, func(b block) float64 { return b.limit / 1e9 }),
+	}
+	sum := prof.run.Sum(products...)
+	p.Products = share(float64(sum.MACs), sum.Time.Seconds()*prof.limit)
+	r.out.Prefill = append(r.out.Prefill, p)
+	return nil
+}
+
+func (r *benchRunner) decode(ctx context.Context, threads, context, batch int) error {
+	r.status.show("decoding after %d tokens, %d sequences, %d threads", context, batch, threads)
+	plain, prof, err := r.blocks(threads, r.stream, func(profile bool) (plume.BenchRun, error) {
+		return r.bench.Decode(ctx, plume.BenchDecode{Context: context, Tokens: r.f.tokens, Batch: batch, Profile: profile})
+	})
+	if err != nil {
+		return err
+	}
+	steps := float64(prof.run.Steps)
+	d := decodeResult{
+		benchResult: r.result(threads, plain, prof), Context: context, Batch: batch,
+		KVBytes: float64(prof.run.Sum("attention").Bytes) / steps,
+	}
+	d.WeightBytes = float64(prof.run.Sum().Bytes)/steps - d.KVBytes
+	bytes := d.WeightBytes + d.KVBytes + d.PLEBytes*float64(batch)
+	rate := func(b block) float64 { return bytes * float64(b.run.Steps) / b.run.Time.Seconds() }
+	d.GBs = spreadOf(plain, func(b block) float64 { return rate(b) / 1e9 })
+	d.OfStream = spreadOf(plain, func(b block) float64 { return share(rate(b), b.limit) })
+	d.Stream = spreadOf(plain, func(b block) float64 { return b.limit / 1e9 })
+	var mallocs, tokens float64
+	for _, b := range plain {
+		mallocs, tokens = mallocs+float64(b.run.Mallocs), tokens+float64(b.run.Tokens)
+	}
+	d.Mallocs = mallocs / tokens
+	r.out.Decode = append(r.out.Decode, d)
+	return nil
+}
+
+// generate measures the engine's own loop, when --greedy asks for it.
+func (r *benchRunner) generate(ctx context.Context, threads, context int) error {
+	if !r.f.greedy {
+		return nil
+	}
+	r.status.show("generating after %d tokens, %d threads", context, threads)
+	if err := r.bench.SetThreads(threads); err != nil {
+		return err
+	}
+	g := greedyResult{Threads: threads, Context: context}
+	var mallocs, tokens float64
+	for range r.f.repeat {
+		run, err := r.bench.Greedy(ctx, max(1, context), r.f.tokens)
+		if err != nil {
+			return err
+		}
+		g.Rates = append(g.Rates, run.Rate())
+		mallocs, tokens = mallocs+float64(run.Mallocs), tokens+float64(run.Tokens)
+	}
+	g.Rate, g.Mallocs = newSpread(g.Rates), mallocs/tokens
+	r.out.Greedy = append(r.out.Greedy, g)
+	return nil
+}
+
+// share is a of b, 0 when b is unknown.
+func share(a, b float64) float64 {
+	if b <= 0 {
+		return 0
+	}
+	return a / b
+}
+
+func spreadOf(blocks []block, f func(block) float64) spread {
+	v := make([]float64, len(blocks))
+	for i, b := range blocks {
+		v[i] = f(b)
+	}
+	return newSpread(v)
+}
+
+// status tells people what is being measured, on one line of a terminal.
+type status struct{ out io.Writer }
+
+func newStatus(out io.Writer) *status {
+	if !isTerminal(out) {
+		out = io.Discard
+	}
+	return &status{out}
+}
+
+func (s *status) show(format string, args ...any) {
+	fmt.Fprintf(s.out, "\r\x1b[Kmeasuring "+format+" …", args...)
+}
+
+func (s *status) clear() { fmt.Fprint(s.out, "\r\x1b[K") }
