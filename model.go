@@ -243,22 +243,13 @@ type PerplexityOptions struct {
 // the others are BOS and Window ids (the last one fewer), and every id is
 // scored once. These are the windows of the published figures of the demo model.
 func (m *Model) Perplexity(ctx context.Context, ids []int32, o PerplexityOptions) (Evaluation, error) {
-	if o.Window == 0 {
-		o.Window = 512
-	}
-	if o.Window < 2 {
-		return Evaluation{}, requestError{fmt.Errorf("cut windows: %d tokens, want at least 2", o.Window)}
-	}
-	if len(ids) == 0 {
-		return Evaluation{}, requestError{errors.New("cut windows: no tokens")}
-	}
-	if m.cfg.BOS < 0 {
-		return Evaluation{}, unsupportedError{errors.New("cut windows: the model names no BOS token")}
+	windows, err := m.windows(ids, o)
+	if err != nil {
+		return Evaluation{}, err
 	}
 	var sum float64
 	var out Evaluation
-	for at, end := 0, o.Window-1; at < len(ids); at, end = end, end+o.Window {
-		window := append([]int32{m.cfg.BOS}, ids[at:min(end, len(ids))]...)
+	for at, window := range windows {
 		ev, err := m.Evaluate(ctx, window, EvalOptions{Chunk: o.Chunk})
 		if err != nil {
 			return out, fmt.Errorf("score tokens from %d: %w", at, err)
