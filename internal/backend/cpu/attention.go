@@ -1,126 +1,226 @@
 package cpu
 
 import (
-	"math"
-
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/kernel"
 )
 
+// Attention of a query is computed block by block over the positions it sees:
+//
+//	top_b = max q·k_j      sum_b = Σ exp(q·k_j − top_b)      acc_b = Σ exp(q·k_j − top_b)·v_j
+//
+// and the blocks are merged in ascending order, each sum scaled to the larger top.
+// Blocks begin at multiples of keyBlock, so the order of every sum follows from
+// the query's position alone: a prompt's queries, which go through the blocks one
+// after the other, and a single query, whose blocks are spread over the threads, get
+// the same bits.
 const (
-	// keyBlock is how many positions share one step of the online softmax. Blocks
-	// begin at multiples of it, so that a query's sums depend on its position alone.
-	keyBlock = 64
+	keyBlock = 256 // positions of a block
 
 	// taskVecs bounds the query vectors (queries × heads of a group) of a task:
 	// each key and value is read once for all of them.
 	taskVecs = 32
-
-	// taskHeads bounds the heads of a single query's task, so that a model with
-	// one K/V head still gives two threads something to do.
-	taskHeads = 4
 )
 
-// attendJob is Attend. A task is a run of queries of one span and some of the
-// heads that share a K/V head.
+// attendJob is Attend. While prompts are evaluated a task is a run of queries of
+// one span against one K/V head. While all spans are single queries a task is one
+// of their blocks, for one K/V head or, when there are few blocks, some of its heads.
 type attendJob struct {
 	c       *CPU
 	dst, q  *backend.Tensor
 	spans   []backend.Span
 	a       backend.Attention
-	tasks   []int // first task of each span
+	first   []int // first task of each span
 	group   int   // query heads of a K/V head
 	queries int   // queries of a task
-	heads   int   // query heads of a task
+	dim     int   // headDim padded to a multiple of 8
+
+	single bool // every span is one query
+	heads  int  // query heads of a task
+	acc    []float32
+	sums   []sums // of every task's vectors; acc [task, head, dim] goes with it
 }
+
+// sums is the state of one query vector's softmax; acc [dim] goes with it.
+type sums struct{ top, sum float32 }
 
 // Attend implements backend.Backend.
 func (c *CPU) Attend(dst, q *backend.Tensor, spans []backend.Span, a backend.Attention) {
 	j := &c.attend
-	*j = attendJob{c: c, dst: dst, q: q, spans: spans, a: a, tasks: j.tasks[:0], group: a.Heads / a.KVHeads}
-	j.heads, j.queries = j.group, max(1, taskVecs/j.group)
-	if len(spans) == q.Rows { // decoding: single queries
-		j.heads, j.queries = min(j.group, taskHeads), 1
-	}
-	n := 0
-	for _, s := range spans {
-		j.tasks = append(j.tasks, n)
-		n += j.pieces(s.N) * a.KVHeads * j.parts()
+	*j = attendJob{
+		c: c, dst: dst, q: q, spans: spans, a: a, group: a.Heads / a.KVHeads, dim: pad8(a.HeadDim),
+		first: j.first[:0], acc: j.acc, sums: j.sums,
 	}
 	begin := c.prof.begin()
-	c.pool.do(jobAttend, n)
+	if j.single = len(spans) == q.Rows; j.single {
+		j.attendSingles()
+	} else {
+		j.queries = max(1, taskVecs/j.group)
+		n := 0
+		for i := range spans {
+			j.first = append(j.first, n)
+			n += (spans[i].N + j.queries - 1) / j.queries * a.KVHeads
+		}
+		c.pool.do(jobAttend, n)
+	}
 	c.prof.endAttend(j, begin)
 }
 
-// pieces is the number of runs that n queries make.
-func (j *attendJob) pieces(n int) int { return (n + j.queries - 1) / j.queries }
+// attendSingles computes all blocks of all spans, then merges them.
+func (j *attendJob) attendSingles() {
+	blocks := 0
+	for i := range j.spans {
+		blocks += j.blocks(&j.spans[i])
+	}
+	parts := min(j.group, max(1, len(j.c.scratch)/(blocks*j.a.KVHeads)))
+	j.heads = (j.group + parts - 1) / parts
+	n := 0
+	for i := range j.spans {
+		j.first = append(j.first, n)
+		n += j.blocks(&j.spans[i]) * j.a.KVHeads * j.parts()
+	}
+	j.acc = grow(j.acc, n*j.heads*j.dim)
+	if cap(j.sums) < n*j.heads {
+		j.sums = make([]sums, n*j.heads)
+	}
+	j.sums = j.sums[:n*j.heads]
+	j.c.pool.do(jobAttend, n)
+	j.c.merge.attendJob = j
+	j.c.pool.do(jobMerge, len(j.spans)*j.a.Heads)
+}
 
 // parts is the number of tasks that the heads of one K/V head make.
 func (j *attendJob) parts() int { return (j.group + j.heads - 1) / j.heads }
 
-func (j *attendJob) run(worker, task int) {
-	i := len(j.tasks) - 1
-	for j.tasks[i] > task {
-		i--
+// firstKey is the first position that the query at position pos sees.
+func (j *attendJob) firstKey(pos int) int {
+	if j.a.Window == 0 {
+		return 0
 	}
-	task -= j.tasks[i]
-	part := task % j.parts()
-	kvHead := task / j.parts() % j.a.KVHeads
-	query := task / j.parts() / j.a.KVHeads * j.queries
-	r := attendRun{
-		attendJob: j, s: &j.c.scratch[worker], span: &j.spans[i], kvHead: kvHead,
-		query: query, n: min(j.queries, j.spans[i].N-query),
-		head: kvHead*j.group + part*j.heads, nHead: min(j.heads, j.group-part*j.heads),
-	}
-	r.run()
+	return max(0, pos-j.a.Window+1)
 }
 
-// attendRun is one task: nHead query heads of n queries against one K/V head.
-// Vector t stands for query t/nHead and head t%nHead.
+// blocks is the number of blocks that the query of a single span sees.
+func (j *attendJob) blocks(s *backend.Span) int {
+	return s.Pos/keyBlock - j.firstKey(s.Pos)/keyBlock + 1
+}
+
+// span returns the span that a task belongs to and the task's number in it.
+func (j *attendJob) span(task int) (*backend.Span, int) {
+	i := len(j.first) - 1
+	for j.first[i] > task {
+		i--
+	}
+	return &j.spans[i], task - j.first[i]
+}
+
+func (j *attendJob) run(worker, task int) {
+	span, n := j.span(task)
+	r := attendRun{attendJob: j, s: &j.c.scratch[worker], span: span}
+	if !j.single {
+		r.kvHead, r.query = n%j.a.KVHeads, n/j.a.KVHeads*j.queries
+		r.n, r.head, r.nHead = min(j.queries, span.N-r.query), r.kvHead*j.group, j.group
+		r.prompt()
+		return
+	}
+	part := n % j.parts()
+	r.kvHead = n / j.parts() % j.a.KVHeads
+	r.n, r.head, r.nHead = 1, r.kvHead*j.group+part*j.heads, min(j.heads, j.group-part*j.heads)
+	block := j.firstKey(span.Pos)/keyBlock + n/j.parts()/j.a.KVHeads
+	r.copyQueries()
+	r.block(block*keyBlock, min((block+1)*keyBlock, span.Pos+1),
+		j.acc[task*j.heads*j.dim:], j.sums[task*j.heads:])
+}
+
+// mergeJob merges the blocks of single queries; a task is one head of one span.
+type mergeJob struct{ *attendJob }
+
+func (j *mergeJob) run(_, task int) {
+	i, head := task/j.a.Heads, task%j.a.Heads
+	span := &j.spans[i]
+	kvHead, h := head/j.group, head%j.group
+	part, h := h/j.heads, h%j.heads
+	var total sums
+	var acc []float32
+	for b := range j.blocks(span) {
+		t := j.first[i] + (b*j.a.KVHeads+kvHead)*j.parts() + part
+		v := t*j.heads + h
+		if acc == nil { // merge into the first block's own memory
+			acc, total = j.acc[v*j.dim:(v+1)*j.dim], j.sums[v]
+			continue
+		}
+		total.merge(acc, j.sums[v], j.acc[v*j.dim:(v+1)*j.dim])
+	}
+	total.finish(j.dst.Row(span.Row)[head*j.a.HeadDim:(head+1)*j.a.HeadDim], acc)
+}
+
+// merge adds a later block to what has been summed.
+func (t *sums) merge(acc []float32, b sums, add []float32) {
+	switch {
+	case b.sum == 0: // the query sees nothing of the block
+	case t.sum == 0:
+		copy(acc, add)
+		*t = b
+	case b.top > t.top:
+		f := exp(t.top - b.top)
+		kernel.Scale(acc, f)
+		kernel.Add(acc, add)
+		t.top, t.sum = b.top, float32(t.sum*f)+b.sum
+	default:
+		f := exp(b.top - t.top)
+		kernel.Axpy(acc, add, f)
+		t.sum += float32(b.sum * f)
+	}
+}
+
+// finish sets out [headDim] to acc / sum.
+func (t *sums) finish(out, acc []float32) {
+	copy(out, acc)
+	kernel.Scale(out, 1/t.sum)
+}
+
+func exp(x float32) float32 { return kernel.Exp(x) }
+
+// attendRun is one task: nHead query heads, from head on, of n queries of a span,
+// from query on, against one K/V head. Vector t stands for query t/nHead and head
+// t%nHead.
 type attendRun struct {
 	*attendJob
 	s           *scratch
 	span        *backend.Span
 	kvHead      int
-	query, n    int // in the span
+	query, n    int
 	head, nHead int
-	dim         int // headDim padded to a multiple of 8
 }
 
-func (r *attendRun) run() {
+// prompt computes the task's queries over all the blocks they see.
+func (r *attendRun) prompt() {
 	vecs, s := r.n*r.nHead, r.s
-	r.dim = pad8(r.a.HeadDim)
-	s.scores = grow(s.scores, vecs*keyBlock)
-	s.sums = grow(s.sums, vecs*r.dim)
-	s.top = grow(s.top, 2*vecs)
-	clear(s.sums)
-	for t := range vecs {
-		s.top[2*t], s.top[2*t+1] = float32(math.Inf(-1)), 0
-	}
 	r.copyQueries()
-	last := r.span.Pos + r.query + r.n - 1
-	for from := r.firstKey(0) / keyBlock * keyBlock; from <= last; from += keyBlock {
-		r.block(from, min(from+keyBlock, last+1))
+	s.acc = grow(s.acc, 2*vecs*r.dim)
+	total, block := s.acc[:vecs*r.dim], s.acc[vecs*r.dim:]
+	if cap(s.sums) < 2*vecs {
+		s.sums = make([]sums, 2*vecs)
+	}
+	totals, blocks := s.sums[:vecs], s.sums[vecs:2*vecs]
+	clear(totals)
+	pos := r.span.Pos + r.query
+	end := pos + r.n
+	for from := r.firstKey(pos) / keyBlock * keyBlock; from < end; from += keyBlock {
+		r.block(from, min(from+keyBlock, end), block, blocks)
+		for t := range vecs {
+			totals[t].merge(total[t*r.dim:(t+1)*r.dim], blocks[t], block[t*r.dim:(t+1)*r.dim])
+		}
 	}
 	for t := range vecs {
-		sum := s.sums[t*r.dim : t*r.dim+r.a.HeadDim]
-		kernel.Scale(sum, 1/s.top[2*t+1])
-		copy(r.head1(r.dst, t), sum)
+		totals[t].finish(r.vector(r.dst, t), total[t*r.dim:t*r.dim+r.a.HeadDim])
 	}
 }
 
-// head1 returns vector t of a tensor [row, heads·headDim].
-func (r *attendRun) head1(x *backend.Tensor, t int) []float32 {
+// vector returns vector t of a tensor [row, heads·headDim].
+func (r *attendRun) vector(x *backend.Tensor, t int) []float32 {
 	at := (r.head + t%r.nHead) * r.a.HeadDim
 	return x.Row(r.span.Row + r.query + t/r.nHead)[at : at+r.a.HeadDim]
-}
-
-// firstKey is the first position that query i of the task sees.
-func (r *attendRun) firstKey(i int) int {
-	if r.a.Window == 0 {
-		return 0
-	}
-	return max(0, r.span.Pos+r.query+i-r.a.Window+1)
 }
 
 // copyQueries lays the task's query vectors side by side, padded.
@@ -129,14 +229,19 @@ func (r *attendRun) copyQueries() {
 	s.query = grow(s.query, vecs*r.dim)
 	for t := range vecs {
 		q := s.query[t*r.dim : (t+1)*r.dim]
-		clear(q[copy(q, r.head1(r.q, t)):])
+		clear(q[copy(q, r.vector(r.q, t)):])
 	}
 }
 
-// block adds the positions [from, to), which lie in one block, to the sums.
-func (r *attendRun) block(from, to int) {
+// block computes the positions [from, to), which lie in one block, for the task's
+// vectors: acc [vec, dim] and the sums beside it.
+func (r *attendRun) block(from, to int, acc []float32, out []sums) {
 	s, vecs := r.s, r.n*r.nHead
-	seen := max(from, r.firstKey(0)) // nobody sees what is before
+	s.scores = grow(s.scores, vecs*keyBlock)
+	acc = acc[:vecs*r.dim]
+	clear(acc)
+	pos := r.span.Pos + r.query
+	seen := max(from, r.firstKey(pos)) // nobody sees what is before
 	q := kernel.Vecs{Data: s.query, N: vecs, Stride: r.dim}
 	for at := seen; at < to; {
 		run := r.keys(at, to)
@@ -146,22 +251,26 @@ func (r *attendRun) block(from, to int) {
 	}
 	for t := range vecs {
 		// Query t sees [lo, hi) of the block; the rest weighs nothing.
-		pos := r.span.Pos + r.query + t/r.nHead
-		lo, hi := max(seen, r.firstKey(t/r.nHead)), min(to, pos+1)
+		p := pos + t/r.nHead
+		lo, hi := max(seen, r.firstKey(p)), min(to, p+1)
 		w := s.scores[t*keyBlock+seen-from : t*keyBlock+to-from]
 		if hi <= lo {
 			clear(w)
+			out[t] = sums{}
 			continue
 		}
 		clear(w[:lo-seen])
 		clear(w[hi-seen:])
-		s.weigh(t, r.dim, w[lo-seen:hi-seen])
+		w = w[lo-seen : hi-seen]
+		top := kernel.Max(w)
+		out[t] = sums{top, kernel.ExpSum(w, top)}
 	}
-	sums := kernel.Vecs{Data: s.sums, N: vecs, Stride: r.dim}
+	weights := kernel.Vecs{N: vecs, Stride: keyBlock}
 	for at := seen; at < to; {
 		run := r.keys(at, to)
 		r.scale(at-from, run.vScale)
-		kernel.Mix(sums, kernel.Vecs{Data: s.scores[at-from:], N: vecs, Stride: keyBlock}, run.values)
+		weights.Data = s.scores[at-from:]
+		kernel.Mix(kernel.Vecs{Data: acc, N: vecs, Stride: r.dim}, weights, run.values)
 		at += run.keys.N
 	}
 }
@@ -176,18 +285,6 @@ func (r *attendRun) scale(at int, by []float32) {
 		w := r.s.scores[t*keyBlock+at:]
 		kernel.Mul(w[:len(by)], by)
 	}
-}
-
-// weigh turns the scores of vector t into weights exp(score − top) after raising
-// top to their maximum, and scales what was summed before to the new top.
-func (s *scratch) weigh(t, dim int, scores []float32) {
-	top, sum := &s.top[2*t], &s.top[2*t+1]
-	if high := kernel.Max(scores); high > *top {
-		f := float32(math.Exp(float64(*top - high)))
-		kernel.Scale(s.sums[t*dim:(t+1)*dim], f)
-		*top, *sum = high, *sum*f
-	}
-	*sum += kernel.ExpSum(scores, *top)
 }
 
 // keyRun is the keys and values of consecutive positions that lie together in

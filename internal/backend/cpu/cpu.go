@@ -25,6 +25,7 @@ type CPU struct {
 	floats, rounded activations // the current product's input
 	rows            rowJob
 	attend          attendJob
+	merge           mergeJob
 	expert          expertState
 	prof            profile
 
@@ -37,8 +38,8 @@ type scratch struct {
 	up     []float32 // the second of two products that become one
 	query  []float32 // attention: padded queries
 	scores []float32 // attention: scores of a block of keys
-	sums   []float32 // attention: weighted values
-	top    []float32 // attention: running maximum and sum of the weights
+	acc    []float32 // attention: weighted values
+	sums   []sums    // attention: the softmax of each query vector
 }
 
 // The pool's jobs, in the order in which New names them.
@@ -47,6 +48,7 @@ const (
 	jobRows
 	jobAttend
 	jobSet
+	jobMerge
 )
 
 // New starts a backend with the given number of threads, the caller included.
@@ -68,7 +70,7 @@ func (c *CPU) SetThreads(threads int) error {
 		c.pool.close()
 	}
 	c.scratch = make([]scratch, threads)
-	c.pool = newPool(threads, &c.mul, &c.rows, &c.attend, &c.set)
+	c.pool = newPool(threads, &c.mul, &c.rows, &c.attend, &c.set, &c.merge)
 	return nil
 }
 

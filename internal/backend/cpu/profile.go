@@ -3,7 +3,6 @@ package cpu
 import (
 	"time"
 
-	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/kernel"
 )
 
@@ -133,20 +132,12 @@ func (p *profile) endAttend(j *attendJob, begin time.Duration) {
 	for i := range j.spans {
 		s := &j.spans[i]
 		for q := range s.N {
-			u.MACs += 2 * int64(j.a.Heads) * int64(j.a.HeadDim) * int64(s.Pos+q+1-j.firstOf(s, q))
+			u.MACs += 2 * int64(j.a.Heads) * int64(j.a.HeadDim) * int64(s.Pos+q+1-j.firstKey(s.Pos+q))
 		}
-		keys := s.Pos + s.N - j.firstOf(s, 0)
+		keys := s.Pos + s.N - j.firstKey(s.Pos)
 		u.Bytes += int64(j.a.KVHeads) * int64(keys) * s.Hist.(*store).slotBytes()
 	}
 	p.end(ClassAttend, begin)
-}
-
-// firstOf is the first position that query q of a span sees.
-func (j *attendJob) firstOf(s *backend.Span, q int) int {
-	if j.a.Window == 0 {
-		return 0
-	}
-	return max(0, s.Pos+q-j.a.Window+1)
 }
 
 // slotBytes is the memory of one head's key and value.
