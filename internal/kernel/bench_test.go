@@ -70,14 +70,14 @@ func BenchmarkMatVec(b *testing.B) {
 					copy(data[o:], src.Data)
 				}
 				panel := src.Layout.PanelBytes(cols)
-				m := &Matrix{Layout: src.Layout, Rows: len(data) / panel * 8, Cols: cols, Data: data}
+				m := &Matrix{Layout: src.Layout, Rows: len(data) / panel * PanelRows, Cols: cols, Data: data}
 				a := activations(rand.New(rand.NewPCG(1, 1)), m.Layout, 1, cols)
 				y := make([]float32, m.Rows)
 				step, p := 4<<20/panel, 0
 				b.ResetTimer()
-				best(b, step*panel, step*8*cols, func() {
+				best(b, step*panel, step*PanelRows*cols, func() {
 					MatMul(y, m.Rows, m, p, p+step, a, 0, 1)
-					if p += step; (p+step)*8 > m.Rows {
+					if p += step; (p+step)*PanelRows > m.Rows {
 						p = 0
 					}
 				})
@@ -91,7 +91,7 @@ func BenchmarkMatVecHot(b *testing.B) {
 	for _, typ := range benchTypes {
 		for _, cols := range []int{1536, 12288} {
 			b.Run(fmt.Sprintf("%v/%d", typ, cols), func(b *testing.B) {
-				rows := max(8, 64*1536/cols)
+				rows := max(PanelRows, 64*1536/cols)
 				m := benchMatrix(b, typ, rows, cols)
 				a := activations(rand.New(rand.NewPCG(1, 1)), m.Layout, 1, cols)
 				y := make([]float32, rows)

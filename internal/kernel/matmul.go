@@ -6,7 +6,7 @@ import (
 )
 
 // MatMul does y[t*yStride+r] = w_r · x_t for tokens t = tok0 … tok1-1 and the rows r of
-// panels panel0 … panel1-1 (rows 8·panel0 … 8·panel1-1, as far as the matrix has them).
+// panels panel0 … panel1-1 (rows 16·panel0 … 16·panel1-1, as far as the matrix has them).
 // y is indexed by absolute token and row: its other elements are not touched. The
 // activations must have been Reset for the matrix's layout.
 //
@@ -28,7 +28,7 @@ func MatMul(y []float32, yStride int, w *Matrix, panel0, panel1 int, x *Acts, to
 	if panel0 >= panel1 || tok0 >= tok1 {
 		return
 	}
-	_ = y[(tok1-1)*yStride+min(8*panel1, w.Rows)-1]
+	_ = y[(tok1-1)*yStride+min(PanelRows*panel1, w.Rows)-1]
 	step := panelsPerCall(w, tok1-tok0)
 	for p := panel0; p < panel1; p += step {
 		m := product{y: y, yStride: yStride, w: w, x: x, p0: p, p1: min(p+step, panel1)}
@@ -59,7 +59,7 @@ func panelsPerCall(w *Matrix, tokens int) int {
 	if tokens <= maxTile {
 		return max(1, 256<<10/bytes)
 	}
-	return max(2, min(8, 128<<10/bytes))
+	return max(1, min(4, 128<<10/bytes))
 }
 
 // maxTile is the most tokens that one call of assembly takes at any level.
@@ -99,7 +99,7 @@ func (m *product) run(tok0, tok1 int) {
 	}
 }
 
-// tile computes n ≤ maxTile tokens from t on: y[i*stride+row-8*p0].
+// tile computes n ≤ maxTile tokens from t on: y[i*stride+row-16*p0].
 //
 //go:noinline
 func (m *product) tile(y []float32, stride, p0, p1, t, n int) {
@@ -129,7 +129,7 @@ func (m *product) tile(y []float32, stride, p0, p1, t, n int) {
 	}
 }
 
-// floatTile runs the two runs of four rows of every panel.
+// floatTile runs the runs of four rows of every panel.
 func (m *product) floatTile(y []float32, stride int, w []byte, t, n int) {
 	info := &layouts[m.w.Layout]
 	pad := m.x.stride
@@ -190,4 +190,17 @@ type mulArgs struct {
 	supers     int // super-blocks of a panel, at least 1
 	ahead      int // prefetch distance
 	panelBytes int
+	headStep   int // for half panels: from where w stands at a super-block to the half's head
+}
+
+// half is the arguments for half h of every panel: its first block is one block further on
+// than the first half's, its head one head.
+func (a mulArgs) half(l Layout, h int) mulArgs {
+	if h > 0 {
+		info := &layouts[l]
+		a.w = unsafe.Add(a.w, info.block)
+		a.y = unsafe.Add(a.y, 4*PanelRows/2)
+		a.headStep = info.head - info.block
+	}
+	return a
 }

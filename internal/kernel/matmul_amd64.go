@@ -20,42 +20,20 @@ func tileWidth(l Layout) int {
 
 // mulTileSIMD runs a tile of T ≤ tileWidth tokens; false: not here, use the generic code.
 func mulTileSIMD(l Layout, T int, a *mulArgs) bool {
-	if !useAVX2 {
-		return false
-	}
-	if !useAVX512 {
-		mulTileAVX2(l, T, (*byte)(unsafe.Pointer(a)))
-		return true
-	}
-	if T == 1 { // one stream of weights: twice as fast from memory as two, with short panels
-		mulVecVNNI(l, (*byte)(unsafe.Pointer(a)))
-		return true
-	}
-	odd := *a
-	if a.panels >= 2 {
-		a.panels /= 2
+	switch {
+	case useAVX512:
 		mulTileVNNI(l, T, (*byte)(unsafe.Pointer(a)))
-	}
-	if odd.panels%2 == 1 {
-		lastOfOdd(l, T, odd)
-	}
-	return true
-}
-
-// lastOfOdd does the last panel of an odd number: the AVX2 tiles give the same bits.
-// (It works on a copy: a pointer stored through a would make the caller's buffers escape.)
-func lastOfOdd(l Layout, T int, a mulArgs) {
-	a.w = unsafe.Add(a.w, (a.panels-1)*a.panelBytes)
-	a.y = unsafe.Add(a.y, (a.panels-1)*4*PanelRows)
-	for T > 0 {
-		n := min(T, 4)
-		a.panels = 1
-		mulTileAVX2(l, n, (*byte)(unsafe.Pointer(&a)))
-		if T -= n; T > 0 { // a pointer past the end could keep a freed object alive
-			a.x = unsafe.Add(a.x, n*a.xstep)
-			a.y = unsafe.Add(a.y, n*a.ystep)
+	case !useAVX2:
+		return false
+	case T == 1:
+		mulTileAVX2(l, T, (*byte)(unsafe.Pointer(a)))
+	default:
+		for h := range 2 {
+			part := a.half(l, h)
+			mulTileAVX2(l, T, (*byte)(unsafe.Pointer(&part)))
 		}
 	}
+	return true
 }
 
 func mulTileAVX2(l Layout, T int, a *byte) {
@@ -190,6 +168,8 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 	switch l {
 	case LayoutQ4_0:
 		switch T {
+		case 1:
+			mulQ4_0x1VNNI(a)
 		case 2:
 			mulQ4_0x2VNNI(a)
 		case 3:
@@ -215,6 +195,8 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 		}
 	case LayoutQ4_1:
 		switch T {
+		case 1:
+			mulQ4_1x1VNNI(a)
 		case 2:
 			mulQ4_1x2VNNI(a)
 		case 3:
@@ -240,6 +222,8 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 		}
 	case LayoutQ5_1:
 		switch T {
+		case 1:
+			mulQ5_1x1VNNI(a)
 		case 2:
 			mulQ5_1x2VNNI(a)
 		case 3:
@@ -265,6 +249,8 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 		}
 	case LayoutQ8_0:
 		switch T {
+		case 1:
+			mulQ8_0x1VNNI(a)
 		case 2:
 			mulQ8_0x2VNNI(a)
 		case 3:
@@ -290,6 +276,8 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 		}
 	case LayoutQ4_K:
 		switch T {
+		case 1:
+			mulQ4_Kx1VNNI(a)
 		case 2:
 			mulQ4_Kx2VNNI(a)
 		case 3:
@@ -315,6 +303,8 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 		}
 	case LayoutQ5_K:
 		switch T {
+		case 1:
+			mulQ5_Kx1VNNI(a)
 		case 2:
 			mulQ5_Kx2VNNI(a)
 		case 3:
@@ -340,6 +330,8 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 		}
 	case LayoutQ6_K:
 		switch T {
+		case 1:
+			mulQ6_Kx1VNNI(a)
 		case 2:
 			mulQ6_Kx2VNNI(a)
 		case 3:
@@ -355,24 +347,5 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 		case 8:
 			mulQ6_Kx8VNNI(a)
 		}
-	}
-}
-
-func mulVecVNNI(l Layout, a *byte) {
-	switch l {
-	case LayoutQ4_0:
-		mulQ4_0x1VNNI1(a)
-	case LayoutQ4_1:
-		mulQ4_1x1VNNI1(a)
-	case LayoutQ5_1:
-		mulQ5_1x1VNNI1(a)
-	case LayoutQ8_0:
-		mulQ8_0x1VNNI1(a)
-	case LayoutQ4_K:
-		mulQ4_Kx1VNNI1(a)
-	case LayoutQ5_K:
-		mulQ5_Kx1VNNI1(a)
-	case LayoutQ6_K:
-		mulQ6_Kx1VNNI1(a)
 	}
 }

@@ -20,10 +20,13 @@ func mulTileSIMD(l Layout, T int, a *mulArgs) bool {
 	if !useNEON {
 		return false
 	}
-	if useDot {
-		mulTileDot(l, T, (*byte)(unsafe.Pointer(a)))
-	} else {
-		mulTileNEON(l, T, (*byte)(unsafe.Pointer(a)))
+	for h := range 2 {
+		part := a.half(l, h)
+		if useDot {
+			mulTileDot(l, T, (*byte)(unsafe.Pointer(&part)))
+		} else {
+			mulTileNEON(l, T, (*byte)(unsafe.Pointer(&part)))
+		}
 	}
 	return true
 }

@@ -19,8 +19,10 @@ func f16At(b []byte) float32 { return quant.F16ToF32(le.Uint16(b)) }
 // readBlock decodes block blk of row r of a panel: the layouts of Layout's comment, spelled out.
 func readBlock(l Layout, panel []byte, blk, r int, o *rowBlock) {
 	info := &layouts[l]
-	head := panel[blk/info.super*(info.head+info.super*info.block):]
-	b := head[info.head+blk%info.super*info.block:][:info.block]
+	half, r := r/8, r%8
+	head := panel[blk/info.super*2*(info.head+info.super*info.block):]
+	b := head[2*info.head+(blk%info.super*2+half)*info.block:][:info.block]
+	head = head[half*info.head:]
 	o.s, o.d, o.m, o.hasMin = [2]int32{1, 1}, f16At(head[2*r:]), 0, false
 	if info.super == 1 {
 		o.d = f16At(b[2*r:])

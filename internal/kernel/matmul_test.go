@@ -60,7 +60,7 @@ func packed(t testing.TB, typ quant.Type, src []byte, rows, cols int) *Matrix {
 func TestPackExact(t *testing.T) {
 	for _, typ := range weightTypes {
 		t.Run(typ.String(), func(t *testing.T) {
-			for _, rows := range []int{1, 7, 8, 19} {
+			for _, rows := range []int{1, 7, 16, 35} {
 				cols := 512
 				if typ.BlockLen() == 1 {
 					cols = 500 + rows
@@ -93,14 +93,14 @@ func testPackExact(t *testing.T, typ quant.Type, rows, cols int) {
 		checkSame(t, fmt.Sprintf("row %d of [%d, %d]", row, rows, cols), got, exact)
 	}
 	// Piece by piece gives the same panels.
-	if rows > 8 {
+	if rows > PanelRows {
 		half := make([]byte, len(m.Data))
-		cut := PackedBytes(typ, 8, cols)
-		bytes := len(src) / rows * 8
-		if err := PackRows(typ, half[:cut], src[:bytes], 8, cols); err != nil {
+		cut := PackedBytes(typ, PanelRows, cols)
+		bytes := len(src) / rows * PanelRows
+		if err := PackRows(typ, half[:cut], src[:bytes], PanelRows, cols); err != nil {
 			t.Fatal(err)
 		}
-		if err := PackRows(typ, half[cut:], src[bytes:], rows-8, cols); err != nil {
+		if err := PackRows(typ, half[cut:], src[bytes:], rows-PanelRows, cols); err != nil {
 			t.Fatal(err)
 		}
 		if string(half) != string(m.Data) {
@@ -158,7 +158,7 @@ func TestMatMulVariants(t *testing.T) {
 					cols = 160
 				}
 				for _, fill := range []int{-1, 0, 0xff, 0x80} {
-					for _, rows := range []int{3, 8, 24, 37} {
+					for _, rows := range []int{3, 16, 27, 53} {
 						testMatMul(t, level, typ, rows, cols, 13, fill)
 					}
 				}

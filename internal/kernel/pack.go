@@ -11,7 +11,7 @@ var le = binary.LittleEndian
 
 // PackRows packs rows rows of cols weights of type t, as a checkpoint stores them, into
 // panels. A large matrix is packed piece by piece: every piece but the last must have a
-// multiple of 8 rows, and its panels follow those of the piece before. dst must have
+// multiple of PanelRows rows, and its panels follow those of the piece before. dst must have
 // PackedBytes(t, rows, cols) bytes and src exactly the rows. Runs on one goroutine and
 // allocates only for types that it has to convert (a row or two).
 func PackRows(t quant.Type, dst, src []byte, rows, cols int) error {
@@ -52,13 +52,19 @@ type packer struct {
 	bytes          []byte
 }
 
-// panel packs k ≤ 8 rows.
+// panel packs k ≤ 16 rows.
 func (p *packer) panel(dst, src []byte, k int) error {
 	if p.layout.Float() {
 		return p.floatPanel(dst, src, k)
 	}
+	info := &layouts[p.layout]
 	for r := 0; r < k; r++ {
 		row := src[r*p.rowBytes:][:p.rowBytes]
+		if info.super > 1 {
+			p.kRow(dst, row, r)
+			continue
+		}
+		dst, r := dst[r/8*info.block:], r%8
 		switch p.src {
 		case quant.Q4_0:
 			packQ4_0(dst, row, r)
@@ -72,17 +78,24 @@ func (p *packer) panel(dst, src []byte, k int) error {
 			packQ8_0(dst, row, r)
 		case quant.IQ4_NL:
 			packIQ4NL(dst, row, r)
-		case quant.Q3_K:
-			packQ3K(dst, row, r)
-		case quant.Q4_K:
-			packQ4K(dst, row, r)
-		case quant.Q5_K:
-			packQ5K(dst, row, r)
-		case quant.Q6_K:
-			packQ6K(dst, row, r)
 		}
 	}
 	return nil
+}
+
+// kRow packs row r of a panel with super-blocks.
+func (p *packer) kRow(dst, row []byte, r int) {
+	half, r := r/8, r%8
+	switch p.src {
+	case quant.Q3_K:
+		packQ3K(dst, row, half, r)
+	case quant.Q4_K:
+		packQ4K(dst, row, half, r)
+	case quant.Q5_K:
+		packQ5K(dst, row, half, r)
+	case quant.Q6_K:
+		packQ6K(dst, row, half, r)
+	}
 }
 
 // floatPanel copies rows in pieces of 16 columns, by way of floats where the type needs it.
@@ -125,7 +138,7 @@ func (p *packer) toF16(row []byte) ([]byte, error) {
 	return p.bytes, quant.Encode(quant.F16, p.bytes, p.floats)
 }
 
-// The functions below place one row, r, into its panel.
+// The functions below place row r of half a panel, whose first block dst begins with.
 
 // putNibbles stores 16 bytes that have columns j and 16+j in their nibbles.
 func putNibbles(dst *[128]byte, r int, a, b, c, d uint32) {
@@ -141,7 +154,7 @@ func packQ4_0(dst, row []byte, r int) {
 		o, b := (*[144]byte)(dst), (*[18]byte)(row)
 		le.PutUint16(o[2*r:], le.Uint16(b[:]))
 		putNibbles((*[128]byte)(o[16:]), r, le.Uint32(b[2:]), le.Uint32(b[6:]), le.Uint32(b[10:]), le.Uint32(b[14:]))
-		dst, row = dst[144:], row[18:]
+		dst, row = dst[min(288, len(dst)):], row[18:]
 	}
 }
 
@@ -151,7 +164,7 @@ func packQ4_1(dst, row []byte, r int) {
 		le.PutUint16(o[2*r:], le.Uint16(b[:]))
 		le.PutUint16(o[16+2*r:], le.Uint16(b[2:])^0x8000)
 		putNibbles((*[128]byte)(o[32:]), r, le.Uint32(b[4:]), le.Uint32(b[8:]), le.Uint32(b[12:]), le.Uint32(b[16:]))
-		dst, row = dst[160:], row[20:]
+		dst, row = dst[min(320, len(dst)):], row[20:]
 	}
 }
 
@@ -162,7 +175,7 @@ func packQ5_1(dst, row []byte, r int) {
 		le.PutUint16(o[16+2*r:], le.Uint16(b[2:])^0x8000)
 		le.PutUint32(o[32+4*r:], transposeBits(le.Uint32(b[4:])))
 		putNibbles((*[128]byte)(o[64:]), r, le.Uint32(b[8:]), le.Uint32(b[12:]), le.Uint32(b[16:]), le.Uint32(b[20:]))
-		dst, row = dst[192:], row[24:]
+		dst, row = dst[min(384, len(dst)):], row[24:]
 	}
 }
 
@@ -192,7 +205,7 @@ func packQ8_0(dst, row []byte, r int) {
 		for g := 0; g < 8; g++ {
 			le.PutUint32(q[32*g:], le.Uint32(b[2+4*g:]))
 		}
-		dst, row = dst[272:], row[34:]
+		dst, row = dst[min(544, len(dst)):], row[34:]
 	}
 }
 
@@ -208,7 +221,7 @@ func packQ5_0(dst, row []byte, r int) {
 			q[16+j] = int8(b[6+j]>>4|byte(h>>(16+j)&1)<<4) - 16
 		}
 		put8((*[256]byte)(o[16:]), r, &q)
-		dst, row = dst[272:], row[22:]
+		dst, row = dst[min(544, len(dst)):], row[22:]
 	}
 }
 
@@ -225,6 +238,6 @@ func packIQ4NL(dst, row []byte, r int) {
 			q[j], q[16+j] = curve4[b[2+j]&15], curve4[b[2+j]>>4]
 		}
 		put8((*[256]byte)(o[16:]), r, &q)
-		dst, row = dst[272:], row[18:]
+		dst, row = dst[min(544, len(dst)):], row[18:]
 	}
 }

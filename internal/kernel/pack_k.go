@@ -1,7 +1,8 @@
 package kernel
 
-// Packing of the formats with super-blocks of 256 columns: eight blocks of 32. The bytes of
-// a checkpoint's super-block are drawn in package quant.
+// Packing of the formats with super-blocks of 256 columns: eight blocks of 32. The functions
+// place row r of a half of the panel. The bytes of a checkpoint's super-block are drawn in package
+// quant.
 
 const (
 	lowNibbles = 0x0f0f0f0f
@@ -30,16 +31,17 @@ func evenOdd(qs *[32]byte, even, odd *[128]byte, r int) {
 	}
 }
 
-func packQ4K(dst, row []byte, r int) {
-	const size = 32 + 8*144
+func packQ4K(dst, row []byte, half, r int) {
+	const size = 2 * (32 + 8*144)
 	var s, m [8]uint8
 	for len(row) >= 144 && len(dst) >= size {
 		o, b := (*[size]byte)(dst), (*[144]byte)(row)
-		le.PutUint16(o[2*r:], le.Uint16(b[:]))
-		le.PutUint16(o[16+2*r:], le.Uint16(b[2:]))
+		head, blocks := o[32*half:], o[64+144*half:]
+		le.PutUint16(head[2*r:], le.Uint16(b[:]))
+		le.PutUint16(head[16+2*r:], le.Uint16(b[2:]))
 		minScales6((*[12]byte)(b[4:]), &s, &m)
 		for p := 0; p < 4; p++ {
-			even, odd := (*[144]byte)(o[32+2*p*144:]), (*[144]byte)(o[32+(2*p+1)*144:])
+			even, odd := (*[144]byte)(blocks[2*p*2*144:]), (*[144]byte)(blocks[(2*p+1)*2*144:])
 			even[r], even[8+r] = s[2*p], m[2*p]
 			odd[r], odd[8+r] = s[2*p+1], m[2*p+1]
 			evenOdd((*[32]byte)(b[16+32*p:]), (*[128]byte)(even[16:]), (*[128]byte)(odd[16:]), r)
@@ -48,18 +50,19 @@ func packQ4K(dst, row []byte, r int) {
 	}
 }
 
-func packQ5K(dst, row []byte, r int) {
-	const size = 32 + 8*176
+func packQ5K(dst, row []byte, half, r int) {
+	const size = 2 * (32 + 8*176)
 	var s, m [8]uint8
 	for len(row) >= 176 && len(dst) >= size {
 		o, b := (*[size]byte)(dst), (*[176]byte)(row)
-		le.PutUint16(o[2*r:], le.Uint16(b[:]))
-		le.PutUint16(o[16+2*r:], le.Uint16(b[2:]))
+		head, blocks := o[32*half:], o[64+176*half:]
+		le.PutUint16(head[2*r:], le.Uint16(b[:]))
+		le.PutUint16(head[16+2*r:], le.Uint16(b[2:]))
 		minScales6((*[12]byte)(b[4:]), &s, &m)
 		var h [8]uint32
 		fifthBits((*[32]byte)(b[16:]), &h)
 		for p := 0; p < 4; p++ {
-			even, odd := (*[176]byte)(o[32+2*p*176:]), (*[176]byte)(o[32+(2*p+1)*176:])
+			even, odd := (*[176]byte)(blocks[2*p*2*176:]), (*[176]byte)(blocks[(2*p+1)*2*176:])
 			even[r], even[8+r] = s[2*p], m[2*p]
 			odd[r], odd[8+r] = s[2*p+1], m[2*p+1]
 			le.PutUint32(even[16+4*r:], h[2*p])
@@ -80,21 +83,21 @@ func fifthBits(qh *[32]byte, h *[8]uint32) {
 	}
 }
 
-func packQ6K(dst, row []byte, r int) {
-	const size = 16 + 8*208
+func packQ6K(dst, row []byte, half, r int) {
+	const size = 2 * (16 + 8*208)
 	for len(row) >= 210 && len(dst) >= size {
 		o, b := (*[size]byte)(dst), (*[210]byte)(row)
-		le.PutUint16(o[2*r:], le.Uint16(b[208:]))
-		for half := 0; half < 2; half++ {
-			out := (*[4 * 208]byte)(o[16+half*4*208:])
-			ql, qh := (*[64]byte)(b[64*half:]), (*[32]byte)(b[128+32*half:])
+		le.PutUint16(o[16*half+2*r:], le.Uint16(b[208:]))
+		for part := 0; part < 2; part++ { // 128 columns each
+			out := o[32+208*half+part*4*2*208:]
+			ql, qh := (*[64]byte)(b[64*part:]), (*[32]byte)(b[128+32*part:])
 			for k := 0; k < 2; k++ { // blocks k (low nibbles) and k+2 (high) share 32 bytes
-				lo, hi := (*[208]byte)(out[208*k:]), (*[208]byte)(out[208*(k+2):])
+				lo, hi := (*[208]byte)(out[2*208*k:]), (*[208]byte)(out[2*208*(k+2):])
 				evenOdd((*[32]byte)(ql[32*k:]), (*[128]byte)(lo[80:]), (*[128]byte)(hi[80:]), r)
 			}
 			for k := 0; k < 4; k++ {
-				blk := (*[208]byte)(out[208*k:])
-				blk[2*r], blk[2*r+1] = b[192+8*half+2*k], b[192+8*half+2*k+1]
+				blk := (*[208]byte)(out[2*208*k:])
+				blk[2*r], blk[2*r+1] = b[192+8*part+2*k], b[192+8*part+2*k+1]
 				h0, h1 := upperBits(qh, 2*k)
 				le.PutUint32(blk[16+4*r:], h0)
 				le.PutUint32(blk[48+4*r:], h1)
@@ -115,13 +118,13 @@ func upperBits(qh *[32]byte, shift int) (h0, h1 uint32) {
 }
 
 // packQ3K stores q of Q3_K (-4 … 3) as a Q6_K weight with scale s-32.
-func packQ3K(dst, row []byte, r int) {
-	const size = 16 + 8*208
+func packQ3K(dst, row []byte, half, r int) {
+	const size = 2 * (16 + 8*208)
 	for len(row) >= 110 && len(dst) >= size {
 		o, b := (*[size]byte)(dst), (*[110]byte)(row)
-		le.PutUint16(o[2*r:], le.Uint16(b[108:]))
+		le.PutUint16(o[16*half+2*r:], le.Uint16(b[108:]))
 		for k := 0; k < 8; k++ {
-			blk := (*[208]byte)(o[16+208*k:])
+			blk := (*[208]byte)(o[32+208*(2*k+half):])
 			for c := 0; c < 2; c++ {
 				g := 2*k + c
 				s := b[96+g%8]>>(g/8*4)&15 | b[104+g%4]>>(g/4*2)&3<<4

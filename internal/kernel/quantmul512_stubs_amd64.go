@@ -4,482 +4,402 @@
 
 package kernel
 
-// mulQ4_0x1VNNI1: panels of 8 Q4_0 rows against 1 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_0x1VNNI: panels of 16 Q4_0 rows against 1 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
-func mulQ4_0x1VNNI1(a *byte)
+func mulQ4_0x1VNNI(a *byte)
 
-// mulQ4_0x2VNNI: pairs of panels of 8 Q4_0 rows against 2 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_0x2VNNI: panels of 16 Q4_0 rows against 2 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_0x2VNNI(a *byte)
 
-// mulQ4_0x3VNNI: pairs of panels of 8 Q4_0 rows against 3 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_0x3VNNI: panels of 16 Q4_0 rows against 3 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_0x3VNNI(a *byte)
 
-// mulQ4_0x4VNNI: pairs of panels of 8 Q4_0 rows against 4 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_0x4VNNI: panels of 16 Q4_0 rows against 4 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_0x4VNNI(a *byte)
 
-// mulQ4_0x5VNNI: pairs of panels of 8 Q4_0 rows against 5 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_0x5VNNI: panels of 16 Q4_0 rows against 5 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_0x5VNNI(a *byte)
 
-// mulQ4_0x6VNNI: pairs of panels of 8 Q4_0 rows against 6 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_0x6VNNI: panels of 16 Q4_0 rows against 6 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_0x6VNNI(a *byte)
 
-// mulQ4_0x7VNNI: pairs of panels of 8 Q4_0 rows against 7 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_0x7VNNI: panels of 16 Q4_0 rows against 7 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_0x7VNNI(a *byte)
 
-// mulQ4_0x8VNNI: pairs of panels of 8 Q4_0 rows against 8 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_0x8VNNI: panels of 16 Q4_0 rows against 8 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_0x8VNNI(a *byte)
 
-// mulQ4_0x9VNNI: pairs of panels of 8 Q4_0 rows against 9 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_0x9VNNI: panels of 16 Q4_0 rows against 9 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_0x9VNNI(a *byte)
 
-// mulQ4_0x10VNNI: pairs of panels of 8 Q4_0 rows against 10 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_0x10VNNI: panels of 16 Q4_0 rows against 10 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_0x10VNNI(a *byte)
 
-// mulQ4_0x11VNNI: pairs of panels of 8 Q4_0 rows against 11 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_0x11VNNI: panels of 16 Q4_0 rows against 11 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_0x11VNNI(a *byte)
 
-// mulQ4_0x12VNNI: pairs of panels of 8 Q4_0 rows against 12 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_0x12VNNI: panels of 16 Q4_0 rows against 12 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_0x12VNNI(a *byte)
 
-// mulQ4_1x1VNNI1: panels of 8 Q4_1 rows against 1 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_1x1VNNI: panels of 16 Q4_1 rows against 1 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
-func mulQ4_1x1VNNI1(a *byte)
+func mulQ4_1x1VNNI(a *byte)
 
-// mulQ4_1x2VNNI: pairs of panels of 8 Q4_1 rows against 2 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_1x2VNNI: panels of 16 Q4_1 rows against 2 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_1x2VNNI(a *byte)
 
-// mulQ4_1x3VNNI: pairs of panels of 8 Q4_1 rows against 3 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_1x3VNNI: panels of 16 Q4_1 rows against 3 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_1x3VNNI(a *byte)
 
-// mulQ4_1x4VNNI: pairs of panels of 8 Q4_1 rows against 4 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_1x4VNNI: panels of 16 Q4_1 rows against 4 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_1x4VNNI(a *byte)
 
-// mulQ4_1x5VNNI: pairs of panels of 8 Q4_1 rows against 5 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_1x5VNNI: panels of 16 Q4_1 rows against 5 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_1x5VNNI(a *byte)
 
-// mulQ4_1x6VNNI: pairs of panels of 8 Q4_1 rows against 6 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_1x6VNNI: panels of 16 Q4_1 rows against 6 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_1x6VNNI(a *byte)
 
-// mulQ4_1x7VNNI: pairs of panels of 8 Q4_1 rows against 7 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_1x7VNNI: panels of 16 Q4_1 rows against 7 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_1x7VNNI(a *byte)
 
-// mulQ4_1x8VNNI: pairs of panels of 8 Q4_1 rows against 8 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_1x8VNNI: panels of 16 Q4_1 rows against 8 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_1x8VNNI(a *byte)
 
-// mulQ4_1x9VNNI: pairs of panels of 8 Q4_1 rows against 9 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_1x9VNNI: panels of 16 Q4_1 rows against 9 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_1x9VNNI(a *byte)
 
-// mulQ4_1x10VNNI: pairs of panels of 8 Q4_1 rows against 10 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_1x10VNNI: panels of 16 Q4_1 rows against 10 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_1x10VNNI(a *byte)
 
-// mulQ4_1x11VNNI: pairs of panels of 8 Q4_1 rows against 11 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_1x11VNNI: panels of 16 Q4_1 rows against 11 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_1x11VNNI(a *byte)
 
-// mulQ4_1x12VNNI: pairs of panels of 8 Q4_1 rows against 12 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_1x12VNNI: panels of 16 Q4_1 rows against 12 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_1x12VNNI(a *byte)
 
-// mulQ5_1x1VNNI1: panels of 8 Q5_1 rows against 1 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_1x1VNNI: panels of 16 Q5_1 rows against 1 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
-func mulQ5_1x1VNNI1(a *byte)
+func mulQ5_1x1VNNI(a *byte)
 
-// mulQ5_1x2VNNI: pairs of panels of 8 Q5_1 rows against 2 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_1x2VNNI: panels of 16 Q5_1 rows against 2 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_1x2VNNI(a *byte)
 
-// mulQ5_1x3VNNI: pairs of panels of 8 Q5_1 rows against 3 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_1x3VNNI: panels of 16 Q5_1 rows against 3 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_1x3VNNI(a *byte)
 
-// mulQ5_1x4VNNI: pairs of panels of 8 Q5_1 rows against 4 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_1x4VNNI: panels of 16 Q5_1 rows against 4 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_1x4VNNI(a *byte)
 
-// mulQ5_1x5VNNI: pairs of panels of 8 Q5_1 rows against 5 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_1x5VNNI: panels of 16 Q5_1 rows against 5 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_1x5VNNI(a *byte)
 
-// mulQ5_1x6VNNI: pairs of panels of 8 Q5_1 rows against 6 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_1x6VNNI: panels of 16 Q5_1 rows against 6 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_1x6VNNI(a *byte)
 
-// mulQ5_1x7VNNI: pairs of panels of 8 Q5_1 rows against 7 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_1x7VNNI: panels of 16 Q5_1 rows against 7 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_1x7VNNI(a *byte)
 
-// mulQ5_1x8VNNI: pairs of panels of 8 Q5_1 rows against 8 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_1x8VNNI: panels of 16 Q5_1 rows against 8 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_1x8VNNI(a *byte)
 
-// mulQ5_1x9VNNI: pairs of panels of 8 Q5_1 rows against 9 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_1x9VNNI: panels of 16 Q5_1 rows against 9 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_1x9VNNI(a *byte)
 
-// mulQ5_1x10VNNI: pairs of panels of 8 Q5_1 rows against 10 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_1x10VNNI: panels of 16 Q5_1 rows against 10 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_1x10VNNI(a *byte)
 
-// mulQ5_1x11VNNI: pairs of panels of 8 Q5_1 rows against 11 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_1x11VNNI: panels of 16 Q5_1 rows against 11 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_1x11VNNI(a *byte)
 
-// mulQ5_1x12VNNI: pairs of panels of 8 Q5_1 rows against 12 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_1x12VNNI: panels of 16 Q5_1 rows against 12 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_1x12VNNI(a *byte)
 
-// mulQ8_0x1VNNI1: panels of 8 Q8_0 rows against 1 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ8_0x1VNNI: panels of 16 Q8_0 rows against 1 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
-func mulQ8_0x1VNNI1(a *byte)
+func mulQ8_0x1VNNI(a *byte)
 
-// mulQ8_0x2VNNI: pairs of panels of 8 Q8_0 rows against 2 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ8_0x2VNNI: panels of 16 Q8_0 rows against 2 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ8_0x2VNNI(a *byte)
 
-// mulQ8_0x3VNNI: pairs of panels of 8 Q8_0 rows against 3 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ8_0x3VNNI: panels of 16 Q8_0 rows against 3 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ8_0x3VNNI(a *byte)
 
-// mulQ8_0x4VNNI: pairs of panels of 8 Q8_0 rows against 4 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ8_0x4VNNI: panels of 16 Q8_0 rows against 4 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ8_0x4VNNI(a *byte)
 
-// mulQ8_0x5VNNI: pairs of panels of 8 Q8_0 rows against 5 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ8_0x5VNNI: panels of 16 Q8_0 rows against 5 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ8_0x5VNNI(a *byte)
 
-// mulQ8_0x6VNNI: pairs of panels of 8 Q8_0 rows against 6 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ8_0x6VNNI: panels of 16 Q8_0 rows against 6 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ8_0x6VNNI(a *byte)
 
-// mulQ8_0x7VNNI: pairs of panels of 8 Q8_0 rows against 7 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ8_0x7VNNI: panels of 16 Q8_0 rows against 7 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ8_0x7VNNI(a *byte)
 
-// mulQ8_0x8VNNI: pairs of panels of 8 Q8_0 rows against 8 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ8_0x8VNNI: panels of 16 Q8_0 rows against 8 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ8_0x8VNNI(a *byte)
 
-// mulQ8_0x9VNNI: pairs of panels of 8 Q8_0 rows against 9 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ8_0x9VNNI: panels of 16 Q8_0 rows against 9 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ8_0x9VNNI(a *byte)
 
-// mulQ8_0x10VNNI: pairs of panels of 8 Q8_0 rows against 10 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ8_0x10VNNI: panels of 16 Q8_0 rows against 10 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ8_0x10VNNI(a *byte)
 
-// mulQ8_0x11VNNI: pairs of panels of 8 Q8_0 rows against 11 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ8_0x11VNNI: panels of 16 Q8_0 rows against 11 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ8_0x11VNNI(a *byte)
 
-// mulQ8_0x12VNNI: pairs of panels of 8 Q8_0 rows against 12 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ8_0x12VNNI: panels of 16 Q8_0 rows against 12 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ8_0x12VNNI(a *byte)
 
-// mulQ4_Kx1VNNI1: panels of 8 Q4_K rows against 1 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_Kx1VNNI: panels of 16 Q4_K rows against 1 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
-func mulQ4_Kx1VNNI1(a *byte)
+func mulQ4_Kx1VNNI(a *byte)
 
-// mulQ4_Kx2VNNI: pairs of panels of 8 Q4_K rows against 2 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_Kx2VNNI: panels of 16 Q4_K rows against 2 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_Kx2VNNI(a *byte)
 
-// mulQ4_Kx3VNNI: pairs of panels of 8 Q4_K rows against 3 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_Kx3VNNI: panels of 16 Q4_K rows against 3 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_Kx3VNNI(a *byte)
 
-// mulQ4_Kx4VNNI: pairs of panels of 8 Q4_K rows against 4 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_Kx4VNNI: panels of 16 Q4_K rows against 4 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_Kx4VNNI(a *byte)
 
-// mulQ4_Kx5VNNI: pairs of panels of 8 Q4_K rows against 5 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_Kx5VNNI: panels of 16 Q4_K rows against 5 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_Kx5VNNI(a *byte)
 
-// mulQ4_Kx6VNNI: pairs of panels of 8 Q4_K rows against 6 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_Kx6VNNI: panels of 16 Q4_K rows against 6 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_Kx6VNNI(a *byte)
 
-// mulQ4_Kx7VNNI: pairs of panels of 8 Q4_K rows against 7 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_Kx7VNNI: panels of 16 Q4_K rows against 7 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_Kx7VNNI(a *byte)
 
-// mulQ4_Kx8VNNI: pairs of panels of 8 Q4_K rows against 8 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_Kx8VNNI: panels of 16 Q4_K rows against 8 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_Kx8VNNI(a *byte)
 
-// mulQ4_Kx9VNNI: pairs of panels of 8 Q4_K rows against 9 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_Kx9VNNI: panels of 16 Q4_K rows against 9 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_Kx9VNNI(a *byte)
 
-// mulQ4_Kx10VNNI: pairs of panels of 8 Q4_K rows against 10 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_Kx10VNNI: panels of 16 Q4_K rows against 10 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_Kx10VNNI(a *byte)
 
-// mulQ4_Kx11VNNI: pairs of panels of 8 Q4_K rows against 11 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_Kx11VNNI: panels of 16 Q4_K rows against 11 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_Kx11VNNI(a *byte)
 
-// mulQ4_Kx12VNNI: pairs of panels of 8 Q4_K rows against 12 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ4_Kx12VNNI: panels of 16 Q4_K rows against 12 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ4_Kx12VNNI(a *byte)
 
-// mulQ5_Kx1VNNI1: panels of 8 Q5_K rows against 1 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_Kx1VNNI: panels of 16 Q5_K rows against 1 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
-func mulQ5_Kx1VNNI1(a *byte)
+func mulQ5_Kx1VNNI(a *byte)
 
-// mulQ5_Kx2VNNI: pairs of panels of 8 Q5_K rows against 2 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_Kx2VNNI: panels of 16 Q5_K rows against 2 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_Kx2VNNI(a *byte)
 
-// mulQ5_Kx3VNNI: pairs of panels of 8 Q5_K rows against 3 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_Kx3VNNI: panels of 16 Q5_K rows against 3 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_Kx3VNNI(a *byte)
 
-// mulQ5_Kx4VNNI: pairs of panels of 8 Q5_K rows against 4 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_Kx4VNNI: panels of 16 Q5_K rows against 4 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_Kx4VNNI(a *byte)
 
-// mulQ5_Kx5VNNI: pairs of panels of 8 Q5_K rows against 5 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_Kx5VNNI: panels of 16 Q5_K rows against 5 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_Kx5VNNI(a *byte)
 
-// mulQ5_Kx6VNNI: pairs of panels of 8 Q5_K rows against 6 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_Kx6VNNI: panels of 16 Q5_K rows against 6 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_Kx6VNNI(a *byte)
 
-// mulQ5_Kx7VNNI: pairs of panels of 8 Q5_K rows against 7 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_Kx7VNNI: panels of 16 Q5_K rows against 7 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_Kx7VNNI(a *byte)
 
-// mulQ5_Kx8VNNI: pairs of panels of 8 Q5_K rows against 8 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_Kx8VNNI: panels of 16 Q5_K rows against 8 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_Kx8VNNI(a *byte)
 
-// mulQ5_Kx9VNNI: pairs of panels of 8 Q5_K rows against 9 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_Kx9VNNI: panels of 16 Q5_K rows against 9 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_Kx9VNNI(a *byte)
 
-// mulQ5_Kx10VNNI: pairs of panels of 8 Q5_K rows against 10 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_Kx10VNNI: panels of 16 Q5_K rows against 10 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_Kx10VNNI(a *byte)
 
-// mulQ5_Kx11VNNI: pairs of panels of 8 Q5_K rows against 11 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_Kx11VNNI: panels of 16 Q5_K rows against 11 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_Kx11VNNI(a *byte)
 
-// mulQ5_Kx12VNNI: pairs of panels of 8 Q5_K rows against 12 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ5_Kx12VNNI: panels of 16 Q5_K rows against 12 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ5_Kx12VNNI(a *byte)
 
-// mulQ6_Kx1VNNI1: panels of 8 Q6_K rows against 1 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ6_Kx1VNNI: panels of 16 Q6_K rows against 1 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
-func mulQ6_Kx1VNNI1(a *byte)
+func mulQ6_Kx1VNNI(a *byte)
 
-// mulQ6_Kx2VNNI: pairs of panels of 8 Q6_K rows against 2 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ6_Kx2VNNI: panels of 16 Q6_K rows against 2 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ6_Kx2VNNI(a *byte)
 
-// mulQ6_Kx3VNNI: pairs of panels of 8 Q6_K rows against 3 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ6_Kx3VNNI: panels of 16 Q6_K rows against 3 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ6_Kx3VNNI(a *byte)
 
-// mulQ6_Kx4VNNI: pairs of panels of 8 Q6_K rows against 4 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ6_Kx4VNNI: panels of 16 Q6_K rows against 4 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ6_Kx4VNNI(a *byte)
 
-// mulQ6_Kx5VNNI: pairs of panels of 8 Q6_K rows against 5 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ6_Kx5VNNI: panels of 16 Q6_K rows against 5 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ6_Kx5VNNI(a *byte)
 
-// mulQ6_Kx6VNNI: pairs of panels of 8 Q6_K rows against 6 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ6_Kx6VNNI: panels of 16 Q6_K rows against 6 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ6_Kx6VNNI(a *byte)
 
-// mulQ6_Kx7VNNI: pairs of panels of 8 Q6_K rows against 7 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ6_Kx7VNNI: panels of 16 Q6_K rows against 7 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ6_Kx7VNNI(a *byte)
 
-// mulQ6_Kx8VNNI: pairs of panels of 8 Q6_K rows against 8 tokens, see mulArgs and MatMul.
-// a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.
+// mulQ6_Kx8VNNI: panels of 16 Q6_K rows against 8 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
 //
 //go:noescape
 func mulQ6_Kx8VNNI(a *byte)

@@ -15,7 +15,9 @@ TEXT ·mulQ4_0x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), SI
 
 panel:
+	MOVQ   CX, R8
 	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), SI
 	MOVQ   48(AX), DI
 
@@ -23,61 +25,105 @@ super:
 	PREFETCHNTA  (CX)(BX*1)
 	PREFETCHNTA  64(CX)(BX*1)
 	PREFETCHNTA  128(CX)(BX*1)
-	VMOVDQU      quantmul_nibmask<>+0(SB), Y1
-	VMOVDQU      16(CX), Y2
-	VPAND        Y1, Y2, Y3
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        Y1, Y2, Y2
-	VPBROADCASTD (SI), Y4
-	VPMADDUBSW   Y4, Y3, Y3
-	VPBROADCASTD 16(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPADDW       Y4, Y3, Y3
-	VMOVDQU      48(CX), Y2
-	VPAND        Y1, Y2, Y4
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        Y1, Y2, Y2
-	VPBROADCASTD 4(SI), Y5
-	VPMADDUBSW   Y5, Y4, Y5
-	VPADDW       Y5, Y3, Y3
-	VPBROADCASTD 20(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPADDW       Y4, Y3, Y3
-	VMOVDQU      80(CX), Y2
-	VPAND        Y1, Y2, Y4
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        Y1, Y2, Y2
-	VPBROADCASTD 8(SI), Y5
-	VPMADDUBSW   Y5, Y4, Y5
-	VPADDW       Y5, Y3, Y3
-	VPBROADCASTD 24(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPADDW       Y4, Y3, Y3
-	VMOVDQU      112(CX), Y2
-	VPAND        Y1, Y2, Y4
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        Y1, Y2, Y2
-	VPBROADCASTD 12(SI), Y1
-	VPMADDUBSW   Y1, Y4, Y1
-	VPADDW       Y1, Y3, Y3
-	VPBROADCASTD 28(SI), Y1
-	VPMADDUBSW   Y1, Y2, Y1
-	VPADDW       Y1, Y3, Y3
-	VPMADDWD     quantmul_ones16<>+0(SB), Y3, Y3
-	VCVTPH2PS    (CX), Y1
-	VPBROADCASTD 36(SI), Y2
-	VPADDD       Y2, Y3, Y3
-	VCVTDQ2PS    Y3, Y3
-	VBROADCASTSS 32(SI), Y2
-	VMULPS       Y1, Y2, Y2
-	VFMADD231PS  Y2, Y3, Y0
+	PREFETCHNTA  192(CX)(BX*1)
+	PREFETCHNTA  256(CX)(BX*1)
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y2
+	VMOVDQU      16(CX), Y3
+	VMOVDQU      160(CX), Y4
+	VPAND        Y2, Y3, Y5
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPAND        Y2, Y4, Y6
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y2, Y4, Y4
+	VPBROADCASTD (SI), Y7
+	VPMADDUBSW   Y7, Y5, Y5
+	VPMADDUBSW   Y7, Y6, Y6
+	VPBROADCASTD 16(SI), Y7
+	VPMADDUBSW   Y7, Y3, Y3
+	VPADDW       Y3, Y5, Y5
+	VPMADDUBSW   Y7, Y4, Y7
+	VPADDW       Y7, Y6, Y6
+	VMOVDQU      48(CX), Y3
+	VMOVDQU      192(CX), Y4
+	VPAND        Y2, Y3, Y7
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPAND        Y2, Y4, Y8
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y2, Y4, Y4
+	VPBROADCASTD 4(SI), Y9
+	VPMADDUBSW   Y9, Y7, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 20(SI), Y7
+	VPMADDUBSW   Y7, Y3, Y3
+	VPADDW       Y3, Y5, Y5
+	VPMADDUBSW   Y7, Y4, Y7
+	VPADDW       Y7, Y6, Y6
+	VMOVDQU      80(CX), Y3
+	VMOVDQU      224(CX), Y4
+	VPAND        Y2, Y3, Y7
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPAND        Y2, Y4, Y8
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y2, Y4, Y4
+	VPBROADCASTD 8(SI), Y9
+	VPMADDUBSW   Y9, Y7, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 24(SI), Y7
+	VPMADDUBSW   Y7, Y3, Y3
+	VPADDW       Y3, Y5, Y5
+	VPMADDUBSW   Y7, Y4, Y7
+	VPADDW       Y7, Y6, Y6
+	VMOVDQU      112(CX), Y3
+	VMOVDQU      256(CX), Y4
+	VPAND        Y2, Y3, Y7
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPAND        Y2, Y4, Y8
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y2, Y4, Y4
+	VPBROADCASTD 12(SI), Y2
+	VPMADDUBSW   Y2, Y7, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDUBSW   Y2, Y8, Y2
+	VPADDW       Y2, Y6, Y6
+	VPBROADCASTD 28(SI), Y2
+	VPMADDUBSW   Y2, Y3, Y3
+	VPADDW       Y3, Y5, Y5
+	VPMADDUBSW   Y2, Y4, Y2
+	VPADDW       Y2, Y6, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y5, Y5
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VCVTPH2PS    (CX), Y2
+	VPBROADCASTD 36(SI), Y3
+	VPADDD       Y3, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 32(SI), Y3
+	VMULPS       Y2, Y3, Y3
+	VFMADD231PS  Y3, Y5, Y0
+	VCVTPH2PS    144(CX), Y2
+	VPBROADCASTD 36(SI), Y3
+	VPADDD       Y3, Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 32(SI), Y3
+	VMULPS       Y2, Y3, Y3
+	VFMADD231PS  Y3, Y6, Y1
 	ADDQ         $0x30, SI
-	ADDQ         $0x00000090, CX
+	ADDQ         $0x00000120, CX
 	DECQ         DI
 	JNZ          super
-	MOVQ         DX, SI
-	VMOVUPS      Y0, (SI)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y1, 32(CX)
+	ADDQ         $0x40, DX
+	MOVQ         R8, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -114,6 +160,7 @@ TEXT ·mulQ4_0x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), R8
@@ -202,14 +249,16 @@ super:
 	VMULPS       Y2, Y3, Y3
 	VFMADD231PS  Y3, Y4, Y1
 	ADDQ         $0x30, R8
-	ADDQ         $0x00000090, CX
+	ADDQ         $0x00000120, CX
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R10, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -226,6 +275,7 @@ TEXT ·mulQ4_0x3AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -345,16 +395,18 @@ super:
 	VMULPS       Y3, Y4, Y4
 	VFMADD231PS  Y4, Y5, Y2
 	ADDQ         $0x30, R8
-	ADDQ         $0x00000090, CX
+	ADDQ         $0x00000120, CX
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R10, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -371,6 +423,7 @@ TEXT ·mulQ4_0x4AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -524,18 +577,20 @@ super:
 	VFMADD231PS  Y5, Y6, Y3
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x00000090, CX
+	ADDQ         $0x00000120, CX
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -552,6 +607,7 @@ TEXT ·mulQ4_0x5AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -736,20 +792,22 @@ super:
 	VFMADD231PS  Y6, Y7, Y4
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x00000090, CX
+	ADDQ         $0x00000120, CX
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -766,6 +824,7 @@ TEXT ·mulQ4_0x6AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -981,22 +1040,24 @@ super:
 	VFMADD231PS  Y7, Y8, Y5
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x00000090, CX
+	ADDQ         $0x00000120, CX
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y5, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y5, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -1013,7 +1074,9 @@ TEXT ·mulQ4_1x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), SI
 
 panel:
+	MOVQ   CX, R8
 	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), SI
 	MOVQ   48(AX), DI
 
@@ -1021,62 +1084,107 @@ super:
 	PREFETCHNTA  (CX)(BX*1)
 	PREFETCHNTA  64(CX)(BX*1)
 	PREFETCHNTA  128(CX)(BX*1)
-	VMOVDQU      quantmul_nibmask<>+0(SB), Y1
-	VMOVDQU      32(CX), Y2
-	VPAND        Y1, Y2, Y3
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        Y1, Y2, Y2
-	VPBROADCASTD (SI), Y4
-	VPMADDUBSW   Y4, Y3, Y3
-	VPBROADCASTD 16(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPADDW       Y4, Y3, Y3
-	VMOVDQU      64(CX), Y2
-	VPAND        Y1, Y2, Y4
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        Y1, Y2, Y2
-	VPBROADCASTD 4(SI), Y5
-	VPMADDUBSW   Y5, Y4, Y5
-	VPADDW       Y5, Y3, Y3
-	VPBROADCASTD 20(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPADDW       Y4, Y3, Y3
-	VMOVDQU      96(CX), Y2
-	VPAND        Y1, Y2, Y4
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        Y1, Y2, Y2
-	VPBROADCASTD 8(SI), Y5
-	VPMADDUBSW   Y5, Y4, Y5
-	VPADDW       Y5, Y3, Y3
-	VPBROADCASTD 24(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPADDW       Y4, Y3, Y3
-	VMOVDQU      128(CX), Y2
-	VPAND        Y1, Y2, Y4
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        Y1, Y2, Y2
-	VPBROADCASTD 12(SI), Y1
-	VPMADDUBSW   Y1, Y4, Y1
-	VPADDW       Y1, Y3, Y3
-	VPBROADCASTD 28(SI), Y1
-	VPMADDUBSW   Y1, Y2, Y1
-	VPADDW       Y1, Y3, Y3
-	VPMADDWD     quantmul_ones16<>+0(SB), Y3, Y3
-	VCVTPH2PS    (CX), Y1
-	VCVTPH2PS    16(CX), Y2
-	VCVTDQ2PS    Y3, Y3
+	PREFETCHNTA  192(CX)(BX*1)
+	PREFETCHNTA  256(CX)(BX*1)
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y2
+	VMOVDQU      32(CX), Y3
+	VMOVDQU      192(CX), Y4
+	VPAND        Y2, Y3, Y5
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPAND        Y2, Y4, Y6
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y2, Y4, Y4
+	VPBROADCASTD (SI), Y7
+	VPMADDUBSW   Y7, Y5, Y5
+	VPMADDUBSW   Y7, Y6, Y6
+	VPBROADCASTD 16(SI), Y7
+	VPMADDUBSW   Y7, Y3, Y3
+	VPADDW       Y3, Y5, Y5
+	VPMADDUBSW   Y7, Y4, Y7
+	VPADDW       Y7, Y6, Y6
+	VMOVDQU      64(CX), Y3
+	VMOVDQU      224(CX), Y4
+	VPAND        Y2, Y3, Y7
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPAND        Y2, Y4, Y8
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y2, Y4, Y4
+	VPBROADCASTD 4(SI), Y9
+	VPMADDUBSW   Y9, Y7, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 20(SI), Y7
+	VPMADDUBSW   Y7, Y3, Y3
+	VPADDW       Y3, Y5, Y5
+	VPMADDUBSW   Y7, Y4, Y7
+	VPADDW       Y7, Y6, Y6
+	VMOVDQU      96(CX), Y3
+	VMOVDQU      256(CX), Y4
+	VPAND        Y2, Y3, Y7
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPAND        Y2, Y4, Y8
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y2, Y4, Y4
+	VPBROADCASTD 8(SI), Y9
+	VPMADDUBSW   Y9, Y7, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 24(SI), Y7
+	VPMADDUBSW   Y7, Y3, Y3
+	VPADDW       Y3, Y5, Y5
+	VPMADDUBSW   Y7, Y4, Y7
+	VPADDW       Y7, Y6, Y6
+	VMOVDQU      128(CX), Y3
+	VMOVDQU      288(CX), Y4
+	VPAND        Y2, Y3, Y7
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPAND        Y2, Y4, Y8
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y2, Y4, Y4
+	VPBROADCASTD 12(SI), Y2
+	VPMADDUBSW   Y2, Y7, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDUBSW   Y2, Y8, Y2
+	VPADDW       Y2, Y6, Y6
+	VPBROADCASTD 28(SI), Y2
+	VPMADDUBSW   Y2, Y3, Y3
+	VPADDW       Y3, Y5, Y5
+	VPMADDUBSW   Y2, Y4, Y2
+	VPADDW       Y2, Y6, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y5, Y5
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VCVTPH2PS    (CX), Y2
+	VCVTPH2PS    16(CX), Y3
+	VCVTDQ2PS    Y5, Y5
 	VBROADCASTSS 32(SI), Y4
-	VMULPS       Y1, Y4, Y4
-	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS 44(SI), Y1
-	VFNMADD231PS Y2, Y1, Y0
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y5, Y0
+	VBROADCASTSS 44(SI), Y2
+	VFNMADD231PS Y3, Y2, Y0
+	VCVTPH2PS    160(CX), Y2
+	VCVTPH2PS    176(CX), Y3
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 32(SI), Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y6, Y1
+	VBROADCASTSS 44(SI), Y2
+	VFNMADD231PS Y3, Y2, Y1
 	ADDQ         $0x30, SI
-	ADDQ         $0x000000a0, CX
+	ADDQ         $0x00000140, CX
 	DECQ         DI
 	JNZ          super
-	MOVQ         DX, SI
-	VMOVUPS      Y0, (SI)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y1, 32(CX)
+	ADDQ         $0x40, DX
+	MOVQ         R8, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -1093,6 +1201,7 @@ TEXT ·mulQ4_1x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), R8
@@ -1182,14 +1291,16 @@ super:
 	VBROADCASTSS 44(R8)(DI*1), Y2
 	VFNMADD231PS Y3, Y2, Y1
 	ADDQ         $0x30, R8
-	ADDQ         $0x000000a0, CX
+	ADDQ         $0x00000140, CX
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R10, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -1206,6 +1317,7 @@ TEXT ·mulQ4_1x3AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1326,16 +1438,18 @@ super:
 	VBROADCASTSS 44(R8)(DI*2), Y3
 	VFNMADD231PS Y4, Y3, Y2
 	ADDQ         $0x30, R8
-	ADDQ         $0x000000a0, CX
+	ADDQ         $0x00000140, CX
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R10, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -1352,6 +1466,7 @@ TEXT ·mulQ4_1x4AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1506,18 +1621,20 @@ super:
 	VFNMADD231PS Y5, Y4, Y3
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x000000a0, CX
+	ADDQ         $0x00000140, CX
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -1534,6 +1651,7 @@ TEXT ·mulQ4_1x5AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1719,20 +1837,22 @@ super:
 	VFNMADD231PS Y6, Y5, Y4
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x000000a0, CX
+	ADDQ         $0x00000140, CX
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -1749,6 +1869,7 @@ TEXT ·mulQ4_1x6AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1965,22 +2086,24 @@ super:
 	VFNMADD231PS Y7, Y6, Y5
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x000000a0, CX
+	ADDQ         $0x00000140, CX
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y5, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y5, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -1997,7 +2120,9 @@ TEXT ·mulQ5_1x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), SI
 
 panel:
+	MOVQ   CX, R8
 	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), SI
 	MOVQ   48(AX), DI
 
@@ -2005,90 +2130,171 @@ super:
 	PREFETCHNTA  (CX)(BX*1)
 	PREFETCHNTA  64(CX)(BX*1)
 	PREFETCHNTA  128(CX)(BX*1)
-	VMOVDQU      quantmul_nibmask<>+0(SB), Y1
-	VMOVDQU      quantmul_bit4<>+0(SB), Y2
-	VMOVDQU      32(CX), Y3
-	VMOVDQU      64(CX), Y5
-	VPAND        Y1, Y5, Y4
-	VPSRLW       $0x04, Y5, Y5
-	VPAND        Y1, Y5, Y5
-	VPSLLW       $0x04, Y3, Y6
+	PREFETCHNTA  192(CX)(BX*1)
+	PREFETCHNTA  256(CX)(BX*1)
+	PREFETCHNTA  320(CX)(BX*1)
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y2
+	VMOVDQU      quantmul_bit4<>+0(SB), Y3
+	VMOVDQU      32(CX), Y4
+	VMOVDQU      64(CX), Y6
+	VPAND        Y2, Y6, Y5
+	VPSRLW       $0x04, Y6, Y6
 	VPAND        Y2, Y6, Y6
-	VPOR         Y6, Y4, Y4
-	VPAND        Y2, Y3, Y6
-	VPOR         Y6, Y5, Y5
-	VPBROADCASTD (SI), Y6
-	VPMADDUBSW   Y6, Y4, Y6
-	VPBROADCASTD 16(SI), Y4
-	VPMADDUBSW   Y4, Y5, Y4
-	VPADDW       Y4, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y4
-	VMOVDQU      96(CX), Y6
-	VPAND        Y1, Y6, Y5
-	VPSRLW       $0x04, Y6, Y6
-	VPAND        Y1, Y6, Y6
-	VPSLLW       $0x03, Y3, Y7
-	VPAND        Y2, Y7, Y7
+	VPSLLW       $0x04, Y4, Y7
+	VPAND        Y3, Y7, Y7
 	VPOR         Y7, Y5, Y5
-	VPSRLW       $0x01, Y3, Y7
-	VPAND        Y2, Y7, Y7
+	VPAND        Y3, Y4, Y7
 	VPOR         Y7, Y6, Y6
-	VPBROADCASTD 4(SI), Y7
+	VPBROADCASTD (SI), Y7
 	VPMADDUBSW   Y7, Y5, Y7
-	VPBROADCASTD 20(SI), Y5
+	VPBROADCASTD 16(SI), Y5
 	VPMADDUBSW   Y5, Y6, Y5
 	VPADDW       Y5, Y7, Y7
-	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y4, Y4
-	VMOVDQU      128(CX), Y6
-	VPAND        Y1, Y6, Y5
-	VPSRLW       $0x04, Y6, Y6
-	VPAND        Y1, Y6, Y6
-	VPSLLW       $0x02, Y3, Y7
+	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y5
+	VMOVDQU      96(CX), Y7
+	VPAND        Y2, Y7, Y6
+	VPSRLW       $0x04, Y7, Y7
 	VPAND        Y2, Y7, Y7
-	VPOR         Y7, Y5, Y5
-	VPSRLW       $0x02, Y3, Y7
+	VPSLLW       $0x03, Y4, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y6, Y6
+	VPSRLW       $0x01, Y4, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD 4(SI), Y8
+	VPMADDUBSW   Y8, Y6, Y8
+	VPBROADCASTD 20(SI), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPADDW       Y6, Y8, Y8
+	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      128(CX), Y7
+	VPAND        Y2, Y7, Y6
+	VPSRLW       $0x04, Y7, Y7
 	VPAND        Y2, Y7, Y7
-	VPOR         Y7, Y6, Y6
-	VPBROADCASTD 8(SI), Y7
-	VPMADDUBSW   Y7, Y5, Y7
-	VPBROADCASTD 24(SI), Y5
-	VPMADDUBSW   Y5, Y6, Y5
-	VPADDW       Y5, Y7, Y7
-	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y4, Y4
-	VMOVDQU      160(CX), Y6
-	VPAND        Y1, Y6, Y5
-	VPSRLW       $0x04, Y6, Y6
-	VPAND        Y1, Y6, Y6
-	VPSLLW       $0x01, Y3, Y1
-	VPAND        Y2, Y1, Y1
-	VPOR         Y1, Y5, Y5
-	VPSRLW       $0x03, Y3, Y1
-	VPAND        Y2, Y1, Y1
-	VPOR         Y1, Y6, Y6
-	VPBROADCASTD 12(SI), Y1
-	VPMADDUBSW   Y1, Y5, Y1
-	VPBROADCASTD 28(SI), Y2
-	VPMADDUBSW   Y2, Y6, Y2
-	VPADDW       Y2, Y1, Y1
-	VPMADDWD     quantmul_ones16<>+0(SB), Y1, Y1
-	VPADDD       Y1, Y4, Y4
-	VCVTPH2PS    (CX), Y1
-	VCVTPH2PS    16(CX), Y2
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS 32(SI), Y3
-	VMULPS       Y1, Y3, Y3
-	VFMADD231PS  Y3, Y4, Y0
-	VBROADCASTSS 44(SI), Y1
-	VFNMADD231PS Y2, Y1, Y0
+	VPSLLW       $0x02, Y4, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y6, Y6
+	VPSRLW       $0x02, Y4, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD 8(SI), Y8
+	VPMADDUBSW   Y8, Y6, Y8
+	VPBROADCASTD 24(SI), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPADDW       Y6, Y8, Y8
+	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      160(CX), Y7
+	VPAND        Y2, Y7, Y6
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y2, Y7, Y7
+	VPSLLW       $0x01, Y4, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y6, Y6
+	VPSRLW       $0x03, Y4, Y4
+	VPAND        Y3, Y4, Y4
+	VPOR         Y4, Y7, Y7
+	VPBROADCASTD 12(SI), Y4
+	VPMADDUBSW   Y4, Y6, Y4
+	VPBROADCASTD 28(SI), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPADDW       Y6, Y4, Y4
+	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
+	VPADDD       Y4, Y5, Y5
+	VMOVDQU      224(CX), Y4
+	VMOVDQU      256(CX), Y7
+	VPAND        Y2, Y7, Y6
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y2, Y7, Y7
+	VPSLLW       $0x04, Y4, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y6, Y6
+	VPAND        Y3, Y4, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD (SI), Y8
+	VPMADDUBSW   Y8, Y6, Y8
+	VPBROADCASTD 16(SI), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPADDW       Y6, Y8, Y8
+	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y6
+	VMOVDQU      288(CX), Y8
+	VPAND        Y2, Y8, Y7
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x03, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPSRLW       $0x01, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 4(SI), Y9
+	VPMADDUBSW   Y9, Y7, Y9
+	VPBROADCASTD 20(SI), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPADDW       Y7, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VMOVDQU      320(CX), Y8
+	VPAND        Y2, Y8, Y7
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x02, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPSRLW       $0x02, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 8(SI), Y9
+	VPMADDUBSW   Y9, Y7, Y9
+	VPBROADCASTD 24(SI), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPADDW       Y7, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VMOVDQU      352(CX), Y8
+	VPAND        Y2, Y8, Y7
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x01, Y4, Y2
+	VPAND        Y3, Y2, Y2
+	VPOR         Y2, Y7, Y7
+	VPSRLW       $0x03, Y4, Y2
+	VPAND        Y3, Y2, Y2
+	VPOR         Y2, Y8, Y8
+	VPBROADCASTD 12(SI), Y2
+	VPMADDUBSW   Y2, Y7, Y2
+	VPBROADCASTD 28(SI), Y3
+	VPMADDUBSW   Y3, Y8, Y3
+	VPADDW       Y3, Y2, Y2
+	VPMADDWD     quantmul_ones16<>+0(SB), Y2, Y2
+	VPADDD       Y2, Y6, Y6
+	VCVTPH2PS    (CX), Y2
+	VCVTPH2PS    16(CX), Y3
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 32(SI), Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y5, Y0
+	VBROADCASTSS 44(SI), Y2
+	VFNMADD231PS Y3, Y2, Y0
+	VCVTPH2PS    192(CX), Y2
+	VCVTPH2PS    208(CX), Y3
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 32(SI), Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y6, Y1
+	VBROADCASTSS 44(SI), Y2
+	VFNMADD231PS Y3, Y2, Y1
 	ADDQ         $0x30, SI
-	ADDQ         $0x000000c0, CX
+	ADDQ         $0x00000180, CX
 	DECQ         DI
 	JNZ          super
-	MOVQ         DX, SI
-	VMOVUPS      Y0, (SI)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y1, 32(CX)
+	ADDQ         $0x40, DX
+	MOVQ         R8, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -2115,6 +2321,7 @@ TEXT ·mulQ5_1x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), R8
@@ -2235,14 +2442,16 @@ super:
 	VBROADCASTSS 44(R8)(DI*1), Y2
 	VFNMADD231PS Y3, Y2, Y1
 	ADDQ         $0x30, R8
-	ADDQ         $0x000000c0, CX
+	ADDQ         $0x00000180, CX
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R10, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -2259,6 +2468,7 @@ TEXT ·mulQ5_1x3AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2413,16 +2623,18 @@ super:
 	VBROADCASTSS 44(R8)(DI*2), Y3
 	VFNMADD231PS Y4, Y3, Y2
 	ADDQ         $0x30, R8
-	ADDQ         $0x000000c0, CX
+	ADDQ         $0x00000180, CX
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R10, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -2439,6 +2651,7 @@ TEXT ·mulQ5_1x4AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2635,18 +2848,20 @@ super:
 	VFNMADD231PS Y9, Y4, Y3
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x000000c0, CX
+	ADDQ         $0x00000180, CX
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -2663,6 +2878,7 @@ TEXT ·mulQ5_1x5AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2893,20 +3109,22 @@ super:
 	VFNMADD231PS Y11, Y5, Y4
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x000000c0, CX
+	ADDQ         $0x00000180, CX
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -2923,6 +3141,7 @@ TEXT ·mulQ5_1x6AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3187,22 +3406,24 @@ super:
 	VFNMADD231PS Y13, Y6, Y5
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x000000c0, CX
+	ADDQ         $0x00000180, CX
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y5, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y5, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -3219,7 +3440,9 @@ TEXT ·mulQ8_0x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), SI
 
 panel:
+	MOVQ   CX, R8
 	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), SI
 	MOVQ   48(AX), DI
 
@@ -3229,73 +3452,140 @@ super:
 	PREFETCHNTA  128(CX)(BX*1)
 	PREFETCHNTA  192(CX)(BX*1)
 	PREFETCHNTA  256(CX)(BX*1)
-	VMOVDQU      16(CX), Y1
-	VPABSB       Y1, Y2
-	VPBROADCASTD (SI), Y3
-	VPSIGNB      Y1, Y3, Y3
-	VPMADDUBSW   Y3, Y2, Y3
-	VPMADDWD     quantmul_ones16<>+0(SB), Y3, Y1
-	VMOVDQU      48(CX), Y2
+	PREFETCHNTA  320(CX)(BX*1)
+	PREFETCHNTA  384(CX)(BX*1)
+	PREFETCHNTA  448(CX)(BX*1)
+	PREFETCHNTA  512(CX)(BX*1)
+	VMOVDQU      16(CX), Y2
 	VPABSB       Y2, Y3
-	VPBROADCASTD 4(SI), Y4
+	VPBROADCASTD (SI), Y4
 	VPSIGNB      Y2, Y4, Y4
 	VPMADDUBSW   Y4, Y3, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VMOVDQU      80(CX), Y2
-	VPABSB       Y2, Y3
-	VPBROADCASTD 8(SI), Y4
-	VPSIGNB      Y2, Y4, Y4
-	VPMADDUBSW   Y4, Y3, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VMOVDQU      112(CX), Y2
-	VPABSB       Y2, Y3
-	VPBROADCASTD 12(SI), Y4
-	VPSIGNB      Y2, Y4, Y4
-	VPMADDUBSW   Y4, Y3, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VMOVDQU      144(CX), Y2
-	VPABSB       Y2, Y3
-	VPBROADCASTD 16(SI), Y4
-	VPSIGNB      Y2, Y4, Y4
-	VPMADDUBSW   Y4, Y3, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VMOVDQU      176(CX), Y2
-	VPABSB       Y2, Y3
-	VPBROADCASTD 20(SI), Y4
-	VPSIGNB      Y2, Y4, Y4
-	VPMADDUBSW   Y4, Y3, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VMOVDQU      208(CX), Y2
-	VPABSB       Y2, Y3
-	VPBROADCASTD 24(SI), Y4
-	VPSIGNB      Y2, Y4, Y4
-	VPMADDUBSW   Y4, Y3, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VMOVDQU      240(CX), Y2
-	VPABSB       Y2, Y3
-	VPBROADCASTD 28(SI), Y4
-	VPSIGNB      Y2, Y4, Y4
-	VPMADDUBSW   Y4, Y3, Y4
-	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
-	VPADDD       Y4, Y1, Y1
-	VCVTPH2PS    (CX), Y2
-	VCVTDQ2PS    Y1, Y1
-	VBROADCASTSS 32(SI), Y3
-	VMULPS       Y2, Y3, Y3
-	VFMADD231PS  Y3, Y1, Y0
+	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y2
+	VMOVDQU      288(CX), Y3
+	VPABSB       Y3, Y4
+	VPBROADCASTD (SI), Y5
+	VPSIGNB      Y3, Y5, Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPMADDWD     quantmul_ones16<>+0(SB), Y5, Y3
+	VMOVDQU      48(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 4(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VMOVDQU      320(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 4(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      80(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 8(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VMOVDQU      352(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 8(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      112(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 12(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VMOVDQU      384(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 12(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      144(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 16(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VMOVDQU      416(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 16(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      176(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 20(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VMOVDQU      448(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 20(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      208(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 24(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VMOVDQU      480(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 24(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      240(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 28(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VMOVDQU      512(CX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 28(SI), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VCVTPH2PS    (CX), Y4
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 32(SI), Y5
+	VMULPS       Y4, Y5, Y5
+	VFMADD231PS  Y5, Y2, Y0
+	VCVTPH2PS    272(CX), Y2
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 32(SI), Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y3, Y1
 	ADDQ         $0x30, SI
-	ADDQ         $0x00000110, CX
+	ADDQ         $0x00000220, CX
 	DECQ         DI
 	JNZ          super
-	MOVQ         DX, SI
-	VMOVUPS      Y0, (SI)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y1, 32(CX)
+	ADDQ         $0x40, DX
+	MOVQ         R8, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -3312,6 +3602,7 @@ TEXT ·mulQ8_0x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), R8
@@ -3427,14 +3718,16 @@ super:
 	VMULPS       Y3, Y4, Y4
 	VFMADD231PS  Y4, Y2, Y1
 	ADDQ         $0x30, R8
-	ADDQ         $0x00000110, CX
+	ADDQ         $0x00000220, CX
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R10, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -3451,6 +3744,7 @@ TEXT ·mulQ8_0x3AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3610,16 +3904,18 @@ super:
 	VMULPS       Y4, Y5, Y5
 	VFMADD231PS  Y5, Y3, Y2
 	ADDQ         $0x30, R8
-	ADDQ         $0x00000110, CX
+	ADDQ         $0x00000220, CX
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R10, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -3636,6 +3932,7 @@ TEXT ·mulQ8_0x4AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3842,18 +4139,20 @@ super:
 	VFMADD231PS  Y6, Y4, Y3
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x00000110, CX
+	ADDQ         $0x00000220, CX
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -3870,6 +4169,7 @@ TEXT ·mulQ8_0x5AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4120,20 +4420,22 @@ super:
 	VFMADD231PS  Y7, Y5, Y4
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x00000110, CX
+	ADDQ         $0x00000220, CX
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -4150,6 +4452,7 @@ TEXT ·mulQ8_0x6AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4444,22 +4747,24 @@ super:
 	VFMADD231PS  Y8, Y6, Y5
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x00000110, CX
+	ADDQ         $0x00000220, CX
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y5, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y5, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -4476,84 +4781,138 @@ TEXT ·mulQ4_Kx1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), SI
 
 panel:
+	MOVQ   CX, R9
 	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), SI
 	MOVQ   48(AX), DI
 
 super:
-	MOVQ        CX, R9
+	MOVQ        CX, R10
+	ADDQ        72(AX), R10
 	PREFETCHNTA (CX)(BX*1)
-	ADDQ        $0x20, CX
+	ADDQ        $0x40, CX
 	MOVQ        $0x00000008, R8
 
 block:
 	PREFETCHNTA  (CX)(BX*1)
 	PREFETCHNTA  64(CX)(BX*1)
 	PREFETCHNTA  128(CX)(BX*1)
-	VMOVDQU      quantmul_nibmask<>+0(SB), Y1
-	VMOVDQU      16(CX), Y2
-	VPAND        Y1, Y2, Y3
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        Y1, Y2, Y2
-	VPBROADCASTD (SI), Y4
-	VPMADDUBSW   Y4, Y3, Y3
-	VPBROADCASTD 16(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPADDW       Y4, Y3, Y3
-	VMOVDQU      48(CX), Y2
-	VPAND        Y1, Y2, Y4
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        Y1, Y2, Y2
-	VPBROADCASTD 4(SI), Y5
-	VPMADDUBSW   Y5, Y4, Y5
-	VPADDW       Y5, Y3, Y3
-	VPBROADCASTD 20(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPADDW       Y4, Y3, Y3
-	VMOVDQU      80(CX), Y2
-	VPAND        Y1, Y2, Y4
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        Y1, Y2, Y2
-	VPBROADCASTD 8(SI), Y5
-	VPMADDUBSW   Y5, Y4, Y5
-	VPADDW       Y5, Y3, Y3
-	VPBROADCASTD 24(SI), Y4
-	VPMADDUBSW   Y4, Y2, Y4
-	VPADDW       Y4, Y3, Y3
-	VMOVDQU      112(CX), Y2
-	VPAND        Y1, Y2, Y4
-	VPSRLW       $0x04, Y2, Y2
-	VPAND        Y1, Y2, Y2
-	VPBROADCASTD 12(SI), Y1
-	VPMADDUBSW   Y1, Y4, Y1
-	VPADDW       Y1, Y3, Y3
-	VPBROADCASTD 28(SI), Y1
-	VPMADDUBSW   Y1, Y2, Y1
-	VPADDW       Y1, Y3, Y3
-	VPMADDWD     quantmul_ones16<>+0(SB), Y3, Y3
-	VPMOVZXBD    (CX), Y1
-	VCVTDQ2PS    Y1, Y1
-	VCVTPH2PS    (R9), Y4
-	VMULPS       Y4, Y1, Y1
-	VPMOVZXBD    8(CX), Y2
+	PREFETCHNTA  192(CX)(BX*1)
+	PREFETCHNTA  256(CX)(BX*1)
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y2
+	VMOVDQU      16(CX), Y3
+	VMOVDQU      160(CX), Y4
+	VPAND        Y2, Y3, Y5
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPAND        Y2, Y4, Y6
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y2, Y4, Y4
+	VPBROADCASTD (SI), Y7
+	VPMADDUBSW   Y7, Y5, Y5
+	VPMADDUBSW   Y7, Y6, Y6
+	VPBROADCASTD 16(SI), Y7
+	VPMADDUBSW   Y7, Y3, Y3
+	VPADDW       Y3, Y5, Y5
+	VPMADDUBSW   Y7, Y4, Y7
+	VPADDW       Y7, Y6, Y6
+	VMOVDQU      48(CX), Y3
+	VMOVDQU      192(CX), Y4
+	VPAND        Y2, Y3, Y7
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPAND        Y2, Y4, Y8
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y2, Y4, Y4
+	VPBROADCASTD 4(SI), Y9
+	VPMADDUBSW   Y9, Y7, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 20(SI), Y7
+	VPMADDUBSW   Y7, Y3, Y3
+	VPADDW       Y3, Y5, Y5
+	VPMADDUBSW   Y7, Y4, Y7
+	VPADDW       Y7, Y6, Y6
+	VMOVDQU      80(CX), Y3
+	VMOVDQU      224(CX), Y4
+	VPAND        Y2, Y3, Y7
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPAND        Y2, Y4, Y8
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y2, Y4, Y4
+	VPBROADCASTD 8(SI), Y9
+	VPMADDUBSW   Y9, Y7, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 24(SI), Y7
+	VPMADDUBSW   Y7, Y3, Y3
+	VPADDW       Y3, Y5, Y5
+	VPMADDUBSW   Y7, Y4, Y7
+	VPADDW       Y7, Y6, Y6
+	VMOVDQU      112(CX), Y3
+	VMOVDQU      256(CX), Y4
+	VPAND        Y2, Y3, Y7
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y2, Y3, Y3
+	VPAND        Y2, Y4, Y8
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y2, Y4, Y4
+	VPBROADCASTD 12(SI), Y2
+	VPMADDUBSW   Y2, Y7, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDUBSW   Y2, Y8, Y2
+	VPADDW       Y2, Y6, Y6
+	VPBROADCASTD 28(SI), Y2
+	VPMADDUBSW   Y2, Y3, Y3
+	VPADDW       Y3, Y5, Y5
+	VPMADDUBSW   Y2, Y4, Y2
+	VPADDW       Y2, Y6, Y6
+	VPMADDWD     quantmul_ones16<>+0(SB), Y5, Y5
+	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
+	VPMOVZXBD    (CX), Y2
 	VCVTDQ2PS    Y2, Y2
-	VCVTPH2PS    16(R9), Y4
+	VCVTPH2PS    (R10), Y4
 	VMULPS       Y4, Y2, Y2
+	VPMOVZXBD    8(CX), Y3
 	VCVTDQ2PS    Y3, Y3
+	VCVTPH2PS    16(R10), Y4
+	VMULPS       Y4, Y3, Y3
+	VCVTDQ2PS    Y5, Y5
 	VBROADCASTSS 32(SI), Y4
-	VMULPS       Y1, Y4, Y4
-	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS 44(SI), Y1
-	VFNMADD231PS Y2, Y1, Y0
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y5, Y0
+	VBROADCASTSS 44(SI), Y2
+	VFNMADD231PS Y3, Y2, Y0
+	VPMOVZXBD    144(CX), Y2
+	VCVTDQ2PS    Y2, Y2
+	VCVTPH2PS    32(R10), Y4
+	VMULPS       Y4, Y2, Y2
+	VPMOVZXBD    152(CX), Y3
+	VCVTDQ2PS    Y3, Y3
+	VCVTPH2PS    48(R10), Y4
+	VMULPS       Y4, Y3, Y3
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 32(SI), Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y6, Y1
+	VBROADCASTSS 44(SI), Y2
+	VFNMADD231PS Y3, Y2, Y1
 	ADDQ         $0x30, SI
-	ADDQ         $0x00000090, CX
+	ADDQ         $0x00000120, CX
 	DECQ         R8
 	JNZ          block
 	DECQ         DI
 	JNZ          super
-	MOVQ         DX, SI
-	VMOVUPS      Y0, (SI)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y1, 32(CX)
+	ADDQ         $0x40, DX
+	MOVQ         R9, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -4570,15 +4929,17 @@ TEXT ·mulQ4_Kx2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), R8
 	MOVQ   48(AX), R9
 
 super:
-	MOVQ       CX, R11
+	MOVQ       CX, R12
+	ADDQ       72(AX), R12
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x20, CX
+	ADDQ       $0x40, CX
 	MOVQ       $0x00000008, R10
 
 block:
@@ -4652,11 +5013,11 @@ block:
 	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
 	VPMOVZXBD    (CX), Y2
 	VCVTDQ2PS    Y2, Y2
-	VCVTPH2PS    (R11), Y6
+	VCVTPH2PS    (R12), Y6
 	VMULPS       Y6, Y2, Y2
 	VPMOVZXBD    8(CX), Y3
 	VCVTDQ2PS    Y3, Y3
-	VCVTPH2PS    16(R11), Y6
+	VCVTPH2PS    16(R12), Y6
 	VMULPS       Y6, Y3, Y3
 	VCVTDQ2PS    Y5, Y5
 	VBROADCASTSS 32(R8), Y6
@@ -4671,16 +5032,18 @@ block:
 	VBROADCASTSS 44(R8)(DI*1), Y2
 	VFNMADD231PS Y3, Y2, Y1
 	ADDQ         $0x30, R8
-	ADDQ         $0x00000090, CX
+	ADDQ         $0x00000120, CX
 	DECQ         R10
 	JNZ          block
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -4697,6 +5060,7 @@ TEXT ·mulQ4_Kx3AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4704,9 +5068,10 @@ panel:
 	MOVQ   48(AX), R9
 
 super:
-	MOVQ       CX, R11
+	MOVQ       CX, R12
+	ADDQ       72(AX), R12
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x20, CX
+	ADDQ       $0x40, CX
 	MOVQ       $0x00000008, R10
 
 block:
@@ -4804,11 +5169,11 @@ block:
 	VPMADDWD     quantmul_ones16<>+0(SB), Y5, Y5
 	VPMOVZXBD    (CX), Y3
 	VCVTDQ2PS    Y3, Y3
-	VCVTPH2PS    (R11), Y8
+	VCVTPH2PS    (R12), Y8
 	VMULPS       Y8, Y3, Y3
 	VPMOVZXBD    8(CX), Y4
 	VCVTDQ2PS    Y4, Y4
-	VCVTPH2PS    16(R11), Y8
+	VCVTPH2PS    16(R12), Y8
 	VMULPS       Y8, Y4, Y4
 	VCVTDQ2PS    Y6, Y6
 	VBROADCASTSS 32(R8), Y8
@@ -4829,18 +5194,20 @@ block:
 	VBROADCASTSS 44(R8)(DI*2), Y3
 	VFNMADD231PS Y4, Y3, Y2
 	ADDQ         $0x30, R8
-	ADDQ         $0x00000090, CX
+	ADDQ         $0x00000120, CX
 	DECQ         R10
 	JNZ          block
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -4857,6 +5224,7 @@ TEXT ·mulQ4_Kx4AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R12
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4867,9 +5235,10 @@ panel:
 	MOVQ   48(AX), R10
 
 super:
-	MOVQ       CX, R12
+	MOVQ       CX, R13
+	ADDQ       72(AX), R13
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x20, CX
+	ADDQ       $0x40, CX
 	MOVQ       $0x00000008, R11
 
 block:
@@ -4991,11 +5360,11 @@ block:
 	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y6
 	VPMOVZXBD    (CX), Y4
 	VCVTDQ2PS    Y4, Y4
-	VCVTPH2PS    (R12), Y10
+	VCVTPH2PS    (R13), Y10
 	VMULPS       Y10, Y4, Y4
 	VPMOVZXBD    8(CX), Y5
 	VCVTDQ2PS    Y5, Y5
-	VCVTPH2PS    16(R12), Y10
+	VCVTPH2PS    16(R13), Y10
 	VMULPS       Y10, Y5, Y5
 	VCVTDQ2PS    Y7, Y7
 	VBROADCASTSS 32(R8), Y10
@@ -5023,20 +5392,22 @@ block:
 	VFNMADD231PS Y5, Y4, Y3
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x00000090, CX
+	ADDQ         $0x00000120, CX
 	DECQ         R11
 	JNZ          block
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R12, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -5053,6 +5424,7 @@ TEXT ·mulQ4_Kx5AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R12
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -5064,9 +5436,10 @@ panel:
 	MOVQ   48(AX), R10
 
 super:
-	MOVQ       CX, R12
+	MOVQ       CX, R13
+	ADDQ       72(AX), R13
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x20, CX
+	ADDQ       $0x40, CX
 	MOVQ       $0x00000008, R11
 
 block:
@@ -5212,11 +5585,11 @@ block:
 	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y7
 	VPMOVZXBD    (CX), Y5
 	VCVTDQ2PS    Y5, Y5
-	VCVTPH2PS    (R12), Y12
+	VCVTPH2PS    (R13), Y12
 	VMULPS       Y12, Y5, Y5
 	VPMOVZXBD    8(CX), Y6
 	VCVTDQ2PS    Y6, Y6
-	VCVTPH2PS    16(R12), Y12
+	VCVTPH2PS    16(R13), Y12
 	VMULPS       Y12, Y6, Y6
 	VCVTDQ2PS    Y8, Y8
 	VBROADCASTSS 32(R8), Y12
@@ -5250,22 +5623,24 @@ block:
 	VFNMADD231PS Y6, Y5, Y4
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x00000090, CX
+	ADDQ         $0x00000120, CX
 	DECQ         R11
 	JNZ          block
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R12, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -5282,6 +5657,7 @@ TEXT ·mulQ4_Kx6AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R12
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -5294,9 +5670,10 @@ panel:
 	MOVQ   48(AX), R10
 
 super:
-	MOVQ       CX, R12
+	MOVQ       CX, R13
+	ADDQ       72(AX), R13
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x20, CX
+	ADDQ       $0x40, CX
 	MOVQ       $0x00000008, R11
 
 block:
@@ -5466,11 +5843,11 @@ block:
 	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
 	VPMOVZXBD    (CX), Y6
 	VCVTDQ2PS    Y6, Y6
-	VCVTPH2PS    (R12), Y14
+	VCVTPH2PS    (R13), Y14
 	VMULPS       Y14, Y6, Y6
 	VPMOVZXBD    8(CX), Y7
 	VCVTDQ2PS    Y7, Y7
-	VCVTPH2PS    16(R12), Y14
+	VCVTPH2PS    16(R13), Y14
 	VMULPS       Y14, Y7, Y7
 	VCVTDQ2PS    Y9, Y9
 	VBROADCASTSS 32(R8), Y14
@@ -5510,24 +5887,26 @@ block:
 	VFNMADD231PS Y7, Y6, Y5
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x00000090, CX
+	ADDQ         $0x00000120, CX
 	DECQ         R11
 	JNZ          block
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y5, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y5, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R12, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -5544,112 +5923,202 @@ TEXT ·mulQ5_Kx1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), SI
 
 panel:
+	MOVQ   CX, R9
 	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), SI
 	MOVQ   48(AX), DI
 
 super:
-	MOVQ        CX, R9
+	MOVQ        CX, R10
+	ADDQ        72(AX), R10
 	PREFETCHNTA (CX)(BX*1)
-	ADDQ        $0x20, CX
+	ADDQ        $0x40, CX
 	MOVQ        $0x00000008, R8
 
 block:
 	PREFETCHNTA  (CX)(BX*1)
 	PREFETCHNTA  64(CX)(BX*1)
 	PREFETCHNTA  128(CX)(BX*1)
-	VMOVDQU      quantmul_nibmask<>+0(SB), Y1
-	VMOVDQU      quantmul_bit4<>+0(SB), Y2
-	VMOVDQU      16(CX), Y3
-	VMOVDQU      48(CX), Y5
-	VPAND        Y1, Y5, Y4
-	VPSRLW       $0x04, Y5, Y5
-	VPAND        Y1, Y5, Y5
-	VPSLLW       $0x04, Y3, Y6
+	PREFETCHNTA  192(CX)(BX*1)
+	PREFETCHNTA  256(CX)(BX*1)
+	PREFETCHNTA  320(CX)(BX*1)
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y2
+	VMOVDQU      quantmul_bit4<>+0(SB), Y3
+	VMOVDQU      16(CX), Y4
+	VMOVDQU      48(CX), Y6
+	VPAND        Y2, Y6, Y5
+	VPSRLW       $0x04, Y6, Y6
 	VPAND        Y2, Y6, Y6
-	VPOR         Y6, Y4, Y4
-	VPAND        Y2, Y3, Y6
-	VPOR         Y6, Y5, Y5
-	VPBROADCASTD (SI), Y6
-	VPMADDUBSW   Y6, Y4, Y6
-	VPBROADCASTD 16(SI), Y4
-	VPMADDUBSW   Y4, Y5, Y4
-	VPADDW       Y4, Y6, Y6
-	VPMADDWD     quantmul_ones16<>+0(SB), Y6, Y4
-	VMOVDQU      80(CX), Y6
-	VPAND        Y1, Y6, Y5
-	VPSRLW       $0x04, Y6, Y6
-	VPAND        Y1, Y6, Y6
-	VPSLLW       $0x03, Y3, Y7
-	VPAND        Y2, Y7, Y7
+	VPSLLW       $0x04, Y4, Y7
+	VPAND        Y3, Y7, Y7
 	VPOR         Y7, Y5, Y5
-	VPSRLW       $0x01, Y3, Y7
-	VPAND        Y2, Y7, Y7
+	VPAND        Y3, Y4, Y7
 	VPOR         Y7, Y6, Y6
-	VPBROADCASTD 4(SI), Y7
+	VPBROADCASTD (SI), Y7
 	VPMADDUBSW   Y7, Y5, Y7
-	VPBROADCASTD 20(SI), Y5
+	VPBROADCASTD 16(SI), Y5
 	VPMADDUBSW   Y5, Y6, Y5
 	VPADDW       Y5, Y7, Y7
-	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y4, Y4
-	VMOVDQU      112(CX), Y6
-	VPAND        Y1, Y6, Y5
-	VPSRLW       $0x04, Y6, Y6
-	VPAND        Y1, Y6, Y6
-	VPSLLW       $0x02, Y3, Y7
+	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y5
+	VMOVDQU      80(CX), Y7
+	VPAND        Y2, Y7, Y6
+	VPSRLW       $0x04, Y7, Y7
 	VPAND        Y2, Y7, Y7
-	VPOR         Y7, Y5, Y5
-	VPSRLW       $0x02, Y3, Y7
+	VPSLLW       $0x03, Y4, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y6, Y6
+	VPSRLW       $0x01, Y4, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD 4(SI), Y8
+	VPMADDUBSW   Y8, Y6, Y8
+	VPBROADCASTD 20(SI), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPADDW       Y6, Y8, Y8
+	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      112(CX), Y7
+	VPAND        Y2, Y7, Y6
+	VPSRLW       $0x04, Y7, Y7
 	VPAND        Y2, Y7, Y7
-	VPOR         Y7, Y6, Y6
-	VPBROADCASTD 8(SI), Y7
-	VPMADDUBSW   Y7, Y5, Y7
-	VPBROADCASTD 24(SI), Y5
-	VPMADDUBSW   Y5, Y6, Y5
-	VPADDW       Y5, Y7, Y7
-	VPMADDWD     quantmul_ones16<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y4, Y4
-	VMOVDQU      144(CX), Y6
-	VPAND        Y1, Y6, Y5
-	VPSRLW       $0x04, Y6, Y6
-	VPAND        Y1, Y6, Y6
-	VPSLLW       $0x01, Y3, Y1
-	VPAND        Y2, Y1, Y1
-	VPOR         Y1, Y5, Y5
-	VPSRLW       $0x03, Y3, Y1
-	VPAND        Y2, Y1, Y1
-	VPOR         Y1, Y6, Y6
-	VPBROADCASTD 12(SI), Y1
-	VPMADDUBSW   Y1, Y5, Y1
-	VPBROADCASTD 28(SI), Y2
-	VPMADDUBSW   Y2, Y6, Y2
-	VPADDW       Y2, Y1, Y1
-	VPMADDWD     quantmul_ones16<>+0(SB), Y1, Y1
-	VPADDD       Y1, Y4, Y4
-	VPMOVZXBD    (CX), Y1
-	VCVTDQ2PS    Y1, Y1
-	VCVTPH2PS    (R9), Y3
-	VMULPS       Y3, Y1, Y1
-	VPMOVZXBD    8(CX), Y2
+	VPSLLW       $0x02, Y4, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y6, Y6
+	VPSRLW       $0x02, Y4, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD 8(SI), Y8
+	VPMADDUBSW   Y8, Y6, Y8
+	VPBROADCASTD 24(SI), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPADDW       Y6, Y8, Y8
+	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      144(CX), Y7
+	VPAND        Y2, Y7, Y6
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y2, Y7, Y7
+	VPSLLW       $0x01, Y4, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y6, Y6
+	VPSRLW       $0x03, Y4, Y4
+	VPAND        Y3, Y4, Y4
+	VPOR         Y4, Y7, Y7
+	VPBROADCASTD 12(SI), Y4
+	VPMADDUBSW   Y4, Y6, Y4
+	VPBROADCASTD 28(SI), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPADDW       Y6, Y4, Y4
+	VPMADDWD     quantmul_ones16<>+0(SB), Y4, Y4
+	VPADDD       Y4, Y5, Y5
+	VMOVDQU      192(CX), Y4
+	VMOVDQU      224(CX), Y7
+	VPAND        Y2, Y7, Y6
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y2, Y7, Y7
+	VPSLLW       $0x04, Y4, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y6, Y6
+	VPAND        Y3, Y4, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD (SI), Y8
+	VPMADDUBSW   Y8, Y6, Y8
+	VPBROADCASTD 16(SI), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPADDW       Y6, Y8, Y8
+	VPMADDWD     quantmul_ones16<>+0(SB), Y8, Y6
+	VMOVDQU      256(CX), Y8
+	VPAND        Y2, Y8, Y7
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x03, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPSRLW       $0x01, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 4(SI), Y9
+	VPMADDUBSW   Y9, Y7, Y9
+	VPBROADCASTD 20(SI), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPADDW       Y7, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VMOVDQU      288(CX), Y8
+	VPAND        Y2, Y8, Y7
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x02, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPSRLW       $0x02, Y4, Y9
+	VPAND        Y3, Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 8(SI), Y9
+	VPMADDUBSW   Y9, Y7, Y9
+	VPBROADCASTD 24(SI), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPADDW       Y7, Y9, Y9
+	VPMADDWD     quantmul_ones16<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VMOVDQU      320(CX), Y8
+	VPAND        Y2, Y8, Y7
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x01, Y4, Y2
+	VPAND        Y3, Y2, Y2
+	VPOR         Y2, Y7, Y7
+	VPSRLW       $0x03, Y4, Y2
+	VPAND        Y3, Y2, Y2
+	VPOR         Y2, Y8, Y8
+	VPBROADCASTD 12(SI), Y2
+	VPMADDUBSW   Y2, Y7, Y2
+	VPBROADCASTD 28(SI), Y3
+	VPMADDUBSW   Y3, Y8, Y3
+	VPADDW       Y3, Y2, Y2
+	VPMADDWD     quantmul_ones16<>+0(SB), Y2, Y2
+	VPADDD       Y2, Y6, Y6
+	VPMOVZXBD    (CX), Y2
 	VCVTDQ2PS    Y2, Y2
-	VCVTPH2PS    16(R9), Y3
-	VMULPS       Y3, Y2, Y2
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS 32(SI), Y3
-	VMULPS       Y1, Y3, Y3
-	VFMADD231PS  Y3, Y4, Y0
-	VBROADCASTSS 44(SI), Y1
-	VFNMADD231PS Y2, Y1, Y0
+	VCVTPH2PS    (R10), Y4
+	VMULPS       Y4, Y2, Y2
+	VPMOVZXBD    8(CX), Y3
+	VCVTDQ2PS    Y3, Y3
+	VCVTPH2PS    16(R10), Y4
+	VMULPS       Y4, Y3, Y3
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 32(SI), Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y5, Y0
+	VBROADCASTSS 44(SI), Y2
+	VFNMADD231PS Y3, Y2, Y0
+	VPMOVZXBD    176(CX), Y2
+	VCVTDQ2PS    Y2, Y2
+	VCVTPH2PS    32(R10), Y4
+	VMULPS       Y4, Y2, Y2
+	VPMOVZXBD    184(CX), Y3
+	VCVTDQ2PS    Y3, Y3
+	VCVTPH2PS    48(R10), Y4
+	VMULPS       Y4, Y3, Y3
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 32(SI), Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y6, Y1
+	VBROADCASTSS 44(SI), Y2
+	VFNMADD231PS Y3, Y2, Y1
 	ADDQ         $0x30, SI
-	ADDQ         $0x000000b0, CX
+	ADDQ         $0x00000160, CX
 	DECQ         R8
 	JNZ          block
 	DECQ         DI
 	JNZ          super
-	MOVQ         DX, SI
-	VMOVUPS      Y0, (SI)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y1, 32(CX)
+	ADDQ         $0x40, DX
+	MOVQ         R9, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -5666,15 +6135,17 @@ TEXT ·mulQ5_Kx2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), R8
 	MOVQ   48(AX), R9
 
 super:
-	MOVQ       CX, R11
+	MOVQ       CX, R12
+	ADDQ       72(AX), R12
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x20, CX
+	ADDQ       $0x40, CX
 	MOVQ       $0x00000008, R10
 
 block:
@@ -5779,11 +6250,11 @@ block:
 	VPADDD       Y2, Y5, Y5
 	VPMOVZXBD    (CX), Y2
 	VCVTDQ2PS    Y2, Y2
-	VCVTPH2PS    (R11), Y4
+	VCVTPH2PS    (R12), Y4
 	VMULPS       Y4, Y2, Y2
 	VPMOVZXBD    8(CX), Y3
 	VCVTDQ2PS    Y3, Y3
-	VCVTPH2PS    16(R11), Y4
+	VCVTPH2PS    16(R12), Y4
 	VMULPS       Y4, Y3, Y3
 	VCVTDQ2PS    Y7, Y7
 	VBROADCASTSS 32(R8), Y4
@@ -5798,16 +6269,18 @@ block:
 	VBROADCASTSS 44(R8)(DI*1), Y2
 	VFNMADD231PS Y3, Y2, Y1
 	ADDQ         $0x30, R8
-	ADDQ         $0x000000b0, CX
+	ADDQ         $0x00000160, CX
 	DECQ         R10
 	JNZ          block
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -5824,6 +6297,7 @@ TEXT ·mulQ5_Kx3AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -5831,9 +6305,10 @@ panel:
 	MOVQ   48(AX), R9
 
 super:
-	MOVQ       CX, R11
+	MOVQ       CX, R12
+	ADDQ       72(AX), R12
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x20, CX
+	ADDQ       $0x40, CX
 	MOVQ       $0x00000008, R10
 
 block:
@@ -5965,11 +6440,11 @@ block:
 	VPADDD       Y3, Y6, Y6
 	VPMOVZXBD    (CX), Y3
 	VCVTDQ2PS    Y3, Y3
-	VCVTPH2PS    (R11), Y5
+	VCVTPH2PS    (R12), Y5
 	VMULPS       Y5, Y3, Y3
 	VPMOVZXBD    8(CX), Y4
 	VCVTDQ2PS    Y4, Y4
-	VCVTPH2PS    16(R11), Y5
+	VCVTPH2PS    16(R12), Y5
 	VMULPS       Y5, Y4, Y4
 	VCVTDQ2PS    Y8, Y8
 	VBROADCASTSS 32(R8), Y5
@@ -5990,18 +6465,20 @@ block:
 	VBROADCASTSS 44(R8)(DI*2), Y3
 	VFNMADD231PS Y4, Y3, Y2
 	ADDQ         $0x30, R8
-	ADDQ         $0x000000b0, CX
+	ADDQ         $0x00000160, CX
 	DECQ         R10
 	JNZ          block
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -6018,6 +6495,7 @@ TEXT ·mulQ5_Kx4AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R12
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -6028,9 +6506,10 @@ panel:
 	MOVQ   48(AX), R10
 
 super:
-	MOVQ       CX, R12
+	MOVQ       CX, R13
+	ADDQ       72(AX), R13
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x20, CX
+	ADDQ       $0x40, CX
 	MOVQ       $0x00000008, R11
 
 block:
@@ -6194,11 +6673,11 @@ block:
 	VPADDD       Y10, Y4, Y4
 	VPMOVZXBD    (CX), Y5
 	VCVTDQ2PS    Y5, Y5
-	VCVTPH2PS    (R12), Y10
+	VCVTPH2PS    (R13), Y10
 	VMULPS       Y10, Y5, Y5
 	VPMOVZXBD    8(CX), Y9
 	VCVTDQ2PS    Y9, Y9
-	VCVTPH2PS    16(R12), Y10
+	VCVTPH2PS    16(R13), Y10
 	VMULPS       Y10, Y9, Y9
 	VCVTDQ2PS    Y6, Y6
 	VBROADCASTSS 32(R8), Y10
@@ -6226,20 +6705,22 @@ block:
 	VFNMADD231PS Y9, Y4, Y3
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x000000b0, CX
+	ADDQ         $0x00000160, CX
 	DECQ         R11
 	JNZ          block
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R12, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -6256,6 +6737,7 @@ TEXT ·mulQ5_Kx5AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R12
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -6267,9 +6749,10 @@ panel:
 	MOVQ   48(AX), R10
 
 super:
-	MOVQ       CX, R12
+	MOVQ       CX, R13
+	ADDQ       72(AX), R13
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x20, CX
+	ADDQ       $0x40, CX
 	MOVQ       $0x00000008, R11
 
 block:
@@ -6460,11 +6943,11 @@ block:
 	VPADDD       Y12, Y5, Y5
 	VPMOVZXBD    (CX), Y6
 	VCVTDQ2PS    Y6, Y6
-	VCVTPH2PS    (R12), Y12
+	VCVTPH2PS    (R13), Y12
 	VMULPS       Y12, Y6, Y6
 	VPMOVZXBD    8(CX), Y11
 	VCVTDQ2PS    Y11, Y11
-	VCVTPH2PS    16(R12), Y12
+	VCVTPH2PS    16(R13), Y12
 	VMULPS       Y12, Y11, Y11
 	VCVTDQ2PS    Y7, Y7
 	VBROADCASTSS 32(R8), Y12
@@ -6498,22 +6981,24 @@ block:
 	VFNMADD231PS Y11, Y5, Y4
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x000000b0, CX
+	ADDQ         $0x00000160, CX
 	DECQ         R11
 	JNZ          block
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R12, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -6530,6 +7015,7 @@ TEXT ·mulQ5_Kx6AVX2(SB), NOSPLIT, $0-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R12
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -6542,9 +7028,10 @@ panel:
 	MOVQ   48(AX), R10
 
 super:
-	MOVQ       CX, R12
+	MOVQ       CX, R13
+	ADDQ       72(AX), R13
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x20, CX
+	ADDQ       $0x40, CX
 	MOVQ       $0x00000008, R11
 
 block:
@@ -6762,11 +7249,11 @@ block:
 	VPADDD       Y14, Y6, Y6
 	VPMOVZXBD    (CX), Y7
 	VCVTDQ2PS    Y7, Y7
-	VCVTPH2PS    (R12), Y14
+	VCVTPH2PS    (R13), Y14
 	VMULPS       Y14, Y7, Y7
 	VPMOVZXBD    8(CX), Y13
 	VCVTDQ2PS    Y13, Y13
-	VCVTPH2PS    16(R12), Y14
+	VCVTPH2PS    16(R13), Y14
 	VMULPS       Y14, Y13, Y13
 	VCVTDQ2PS    Y8, Y8
 	VBROADCASTSS 32(R8), Y14
@@ -6806,24 +7293,26 @@ block:
 	VFNMADD231PS Y13, Y6, Y5
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x000000b0, CX
+	ADDQ         $0x00000160, CX
 	DECQ         R11
 	JNZ          block
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y5, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y5, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R12, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -6831,7 +7320,7 @@ block:
 
 // func mulQ6_Kx1AVX2(a *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·mulQ6_Kx1AVX2(SB), NOSPLIT, $64-8
+TEXT ·mulQ6_Kx1AVX2(SB), NOSPLIT, $128-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
 	MOVQ 16(AX), DX
@@ -6840,14 +7329,17 @@ TEXT ·mulQ6_Kx1AVX2(SB), NOSPLIT, $64-8
 	MOVQ 24(AX), SI
 
 panel:
+	MOVQ   CX, R9
 	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), SI
 	MOVQ   48(AX), DI
 
 super:
-	MOVQ        CX, R9
+	MOVQ        CX, R10
+	ADDQ        72(AX), R10
 	PREFETCHNTA (CX)(BX*1)
-	ADDQ        $0x10, CX
+	ADDQ        $0x20, CX
 	MOVQ        $0x00000008, R8
 
 block:
@@ -6855,107 +7347,209 @@ block:
 	PREFETCHNTA  64(CX)(BX*1)
 	PREFETCHNTA  128(CX)(BX*1)
 	PREFETCHNTA  192(CX)(BX*1)
-	VPMOVSXBW    (CX), Y1
-	VPSHUFB      quantmul_dup0<>+0(SB), Y1, Y2
-	VMOVDQU      Y2, (SP)
-	VPSHUFB      quantmul_dup1<>+0(SB), Y1, Y1
-	VMOVDQU      Y1, 32(SP)
-	VMOVDQU      quantmul_nibmask<>+0(SB), Y1
-	VMOVDQU      quantmul_bits45<>+0(SB), Y2
-	VMOVDQU      16(CX), Y3
-	VMOVDQU      48(CX), Y4
-	VMOVDQU      80(CX), Y5
-	VMOVDQU      112(CX), Y6
-	VMOVDQA      Y5, Y7
-	VMOVDQA      Y6, Y8
-	VPAND        Y1, Y5, Y5
-	VPSLLW       $0x04, Y3, Y9
-	VPAND        Y2, Y9, Y9
-	VPOR         Y9, Y5, Y5
-	VPAND        Y1, Y6, Y6
-	VPSLLW       $0x02, Y3, Y9
-	VPAND        Y2, Y9, Y9
-	VPOR         Y9, Y6, Y6
-	VPBROADCASTD (SI), Y9
-	VPMADDUBSW   Y9, Y5, Y9
-	VPBROADCASTD 4(SI), Y5
-	VPMADDUBSW   Y5, Y6, Y5
-	VPADDW       Y5, Y9, Y9
-	VPMADDWD     (SP), Y9, Y5
-	VPSRLW       $0x04, Y7, Y7
-	VPAND        Y1, Y7, Y7
-	VPSLLW       $0x04, Y4, Y6
-	VPAND        Y2, Y6, Y6
-	VPOR         Y6, Y7, Y7
-	VPSRLW       $0x04, Y8, Y8
-	VPAND        Y1, Y8, Y8
-	VPSLLW       $0x02, Y4, Y6
-	VPAND        Y2, Y6, Y6
-	VPOR         Y6, Y8, Y8
-	VPBROADCASTD 16(SI), Y6
-	VPMADDUBSW   Y6, Y7, Y6
-	VPBROADCASTD 20(SI), Y7
-	VPMADDUBSW   Y7, Y8, Y7
-	VPADDW       Y7, Y6, Y6
-	VPMADDWD     32(SP), Y6, Y6
-	VPADDD       Y6, Y5, Y5
-	VMOVDQU      144(CX), Y6
-	VMOVDQU      176(CX), Y7
+	PREFETCHNTA  256(CX)(BX*1)
+	PREFETCHNTA  320(CX)(BX*1)
+	PREFETCHNTA  384(CX)(BX*1)
+	VMOVDQU      quantmul_nibmask<>+0(SB), Y2
+	VMOVDQU      quantmul_bits45<>+0(SB), Y3
+	VPMOVSXBW    (CX), Y4
+	VPSHUFB      quantmul_dup0<>+0(SB), Y4, Y5
+	VMOVDQU      Y5, (SP)
+	VPSHUFB      quantmul_dup1<>+0(SB), Y4, Y4
+	VMOVDQU      Y4, 32(SP)
+	VMOVDQU      16(CX), Y4
+	VMOVDQU      48(CX), Y5
+	VMOVDQU      80(CX), Y6
+	VMOVDQU      112(CX), Y7
 	VMOVDQA      Y6, Y8
 	VMOVDQA      Y7, Y9
-	VPAND        Y1, Y6, Y6
-	VPAND        Y2, Y3, Y10
+	VPAND        Y2, Y6, Y6
+	VPSLLW       $0x04, Y4, Y10
+	VPAND        Y3, Y10, Y10
 	VPOR         Y10, Y6, Y6
-	VPAND        Y1, Y7, Y7
-	VPSRLW       $0x02, Y3, Y3
-	VPAND        Y2, Y3, Y3
-	VPOR         Y3, Y7, Y7
-	VPBROADCASTD 8(SI), Y3
-	VPMADDUBSW   Y3, Y6, Y3
-	VPBROADCASTD 12(SI), Y6
+	VPAND        Y2, Y7, Y7
+	VPSLLW       $0x02, Y4, Y10
+	VPAND        Y3, Y10, Y10
+	VPOR         Y10, Y7, Y7
+	VPBROADCASTD (SI), Y10
+	VPMADDUBSW   Y10, Y6, Y10
+	VPBROADCASTD 4(SI), Y6
 	VPMADDUBSW   Y6, Y7, Y6
-	VPADDW       Y6, Y3, Y3
-	VPMADDWD     (SP), Y3, Y3
-	VPADDD       Y3, Y5, Y5
+	VPADDW       Y6, Y10, Y10
+	VPMADDWD     (SP), Y10, Y6
 	VPSRLW       $0x04, Y8, Y8
-	VPAND        Y1, Y8, Y8
-	VPAND        Y2, Y4, Y3
-	VPOR         Y3, Y8, Y8
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x04, Y5, Y7
+	VPAND        Y3, Y7, Y7
+	VPOR         Y7, Y8, Y8
 	VPSRLW       $0x04, Y9, Y9
-	VPAND        Y1, Y9, Y9
-	VPSRLW       $0x02, Y4, Y1
-	VPAND        Y2, Y1, Y1
-	VPOR         Y1, Y9, Y9
-	VPBROADCASTD 24(SI), Y1
-	VPMADDUBSW   Y1, Y8, Y1
-	VPBROADCASTD 28(SI), Y2
-	VPMADDUBSW   Y2, Y9, Y2
-	VPADDW       Y2, Y1, Y1
-	VPMADDWD     32(SP), Y1, Y1
-	VPADDD       Y1, Y5, Y5
-	VPMOVSXBW    (CX), Y1
-	VPSLLW       $0x02, Y1, Y1
-	VPBROADCASTD 40(SI), Y2
-	VPMADDWD     Y1, Y2, Y2
-	VPADDD       Y2, Y5, Y5
-	VCVTPH2PS    (R9), Y1
-	VCVTDQ2PS    Y5, Y5
-	VBROADCASTSS 32(SI), Y2
-	VMULPS       Y1, Y2, Y2
-	VFMADD231PS  Y2, Y5, Y0
+	VPAND        Y2, Y9, Y9
+	VPSLLW       $0x02, Y5, Y7
+	VPAND        Y3, Y7, Y7
+	VPOR         Y7, Y9, Y9
+	VPBROADCASTD 16(SI), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPBROADCASTD 20(SI), Y8
+	VPMADDUBSW   Y8, Y9, Y8
+	VPADDW       Y8, Y7, Y7
+	VPMADDWD     32(SP), Y7, Y7
+	VPADDD       Y7, Y6, Y6
+	VMOVDQU      144(CX), Y7
+	VMOVDQU      176(CX), Y8
+	VMOVDQA      Y7, Y9
+	VMOVDQA      Y8, Y10
+	VPAND        Y2, Y7, Y7
+	VPAND        Y3, Y4, Y11
+	VPOR         Y11, Y7, Y7
+	VPAND        Y2, Y8, Y8
+	VPSRLW       $0x02, Y4, Y4
+	VPAND        Y3, Y4, Y4
+	VPOR         Y4, Y8, Y8
+	VPBROADCASTD 8(SI), Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPBROADCASTD 12(SI), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPADDW       Y7, Y4, Y4
+	VPMADDWD     (SP), Y4, Y4
+	VPADDD       Y4, Y6, Y6
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y2, Y9, Y9
+	VPAND        Y3, Y5, Y4
+	VPOR         Y4, Y9, Y9
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y2, Y10, Y10
+	VPSRLW       $0x02, Y5, Y4
+	VPAND        Y3, Y4, Y4
+	VPOR         Y4, Y10, Y10
+	VPBROADCASTD 24(SI), Y4
+	VPMADDUBSW   Y4, Y9, Y4
+	VPBROADCASTD 28(SI), Y5
+	VPMADDUBSW   Y5, Y10, Y5
+	VPADDW       Y5, Y4, Y4
+	VPMADDWD     32(SP), Y4, Y4
+	VPADDD       Y4, Y6, Y6
+	VPMOVSXBW    (CX), Y4
+	VPSLLW       $0x02, Y4, Y4
+	VPBROADCASTD 40(SI), Y5
+	VPMADDWD     Y4, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPMOVSXBW    208(CX), Y4
+	VPSHUFB      quantmul_dup0<>+0(SB), Y4, Y5
+	VMOVDQU      Y5, 64(SP)
+	VPSHUFB      quantmul_dup1<>+0(SB), Y4, Y4
+	VMOVDQU      Y4, 96(SP)
+	VMOVDQU      224(CX), Y4
+	VMOVDQU      256(CX), Y5
+	VMOVDQU      288(CX), Y7
+	VMOVDQU      320(CX), Y8
+	VMOVDQA      Y7, Y9
+	VMOVDQA      Y8, Y10
+	VPAND        Y2, Y7, Y7
+	VPSLLW       $0x04, Y4, Y11
+	VPAND        Y3, Y11, Y11
+	VPOR         Y11, Y7, Y7
+	VPAND        Y2, Y8, Y8
+	VPSLLW       $0x02, Y4, Y11
+	VPAND        Y3, Y11, Y11
+	VPOR         Y11, Y8, Y8
+	VPBROADCASTD (SI), Y11
+	VPMADDUBSW   Y11, Y7, Y11
+	VPBROADCASTD 4(SI), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPADDW       Y7, Y11, Y11
+	VPMADDWD     64(SP), Y11, Y7
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y2, Y9, Y9
+	VPSLLW       $0x04, Y5, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y9, Y9
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y2, Y10, Y10
+	VPSLLW       $0x02, Y5, Y8
+	VPAND        Y3, Y8, Y8
+	VPOR         Y8, Y10, Y10
+	VPBROADCASTD 16(SI), Y8
+	VPMADDUBSW   Y8, Y9, Y8
+	VPBROADCASTD 20(SI), Y9
+	VPMADDUBSW   Y9, Y10, Y9
+	VPADDW       Y9, Y8, Y8
+	VPMADDWD     96(SP), Y8, Y8
+	VPADDD       Y8, Y7, Y7
+	VMOVDQU      352(CX), Y8
+	VMOVDQU      384(CX), Y9
+	VMOVDQA      Y8, Y10
+	VMOVDQA      Y9, Y11
+	VPAND        Y2, Y8, Y8
+	VPAND        Y3, Y4, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        Y2, Y9, Y9
+	VPSRLW       $0x02, Y4, Y4
+	VPAND        Y3, Y4, Y4
+	VPOR         Y4, Y9, Y9
+	VPBROADCASTD 8(SI), Y4
+	VPMADDUBSW   Y4, Y8, Y4
+	VPBROADCASTD 12(SI), Y8
+	VPMADDUBSW   Y8, Y9, Y8
+	VPADDW       Y8, Y4, Y4
+	VPMADDWD     64(SP), Y4, Y4
+	VPADDD       Y4, Y7, Y7
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y2, Y10, Y10
+	VPAND        Y3, Y5, Y4
+	VPOR         Y4, Y10, Y10
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y2, Y11, Y11
+	VPSRLW       $0x02, Y5, Y2
+	VPAND        Y3, Y2, Y2
+	VPOR         Y2, Y11, Y11
+	VPBROADCASTD 24(SI), Y2
+	VPMADDUBSW   Y2, Y10, Y2
+	VPBROADCASTD 28(SI), Y3
+	VPMADDUBSW   Y3, Y11, Y3
+	VPADDW       Y3, Y2, Y2
+	VPMADDWD     96(SP), Y2, Y2
+	VPADDD       Y2, Y7, Y7
+	VPMOVSXBW    208(CX), Y2
+	VPSLLW       $0x02, Y2, Y2
+	VPBROADCASTD 40(SI), Y3
+	VPMADDWD     Y2, Y3, Y3
+	VPADDD       Y3, Y7, Y7
+	VCVTPH2PS    (R10), Y2
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 32(SI), Y3
+	VMULPS       Y2, Y3, Y3
+	VFMADD231PS  Y3, Y6, Y0
+	VCVTPH2PS    16(R10), Y2
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 32(SI), Y3
+	VMULPS       Y2, Y3, Y3
+	VFMADD231PS  Y3, Y7, Y1
 	ADDQ         $0x30, SI
-	ADDQ         $0x000000d0, CX
+	ADDQ         $0x000001a0, CX
 	DECQ         R8
 	JNZ          block
 	DECQ         DI
 	JNZ          super
-	MOVQ         DX, SI
-	VMOVUPS      Y0, (SI)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y1, 32(CX)
+	ADDQ         $0x40, DX
+	MOVQ         R9, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
 	RET
+
+DATA quantmul_bits45<>+0(SB)/4, $0x30303030
+DATA quantmul_bits45<>+4(SB)/4, $0x30303030
+DATA quantmul_bits45<>+8(SB)/4, $0x30303030
+DATA quantmul_bits45<>+12(SB)/4, $0x30303030
+DATA quantmul_bits45<>+16(SB)/4, $0x30303030
+DATA quantmul_bits45<>+20(SB)/4, $0x30303030
+DATA quantmul_bits45<>+24(SB)/4, $0x30303030
+DATA quantmul_bits45<>+28(SB)/4, $0x30303030
+GLOBL quantmul_bits45<>(SB), RODATA|NOPTR, $32
 
 DATA quantmul_dup0<>+0(SB)/1, $0x00
 DATA quantmul_dup0<>+1(SB)/1, $0x01
@@ -7025,16 +7619,6 @@ DATA quantmul_dup1<>+30(SB)/1, $0x0e
 DATA quantmul_dup1<>+31(SB)/1, $0x0f
 GLOBL quantmul_dup1<>(SB), RODATA|NOPTR, $32
 
-DATA quantmul_bits45<>+0(SB)/4, $0x30303030
-DATA quantmul_bits45<>+4(SB)/4, $0x30303030
-DATA quantmul_bits45<>+8(SB)/4, $0x30303030
-DATA quantmul_bits45<>+12(SB)/4, $0x30303030
-DATA quantmul_bits45<>+16(SB)/4, $0x30303030
-DATA quantmul_bits45<>+20(SB)/4, $0x30303030
-DATA quantmul_bits45<>+24(SB)/4, $0x30303030
-DATA quantmul_bits45<>+28(SB)/4, $0x30303030
-GLOBL quantmul_bits45<>(SB), RODATA|NOPTR, $32
-
 // func mulQ6_Kx2AVX2(a *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
 TEXT ·mulQ6_Kx2AVX2(SB), NOSPLIT, $64-8
@@ -7046,15 +7630,17 @@ TEXT ·mulQ6_Kx2AVX2(SB), NOSPLIT, $64-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   8(AX), R8
 	MOVQ   48(AX), R9
 
 super:
-	MOVQ       CX, R11
+	MOVQ       CX, R12
+	ADDQ       72(AX), R12
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x10, CX
+	ADDQ       $0x20, CX
 	MOVQ       $0x00000008, R10
 
 block:
@@ -7062,13 +7648,13 @@ block:
 	PREFETCHT0   64(CX)(SI*1)
 	PREFETCHT0   128(CX)(SI*1)
 	PREFETCHT0   192(CX)(SI*1)
-	VPMOVSXBW    (CX), Y2
-	VPSHUFB      quantmul_dup0<>+0(SB), Y2, Y3
-	VMOVDQU      Y3, (SP)
-	VPSHUFB      quantmul_dup1<>+0(SB), Y2, Y2
-	VMOVDQU      Y2, 32(SP)
 	VMOVDQU      quantmul_nibmask<>+0(SB), Y2
 	VMOVDQU      quantmul_bits45<>+0(SB), Y3
+	VPMOVSXBW    (CX), Y4
+	VPSHUFB      quantmul_dup0<>+0(SB), Y4, Y5
+	VMOVDQU      Y5, (SP)
+	VPSHUFB      quantmul_dup1<>+0(SB), Y4, Y4
+	VMOVDQU      Y4, 32(SP)
 	VMOVDQU      16(CX), Y4
 	VMOVDQU      48(CX), Y5
 	VMOVDQU      80(CX), Y6
@@ -7175,7 +7761,7 @@ block:
 	VPBROADCASTD 40(R8)(DI*1), Y3
 	VPMADDWD     Y2, Y3, Y3
 	VPADDD       Y3, Y6, Y6
-	VCVTPH2PS    (R11), Y2
+	VCVTPH2PS    (R12), Y2
 	VCVTDQ2PS    Y10, Y10
 	VBROADCASTSS 32(R8), Y3
 	VMULPS       Y2, Y3, Y3
@@ -7185,16 +7771,18 @@ block:
 	VMULPS       Y2, Y3, Y3
 	VFMADD231PS  Y3, Y6, Y1
 	ADDQ         $0x30, R8
-	ADDQ         $0x000000d0, CX
+	ADDQ         $0x000001a0, CX
 	DECQ         R10
 	JNZ          block
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -7211,6 +7799,7 @@ TEXT ·mulQ6_Kx3AVX2(SB), NOSPLIT, $64-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7218,9 +7807,10 @@ panel:
 	MOVQ   48(AX), R9
 
 super:
-	MOVQ       CX, R11
+	MOVQ       CX, R12
+	ADDQ       72(AX), R12
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x10, CX
+	ADDQ       $0x20, CX
 	MOVQ       $0x00000008, R10
 
 block:
@@ -7228,13 +7818,13 @@ block:
 	PREFETCHT0   64(CX)(SI*1)
 	PREFETCHT0   128(CX)(SI*1)
 	PREFETCHT0   192(CX)(SI*1)
-	VPMOVSXBW    (CX), Y3
-	VPSHUFB      quantmul_dup0<>+0(SB), Y3, Y4
-	VMOVDQU      Y4, (SP)
-	VPSHUFB      quantmul_dup1<>+0(SB), Y3, Y3
-	VMOVDQU      Y3, 32(SP)
 	VMOVDQU      quantmul_nibmask<>+0(SB), Y3
 	VMOVDQU      quantmul_bits45<>+0(SB), Y4
+	VPMOVSXBW    (CX), Y5
+	VPSHUFB      quantmul_dup0<>+0(SB), Y5, Y6
+	VMOVDQU      Y6, (SP)
+	VPSHUFB      quantmul_dup1<>+0(SB), Y5, Y5
+	VMOVDQU      Y5, 32(SP)
 	VMOVDQU      16(CX), Y5
 	VMOVDQU      48(CX), Y6
 	VMOVDQU      80(CX), Y7
@@ -7371,7 +7961,7 @@ block:
 	VPBROADCASTD 40(R8)(DI*2), Y4
 	VPMADDWD     Y3, Y4, Y4
 	VPADDD       Y4, Y7, Y7
-	VCVTPH2PS    (R11), Y3
+	VCVTPH2PS    (R12), Y3
 	VCVTDQ2PS    Y11, Y11
 	VBROADCASTSS 32(R8), Y4
 	VMULPS       Y3, Y4, Y4
@@ -7385,18 +7975,20 @@ block:
 	VMULPS       Y3, Y4, Y4
 	VFMADD231PS  Y4, Y7, Y2
 	ADDQ         $0x30, R8
-	ADDQ         $0x000000d0, CX
+	ADDQ         $0x000001a0, CX
 	DECQ         R10
 	JNZ          block
 	DECQ         R9
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R11, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -7413,6 +8005,7 @@ TEXT ·mulQ6_Kx4AVX2(SB), NOSPLIT, $64-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R12
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7423,9 +8016,10 @@ panel:
 	MOVQ   48(AX), R10
 
 super:
-	MOVQ       CX, R12
+	MOVQ       CX, R13
+	ADDQ       72(AX), R13
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x10, CX
+	ADDQ       $0x20, CX
 	MOVQ       $0x00000008, R11
 
 block:
@@ -7610,7 +8204,7 @@ block:
 	VPBROADCASTD 40(R9), Y9
 	VPMADDWD     Y5, Y9, Y9
 	VPADDD       Y9, Y4, Y4
-	VCVTPH2PS    (R12), Y5
+	VCVTPH2PS    (R13), Y5
 	VCVTDQ2PS    Y6, Y6
 	VBROADCASTSS 32(R8), Y9
 	VMULPS       Y5, Y9, Y9
@@ -7629,20 +8223,22 @@ block:
 	VFMADD231PS  Y6, Y4, Y3
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x000000d0, CX
+	ADDQ         $0x000001a0, CX
 	DECQ         R11
 	JNZ          block
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R12, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -7659,6 +8255,7 @@ TEXT ·mulQ6_Kx5AVX2(SB), NOSPLIT, $64-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R12
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7670,9 +8267,10 @@ panel:
 	MOVQ   48(AX), R10
 
 super:
-	MOVQ       CX, R12
+	MOVQ       CX, R13
+	ADDQ       72(AX), R13
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x10, CX
+	ADDQ       $0x20, CX
 	MOVQ       $0x00000008, R11
 
 block:
@@ -7887,7 +8485,7 @@ block:
 	VPBROADCASTD 40(R9)(DI*1), Y11
 	VPMADDWD     Y6, Y11, Y11
 	VPADDD       Y11, Y5, Y5
-	VCVTPH2PS    (R12), Y6
+	VCVTPH2PS    (R13), Y6
 	VCVTDQ2PS    Y7, Y7
 	VBROADCASTSS 32(R8), Y11
 	VMULPS       Y6, Y11, Y11
@@ -7910,22 +8508,24 @@ block:
 	VFMADD231PS  Y7, Y5, Y4
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x000000d0, CX
+	ADDQ         $0x000001a0, CX
 	DECQ         R11
 	JNZ          block
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R12, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER
@@ -7942,6 +8542,7 @@ TEXT ·mulQ6_Kx6AVX2(SB), NOSPLIT, $64-8
 	MOVQ 24(AX), DI
 
 panel:
+	MOVQ   CX, R12
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7954,9 +8555,10 @@ panel:
 	MOVQ   48(AX), R10
 
 super:
-	MOVQ       CX, R12
+	MOVQ       CX, R13
+	ADDQ       72(AX), R13
 	PREFETCHT0 (CX)(SI*1)
-	ADDQ       $0x10, CX
+	ADDQ       $0x20, CX
 	MOVQ       $0x00000008, R11
 
 block:
@@ -8201,7 +8803,7 @@ block:
 	VPBROADCASTD 40(R9)(DI*2), Y13
 	VPMADDWD     Y7, Y13, Y13
 	VPADDD       Y13, Y6, Y6
-	VCVTPH2PS    (R12), Y7
+	VCVTPH2PS    (R13), Y7
 	VCVTDQ2PS    Y8, Y8
 	VBROADCASTSS 32(R8), Y13
 	VMULPS       Y7, Y13, Y13
@@ -8228,24 +8830,26 @@ block:
 	VFMADD231PS  Y8, Y6, Y5
 	ADDQ         $0x30, R8
 	ADDQ         $0x30, R9
-	ADDQ         $0x000000d0, CX
+	ADDQ         $0x000001a0, CX
 	DECQ         R11
 	JNZ          block
 	DECQ         R10
 	JNZ          super
-	MOVQ         DX, R8
-	VMOVUPS      Y0, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y1, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y2, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y3, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y4, (R8)
-	ADDQ         BX, R8
-	VMOVUPS      Y5, (R8)
-	ADDQ         $0x20, DX
+	MOVQ         DX, CX
+	VMOVUPS      Y0, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y1, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y2, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y3, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y4, (CX)
+	ADDQ         BX, CX
+	VMOVUPS      Y5, (CX)
+	ADDQ         $0x40, DX
+	MOVQ         R12, CX
+	ADDQ         64(AX), CX
 	DECQ         40(AX)
 	JNZ          panel
 	VZEROUPPER

@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func mulQ4_0x1Dot(a *byte)
-// panels of 8 Q4_0 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q4_0 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ4_0x1Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -13,6 +13,7 @@ TEXT ·mulQ4_0x1Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -83,7 +84,7 @@ super:
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 0(R2), F25
+	FMOVQ 0(R1), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $36, R6, R25
@@ -99,20 +100,22 @@ super:
 	WORD $0x4e21d929 // scvtf.4s v9, v9
 	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
 	ADD $48, R6, R6
-	ADD $144, R1, R1
+	ADD $288, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_0x1NEON(a *byte)
-// panels of 8 Q4_0 rows against 1 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q4_0 rows against 1 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ4_0x1NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -120,6 +123,7 @@ TEXT ·mulQ4_0x1NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -250,7 +254,7 @@ super:
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
 	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
-	FMOVQ 0(R2), F25
+	FMOVQ 0(R1), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $36, R6, R25
@@ -266,20 +270,22 @@ super:
 	WORD $0x4e21d929 // scvtf.4s v9, v9
 	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
 	ADD $48, R6, R6
-	ADD $144, R1, R1
+	ADD $288, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_0x2Dot(a *byte)
-// panels of 8 Q4_0 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q4_0 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ4_0x2Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -287,6 +293,7 @@ TEXT ·mulQ4_0x2Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -386,7 +393,7 @@ super:
 	FMOVS 28(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 0(R2), F25
+	FMOVQ 0(R1), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $36, R6, R25
@@ -415,7 +422,7 @@ super:
 	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $144, R1, R1
+	ADD $288, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -425,13 +432,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_0x2NEON(a *byte)
-// panels of 8 Q4_0 rows against 2 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q4_0 rows against 2 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ4_0x2NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -439,6 +448,7 @@ TEXT ·mulQ4_0x2NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -658,7 +668,7 @@ super:
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
 	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
 	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
-	FMOVQ 0(R2), F25
+	FMOVQ 0(R1), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $36, R6, R25
@@ -687,7 +697,7 @@ super:
 	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $144, R1, R1
+	ADD $288, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -697,13 +707,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_0x3Dot(a *byte)
-// panels of 8 Q4_0 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q4_0 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ4_0x3Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -711,6 +723,7 @@ TEXT ·mulQ4_0x3Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -839,7 +852,7 @@ super:
 	FMOVS 28(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 0(R2), F25
+	FMOVQ 0(R1), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $36, R6, R25
@@ -881,7 +894,7 @@ super:
 	ADD $48, R6, R6
 	ADD $48, R7, R7
 	ADD $48, R8, R8
-	ADD $144, R1, R1
+	ADD $288, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -894,13 +907,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F4, 0(R20)
 	FMOVQ F5, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_0x4Dot(a *byte)
-// panels of 8 Q4_0 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q4_0 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ4_0x4Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -908,6 +923,7 @@ TEXT ·mulQ4_0x4Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -1065,7 +1081,7 @@ super:
 	FMOVS 28(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 0(R2), F25
+	FMOVQ 0(R1), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $36, R6, R25
@@ -1120,7 +1136,7 @@ super:
 	ADD $48, R7, R7
 	ADD $48, R8, R8
 	ADD $48, R9, R9
-	ADD $144, R1, R1
+	ADD $288, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -1136,13 +1152,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F6, 0(R20)
 	FMOVQ F7, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_1x1Dot(a *byte)
-// panels of 8 Q4_1 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q4_1 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ4_1x1Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -1150,6 +1168,7 @@ TEXT ·mulQ4_1x1Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -1239,20 +1258,22 @@ super:
 	WORD $0x4ebccf40 // fmls.4s v0, v26, v28
 	WORD $0x4ebccf61 // fmls.4s v1, v27, v28
 	ADD $48, R6, R6
-	ADD $160, R1, R1
+	ADD $320, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_1x1NEON(a *byte)
-// panels of 8 Q4_1 rows against 1 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q4_1 rows against 1 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ4_1x1NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -1260,6 +1281,7 @@ TEXT ·mulQ4_1x1NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -1409,20 +1431,22 @@ super:
 	WORD $0x4ebccf40 // fmls.4s v0, v26, v28
 	WORD $0x4ebccf61 // fmls.4s v1, v27, v28
 	ADD $48, R6, R6
-	ADD $160, R1, R1
+	ADD $320, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_1x2Dot(a *byte)
-// panels of 8 Q4_1 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q4_1 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ4_1x2Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -1430,6 +1454,7 @@ TEXT ·mulQ4_1x2Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -1561,7 +1586,7 @@ super:
 	WORD $0x4ebccf63 // fmls.4s v3, v27, v28
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $160, R1, R1
+	ADD $320, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -1571,13 +1596,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_1x2NEON(a *byte)
-// panels of 8 Q4_1 rows against 2 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q4_1 rows against 2 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ4_1x2NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -1585,6 +1612,7 @@ TEXT ·mulQ4_1x2NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -1836,7 +1864,7 @@ super:
 	WORD $0x4ebccf63 // fmls.4s v3, v27, v28
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $160, R1, R1
+	ADD $320, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -1846,13 +1874,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_1x3Dot(a *byte)
-// panels of 8 Q4_1 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q4_1 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ4_1x3Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -1860,6 +1890,7 @@ TEXT ·mulQ4_1x3Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -2033,7 +2064,7 @@ super:
 	ADD $48, R6, R6
 	ADD $48, R7, R7
 	ADD $48, R8, R8
-	ADD $160, R1, R1
+	ADD $320, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -2046,13 +2077,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F4, 0(R20)
 	FMOVQ F5, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_1x4Dot(a *byte)
-// panels of 8 Q4_1 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q4_1 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ4_1x4Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -2060,6 +2093,7 @@ TEXT ·mulQ4_1x4Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -2275,7 +2309,7 @@ super:
 	ADD $48, R7, R7
 	ADD $48, R8, R8
 	ADD $48, R9, R9
-	ADD $160, R1, R1
+	ADD $320, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -2291,13 +2325,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F6, 0(R20)
 	FMOVQ F7, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ5_1x1Dot(a *byte)
-// panels of 8 Q5_1 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q5_1 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ5_1x1Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -2305,6 +2341,7 @@ TEXT ·mulQ5_1x1Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -2472,20 +2509,22 @@ super:
 	WORD $0x4ebccf40 // fmls.4s v0, v26, v28
 	WORD $0x4ebccf61 // fmls.4s v1, v27, v28
 	ADD $48, R6, R6
-	ADD $192, R1, R1
+	ADD $384, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ5_1x1NEON(a *byte)
-// panels of 8 Q5_1 rows against 1 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q5_1 rows against 1 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ5_1x1NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -2493,6 +2532,7 @@ TEXT ·mulQ5_1x1NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -2720,20 +2760,22 @@ super:
 	WORD $0x4ebccf40 // fmls.4s v0, v26, v28
 	WORD $0x4ebccf61 // fmls.4s v1, v27, v28
 	ADD $48, R6, R6
-	ADD $192, R1, R1
+	ADD $384, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ5_1x2Dot(a *byte)
-// panels of 8 Q5_1 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q5_1 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ5_1x2Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -2741,6 +2783,7 @@ TEXT ·mulQ5_1x2Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -2950,7 +2993,7 @@ super:
 	WORD $0x4ebccf63 // fmls.4s v3, v27, v28
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $192, R1, R1
+	ADD $384, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -2960,13 +3003,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ5_1x2NEON(a *byte)
-// panels of 8 Q5_1 rows against 2 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q5_1 rows against 2 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ5_1x2NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -2974,6 +3019,7 @@ TEXT ·mulQ5_1x2NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -3303,7 +3349,7 @@ super:
 	WORD $0x4ebccf63 // fmls.4s v3, v27, v28
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $192, R1, R1
+	ADD $384, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -3313,13 +3359,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ5_1x3Dot(a *byte)
-// panels of 8 Q5_1 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q5_1 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ5_1x3Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -3327,6 +3375,7 @@ TEXT ·mulQ5_1x3Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -3578,7 +3627,7 @@ super:
 	ADD $48, R6, R6
 	ADD $48, R7, R7
 	ADD $48, R8, R8
-	ADD $192, R1, R1
+	ADD $384, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -3591,13 +3640,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F4, 0(R20)
 	FMOVQ F5, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ5_1x4Dot(a *byte)
-// panels of 8 Q5_1 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q5_1 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ5_1x4Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -3605,6 +3656,7 @@ TEXT ·mulQ5_1x4Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -3898,7 +3950,7 @@ super:
 	ADD $48, R7, R7
 	ADD $48, R8, R8
 	ADD $48, R9, R9
-	ADD $192, R1, R1
+	ADD $384, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -3914,13 +3966,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F6, 0(R20)
 	FMOVQ F7, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ8_0x1Dot(a *byte)
-// panels of 8 Q8_0 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q8_0 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ8_0x1Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -3928,6 +3982,7 @@ TEXT ·mulQ8_0x1Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -3983,7 +4038,7 @@ super:
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 0(R2), F25
+	FMOVQ 0(R1), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $32, R6, R25
@@ -3995,20 +4050,22 @@ super:
 	WORD $0x4e21d929 // scvtf.4s v9, v9
 	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
 	ADD $48, R6, R6
-	ADD $272, R1, R1
+	ADD $544, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ8_0x1NEON(a *byte)
-// panels of 8 Q8_0 rows against 1 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q8_0 rows against 1 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ8_0x1NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -4016,6 +4073,7 @@ TEXT ·mulQ8_0x1NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -4131,7 +4189,7 @@ super:
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
 	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
-	FMOVQ 0(R2), F25
+	FMOVQ 0(R1), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $32, R6, R25
@@ -4143,20 +4201,22 @@ super:
 	WORD $0x4e21d929 // scvtf.4s v9, v9
 	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
 	ADD $48, R6, R6
-	ADD $272, R1, R1
+	ADD $544, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ8_0x2Dot(a *byte)
-// panels of 8 Q8_0 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q8_0 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ8_0x2Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -4164,6 +4224,7 @@ TEXT ·mulQ8_0x2Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -4248,7 +4309,7 @@ super:
 	FMOVS 28(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 0(R2), F25
+	FMOVQ 0(R1), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $32, R6, R25
@@ -4269,7 +4330,7 @@ super:
 	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $272, R1, R1
+	ADD $544, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -4279,13 +4340,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ8_0x2NEON(a *byte)
-// panels of 8 Q8_0 rows against 2 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q8_0 rows against 2 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ8_0x2NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -4293,6 +4356,7 @@ TEXT ·mulQ8_0x2NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -4497,7 +4561,7 @@ super:
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
 	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
 	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
-	FMOVQ 0(R2), F25
+	FMOVQ 0(R1), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $32, R6, R25
@@ -4518,7 +4582,7 @@ super:
 	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $272, R1, R1
+	ADD $544, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -4528,13 +4592,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ8_0x3Dot(a *byte)
-// panels of 8 Q8_0 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q8_0 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ8_0x3Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -4542,6 +4608,7 @@ TEXT ·mulQ8_0x3Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -4655,7 +4722,7 @@ super:
 	FMOVS 28(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 0(R2), F25
+	FMOVQ 0(R1), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $32, R6, R25
@@ -4685,7 +4752,7 @@ super:
 	ADD $48, R6, R6
 	ADD $48, R7, R7
 	ADD $48, R8, R8
-	ADD $272, R1, R1
+	ADD $544, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -4698,13 +4765,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F4, 0(R20)
 	FMOVQ F5, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ8_0x4Dot(a *byte)
-// panels of 8 Q8_0 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q8_0 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ8_0x4Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -4712,6 +4781,7 @@ TEXT ·mulQ8_0x4Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -4854,7 +4924,7 @@ super:
 	FMOVS 28(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 0(R2), F25
+	FMOVQ 0(R1), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $32, R6, R25
@@ -4893,7 +4963,7 @@ super:
 	ADD $48, R7, R7
 	ADD $48, R8, R8
 	ADD $48, R9, R9
-	ADD $272, R1, R1
+	ADD $544, R1, R1
 	SUBS $1, R4, R4
 	BNE super
 	MOVD R3, R20
@@ -4909,13 +4979,15 @@ super:
 	ADD R19, R20, R20
 	FMOVQ F6, 0(R20)
 	FMOVQ F7, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_Kx1Dot(a *byte)
-// panels of 8 Q4_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q4_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ4_Kx1Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -4923,6 +4995,7 @@ TEXT ·mulQ4_Kx1Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -4930,7 +5003,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $32, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $64, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -5031,7 +5106,7 @@ block:
 	WORD $0x4ebccf40 // fmls.4s v0, v26, v28
 	WORD $0x4ebccf61 // fmls.4s v1, v27, v28
 	ADD $48, R6, R6
-	ADD $144, R1, R1
+	ADD $288, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -5040,13 +5115,15 @@ block:
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_Kx1NEON(a *byte)
-// panels of 8 Q4_K rows against 1 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q4_K rows against 1 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ4_Kx1NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -5054,6 +5131,7 @@ TEXT ·mulQ4_Kx1NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -5061,7 +5139,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $32, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $64, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -5222,7 +5302,7 @@ block:
 	WORD $0x4ebccf40 // fmls.4s v0, v26, v28
 	WORD $0x4ebccf61 // fmls.4s v1, v27, v28
 	ADD $48, R6, R6
-	ADD $144, R1, R1
+	ADD $288, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -5231,13 +5311,15 @@ block:
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_Kx2Dot(a *byte)
-// panels of 8 Q4_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q4_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ4_Kx2Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -5245,6 +5327,7 @@ TEXT ·mulQ4_Kx2Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -5255,7 +5338,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $32, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $64, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -5395,7 +5480,7 @@ block:
 	WORD $0x4ebccf63 // fmls.4s v3, v27, v28
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $144, R1, R1
+	ADD $288, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -5407,13 +5492,15 @@ block:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_Kx2NEON(a *byte)
-// panels of 8 Q4_K rows against 2 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q4_K rows against 2 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ4_Kx2NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -5421,6 +5508,7 @@ TEXT ·mulQ4_Kx2NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -5431,7 +5519,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $32, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $64, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -5691,7 +5781,7 @@ block:
 	WORD $0x4ebccf63 // fmls.4s v3, v27, v28
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $144, R1, R1
+	ADD $288, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -5703,13 +5793,15 @@ block:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_Kx3Dot(a *byte)
-// panels of 8 Q4_K rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q4_K rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ4_Kx3Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -5717,6 +5809,7 @@ TEXT ·mulQ4_Kx3Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -5730,7 +5823,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $32, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $64, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -5909,7 +6004,7 @@ block:
 	ADD $48, R6, R6
 	ADD $48, R7, R7
 	ADD $48, R8, R8
-	ADD $144, R1, R1
+	ADD $288, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -5924,13 +6019,15 @@ block:
 	ADD R19, R20, R20
 	FMOVQ F4, 0(R20)
 	FMOVQ F5, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ4_Kx4Dot(a *byte)
-// panels of 8 Q4_K rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q4_K rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ4_Kx4Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -5938,6 +6035,7 @@ TEXT ·mulQ4_Kx4Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -5954,7 +6052,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $32, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $64, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -6172,7 +6272,7 @@ block:
 	ADD $48, R7, R7
 	ADD $48, R8, R8
 	ADD $48, R9, R9
-	ADD $144, R1, R1
+	ADD $288, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -6190,13 +6290,15 @@ block:
 	ADD R19, R20, R20
 	FMOVQ F6, 0(R20)
 	FMOVQ F7, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ5_Kx1Dot(a *byte)
-// panels of 8 Q5_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q5_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ5_Kx1Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -6204,6 +6306,7 @@ TEXT ·mulQ5_Kx1Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -6211,7 +6314,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $32, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $64, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -6390,7 +6495,7 @@ block:
 	WORD $0x4ebccf40 // fmls.4s v0, v26, v28
 	WORD $0x4ebccf61 // fmls.4s v1, v27, v28
 	ADD $48, R6, R6
-	ADD $176, R1, R1
+	ADD $352, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -6399,13 +6504,15 @@ block:
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ5_Kx1NEON(a *byte)
-// panels of 8 Q5_K rows against 1 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q5_K rows against 1 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ5_Kx1NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -6413,6 +6520,7 @@ TEXT ·mulQ5_Kx1NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -6420,7 +6528,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $32, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $64, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -6659,7 +6769,7 @@ block:
 	WORD $0x4ebccf40 // fmls.4s v0, v26, v28
 	WORD $0x4ebccf61 // fmls.4s v1, v27, v28
 	ADD $48, R6, R6
-	ADD $176, R1, R1
+	ADD $352, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -6668,13 +6778,15 @@ block:
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ5_Kx2Dot(a *byte)
-// panels of 8 Q5_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q5_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ5_Kx2Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -6682,6 +6794,7 @@ TEXT ·mulQ5_Kx2Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -6692,7 +6805,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $32, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $64, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -6910,7 +7025,7 @@ block:
 	WORD $0x4ebccf63 // fmls.4s v3, v27, v28
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $176, R1, R1
+	ADD $352, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -6922,13 +7037,15 @@ block:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ5_Kx2NEON(a *byte)
-// panels of 8 Q5_K rows against 2 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q5_K rows against 2 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ5_Kx2NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -6936,6 +7053,7 @@ TEXT ·mulQ5_Kx2NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -6946,7 +7064,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $32, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $64, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -7284,7 +7404,7 @@ block:
 	WORD $0x4ebccf63 // fmls.4s v3, v27, v28
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $176, R1, R1
+	ADD $352, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -7296,13 +7416,15 @@ block:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ5_Kx3Dot(a *byte)
-// panels of 8 Q5_K rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q5_K rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ5_Kx3Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -7310,6 +7432,7 @@ TEXT ·mulQ5_Kx3Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -7323,7 +7446,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $32, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $64, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -7580,7 +7705,7 @@ block:
 	ADD $48, R6, R6
 	ADD $48, R7, R7
 	ADD $48, R8, R8
-	ADD $176, R1, R1
+	ADD $352, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -7595,13 +7720,15 @@ block:
 	ADD R19, R20, R20
 	FMOVQ F4, 0(R20)
 	FMOVQ F5, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ5_Kx4Dot(a *byte)
-// panels of 8 Q5_K rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q5_K rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ5_Kx4Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -7609,6 +7736,7 @@ TEXT ·mulQ5_Kx4Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -7625,7 +7753,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $32, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $64, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -7921,7 +8051,7 @@ block:
 	ADD $48, R7, R7
 	ADD $48, R8, R8
 	ADD $48, R9, R9
-	ADD $176, R1, R1
+	ADD $352, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -7939,13 +8069,15 @@ block:
 	ADD R19, R20, R20
 	FMOVQ F6, 0(R20)
 	FMOVQ F7, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ6_Kx1Dot(a *byte)
-// panels of 8 Q6_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q6_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ6_Kx1Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -7953,6 +8085,7 @@ TEXT ·mulQ6_Kx1Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -7960,7 +8093,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $16, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $32, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -8145,7 +8280,7 @@ block:
 	WORD $0x4e21d929 // scvtf.4s v9, v9
 	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
 	ADD $48, R6, R6
-	ADD $208, R1, R1
+	ADD $416, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -8154,13 +8289,15 @@ block:
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ6_Kx1NEON(a *byte)
-// panels of 8 Q6_K rows against 1 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q6_K rows against 1 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ6_Kx1NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -8168,6 +8305,7 @@ TEXT ·mulQ6_Kx1NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	MOVD 8(R0), R6
@@ -8175,7 +8313,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $16, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $32, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -8424,7 +8564,7 @@ block:
 	WORD $0x4e21d929 // scvtf.4s v9, v9
 	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
 	ADD $48, R6, R6
-	ADD $208, R1, R1
+	ADD $416, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -8433,13 +8573,15 @@ block:
 	MOVD 32(R0), R19
 	FMOVQ F0, 0(R20)
 	FMOVQ F1, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ6_Kx2Dot(a *byte)
-// panels of 8 Q6_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// half panels of Q6_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 TEXT ·mulQ6_Kx2Dot(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -8447,6 +8589,7 @@ TEXT ·mulQ6_Kx2Dot(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -8457,7 +8600,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $16, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $32, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -8695,7 +8840,7 @@ block:
 	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $208, R1, R1
+	ADD $416, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -8707,13 +8852,15 @@ block:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET
 
 // func mulQ6_Kx2NEON(a *byte)
-// panels of 8 Q6_K rows against 2 tokens, see mulArgs and MatMul. NEON.
+// half panels of Q6_K rows against 2 tokens, see mulArgs and MatMul. NEON.
 TEXT ·mulQ6_Kx2NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R1
@@ -8721,6 +8868,7 @@ TEXT ·mulQ6_Kx2NEON(SB), NOSPLIT, $0-8
 	MOVD 40(R0), R12
 	MOVD 56(R0), R13
 panel:
+	MOVD R1, R14
 	WORD $0x6e201c00 // eor.16b v0, v0, v0
 	WORD $0x6e211c21 // eor.16b v1, v1, v1
 	WORD $0x6e221c42 // eor.16b v2, v2, v2
@@ -8731,7 +8879,9 @@ panel:
 	MOVD 48(R0), R4
 super:
 	MOVD R1, R2
-	ADD $16, R1, R1
+	MOVD 72(R0), R19
+	ADD R19, R1, R2
+	ADD $32, R1, R1
 	MOVD $8, R5
 block:
 	ADD R13, R1, R20
@@ -9097,7 +9247,7 @@ block:
 	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
 	ADD $48, R6, R6
 	ADD $48, R7, R7
-	ADD $208, R1, R1
+	ADD $416, R1, R1
 	SUBS $1, R5, R5
 	BNE block
 	SUBS $1, R4, R4
@@ -9109,7 +9259,9 @@ block:
 	ADD R19, R20, R20
 	FMOVQ F2, 0(R20)
 	FMOVQ F3, 16(R20)
-	ADD $32, R3, R3
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
 	SUBS $1, R12, R12
 	BNE panel
 	RET

@@ -4,212 +4,212 @@
 
 package kernel
 
-// mulQ4_0x1AVX2: panels of 8 Q4_0 rows against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_0x1AVX2: 16 of the 16 rows of Q4_0 panels against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_0x1AVX2(a *byte)
 
-// mulQ4_0x2AVX2: panels of 8 Q4_0 rows against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_0x2AVX2: 8 of the 16 rows of Q4_0 panels against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_0x2AVX2(a *byte)
 
-// mulQ4_0x3AVX2: panels of 8 Q4_0 rows against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_0x3AVX2: 8 of the 16 rows of Q4_0 panels against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_0x3AVX2(a *byte)
 
-// mulQ4_0x4AVX2: panels of 8 Q4_0 rows against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_0x4AVX2: 8 of the 16 rows of Q4_0 panels against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_0x4AVX2(a *byte)
 
-// mulQ4_0x5AVX2: panels of 8 Q4_0 rows against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_0x5AVX2: 8 of the 16 rows of Q4_0 panels against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_0x5AVX2(a *byte)
 
-// mulQ4_0x6AVX2: panels of 8 Q4_0 rows against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_0x6AVX2: 8 of the 16 rows of Q4_0 panels against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_0x6AVX2(a *byte)
 
-// mulQ4_1x1AVX2: panels of 8 Q4_1 rows against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_1x1AVX2: 16 of the 16 rows of Q4_1 panels against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_1x1AVX2(a *byte)
 
-// mulQ4_1x2AVX2: panels of 8 Q4_1 rows against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_1x2AVX2: 8 of the 16 rows of Q4_1 panels against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_1x2AVX2(a *byte)
 
-// mulQ4_1x3AVX2: panels of 8 Q4_1 rows against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_1x3AVX2: 8 of the 16 rows of Q4_1 panels against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_1x3AVX2(a *byte)
 
-// mulQ4_1x4AVX2: panels of 8 Q4_1 rows against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_1x4AVX2: 8 of the 16 rows of Q4_1 panels against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_1x4AVX2(a *byte)
 
-// mulQ4_1x5AVX2: panels of 8 Q4_1 rows against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_1x5AVX2: 8 of the 16 rows of Q4_1 panels against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_1x5AVX2(a *byte)
 
-// mulQ4_1x6AVX2: panels of 8 Q4_1 rows against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_1x6AVX2: 8 of the 16 rows of Q4_1 panels against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_1x6AVX2(a *byte)
 
-// mulQ5_1x1AVX2: panels of 8 Q5_1 rows against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ5_1x1AVX2: 16 of the 16 rows of Q5_1 panels against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ5_1x1AVX2(a *byte)
 
-// mulQ5_1x2AVX2: panels of 8 Q5_1 rows against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ5_1x2AVX2: 8 of the 16 rows of Q5_1 panels against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ5_1x2AVX2(a *byte)
 
-// mulQ5_1x3AVX2: panels of 8 Q5_1 rows against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ5_1x3AVX2: 8 of the 16 rows of Q5_1 panels against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ5_1x3AVX2(a *byte)
 
-// mulQ5_1x4AVX2: panels of 8 Q5_1 rows against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ5_1x4AVX2: 8 of the 16 rows of Q5_1 panels against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ5_1x4AVX2(a *byte)
 
-// mulQ5_1x5AVX2: panels of 8 Q5_1 rows against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ5_1x5AVX2: 8 of the 16 rows of Q5_1 panels against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ5_1x5AVX2(a *byte)
 
-// mulQ5_1x6AVX2: panels of 8 Q5_1 rows against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ5_1x6AVX2: 8 of the 16 rows of Q5_1 panels against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ5_1x6AVX2(a *byte)
 
-// mulQ8_0x1AVX2: panels of 8 Q8_0 rows against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ8_0x1AVX2: 16 of the 16 rows of Q8_0 panels against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ8_0x1AVX2(a *byte)
 
-// mulQ8_0x2AVX2: panels of 8 Q8_0 rows against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ8_0x2AVX2: 8 of the 16 rows of Q8_0 panels against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ8_0x2AVX2(a *byte)
 
-// mulQ8_0x3AVX2: panels of 8 Q8_0 rows against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ8_0x3AVX2: 8 of the 16 rows of Q8_0 panels against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ8_0x3AVX2(a *byte)
 
-// mulQ8_0x4AVX2: panels of 8 Q8_0 rows against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ8_0x4AVX2: 8 of the 16 rows of Q8_0 panels against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ8_0x4AVX2(a *byte)
 
-// mulQ8_0x5AVX2: panels of 8 Q8_0 rows against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ8_0x5AVX2: 8 of the 16 rows of Q8_0 panels against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ8_0x5AVX2(a *byte)
 
-// mulQ8_0x6AVX2: panels of 8 Q8_0 rows against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ8_0x6AVX2: 8 of the 16 rows of Q8_0 panels against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ8_0x6AVX2(a *byte)
 
-// mulQ4_Kx1AVX2: panels of 8 Q4_K rows against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_Kx1AVX2: 16 of the 16 rows of Q4_K panels against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_Kx1AVX2(a *byte)
 
-// mulQ4_Kx2AVX2: panels of 8 Q4_K rows against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_Kx2AVX2: 8 of the 16 rows of Q4_K panels against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_Kx2AVX2(a *byte)
 
-// mulQ4_Kx3AVX2: panels of 8 Q4_K rows against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_Kx3AVX2: 8 of the 16 rows of Q4_K panels against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_Kx3AVX2(a *byte)
 
-// mulQ4_Kx4AVX2: panels of 8 Q4_K rows against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_Kx4AVX2: 8 of the 16 rows of Q4_K panels against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_Kx4AVX2(a *byte)
 
-// mulQ4_Kx5AVX2: panels of 8 Q4_K rows against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_Kx5AVX2: 8 of the 16 rows of Q4_K panels against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_Kx5AVX2(a *byte)
 
-// mulQ4_Kx6AVX2: panels of 8 Q4_K rows against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ4_Kx6AVX2: 8 of the 16 rows of Q4_K panels against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ4_Kx6AVX2(a *byte)
 
-// mulQ5_Kx1AVX2: panels of 8 Q5_K rows against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ5_Kx1AVX2: 16 of the 16 rows of Q5_K panels against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ5_Kx1AVX2(a *byte)
 
-// mulQ5_Kx2AVX2: panels of 8 Q5_K rows against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ5_Kx2AVX2: 8 of the 16 rows of Q5_K panels against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ5_Kx2AVX2(a *byte)
 
-// mulQ5_Kx3AVX2: panels of 8 Q5_K rows against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ5_Kx3AVX2: 8 of the 16 rows of Q5_K panels against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ5_Kx3AVX2(a *byte)
 
-// mulQ5_Kx4AVX2: panels of 8 Q5_K rows against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ5_Kx4AVX2: 8 of the 16 rows of Q5_K panels against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ5_Kx4AVX2(a *byte)
 
-// mulQ5_Kx5AVX2: panels of 8 Q5_K rows against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ5_Kx5AVX2: 8 of the 16 rows of Q5_K panels against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ5_Kx5AVX2(a *byte)
 
-// mulQ5_Kx6AVX2: panels of 8 Q5_K rows against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ5_Kx6AVX2: 8 of the 16 rows of Q5_K panels against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ5_Kx6AVX2(a *byte)
 
-// mulQ6_Kx1AVX2: panels of 8 Q6_K rows against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ6_Kx1AVX2: 16 of the 16 rows of Q6_K panels against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ6_Kx1AVX2(a *byte)
 
-// mulQ6_Kx2AVX2: panels of 8 Q6_K rows against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ6_Kx2AVX2: 8 of the 16 rows of Q6_K panels against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ6_Kx2AVX2(a *byte)
 
-// mulQ6_Kx3AVX2: panels of 8 Q6_K rows against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ6_Kx3AVX2: 8 of the 16 rows of Q6_K panels against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ6_Kx3AVX2(a *byte)
 
-// mulQ6_Kx4AVX2: panels of 8 Q6_K rows against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ6_Kx4AVX2: 8 of the 16 rows of Q6_K panels against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ6_Kx4AVX2(a *byte)
 
-// mulQ6_Kx5AVX2: panels of 8 Q6_K rows against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ6_Kx5AVX2: 8 of the 16 rows of Q6_K panels against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ6_Kx5AVX2(a *byte)
 
-// mulQ6_Kx6AVX2: panels of 8 Q6_K rows against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+// mulQ6_Kx6AVX2: 8 of the 16 rows of Q6_K panels against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
 //
 //go:noescape
 func mulQ6_Kx6AVX2(a *byte)

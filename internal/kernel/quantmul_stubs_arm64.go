@@ -4,202 +4,202 @@
 
 package kernel
 
-// mulQ4_0x1Dot: panels of 8 Q4_0 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ4_0x1Dot: half panels of Q4_0 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ4_0x1Dot(a *byte)
 
-// mulQ4_0x1NEON: panels of 8 Q4_0 rows against 1 tokens, see mulArgs and MatMul. NEON.
+// mulQ4_0x1NEON: half panels of Q4_0 rows against 1 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ4_0x1NEON(a *byte)
 
-// mulQ4_0x2Dot: panels of 8 Q4_0 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ4_0x2Dot: half panels of Q4_0 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ4_0x2Dot(a *byte)
 
-// mulQ4_0x2NEON: panels of 8 Q4_0 rows against 2 tokens, see mulArgs and MatMul. NEON.
+// mulQ4_0x2NEON: half panels of Q4_0 rows against 2 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ4_0x2NEON(a *byte)
 
-// mulQ4_0x3Dot: panels of 8 Q4_0 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ4_0x3Dot: half panels of Q4_0 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ4_0x3Dot(a *byte)
 
-// mulQ4_0x4Dot: panels of 8 Q4_0 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ4_0x4Dot: half panels of Q4_0 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ4_0x4Dot(a *byte)
 
-// mulQ4_1x1Dot: panels of 8 Q4_1 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ4_1x1Dot: half panels of Q4_1 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ4_1x1Dot(a *byte)
 
-// mulQ4_1x1NEON: panels of 8 Q4_1 rows against 1 tokens, see mulArgs and MatMul. NEON.
+// mulQ4_1x1NEON: half panels of Q4_1 rows against 1 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ4_1x1NEON(a *byte)
 
-// mulQ4_1x2Dot: panels of 8 Q4_1 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ4_1x2Dot: half panels of Q4_1 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ4_1x2Dot(a *byte)
 
-// mulQ4_1x2NEON: panels of 8 Q4_1 rows against 2 tokens, see mulArgs and MatMul. NEON.
+// mulQ4_1x2NEON: half panels of Q4_1 rows against 2 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ4_1x2NEON(a *byte)
 
-// mulQ4_1x3Dot: panels of 8 Q4_1 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ4_1x3Dot: half panels of Q4_1 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ4_1x3Dot(a *byte)
 
-// mulQ4_1x4Dot: panels of 8 Q4_1 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ4_1x4Dot: half panels of Q4_1 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ4_1x4Dot(a *byte)
 
-// mulQ5_1x1Dot: panels of 8 Q5_1 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ5_1x1Dot: half panels of Q5_1 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ5_1x1Dot(a *byte)
 
-// mulQ5_1x1NEON: panels of 8 Q5_1 rows against 1 tokens, see mulArgs and MatMul. NEON.
+// mulQ5_1x1NEON: half panels of Q5_1 rows against 1 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ5_1x1NEON(a *byte)
 
-// mulQ5_1x2Dot: panels of 8 Q5_1 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ5_1x2Dot: half panels of Q5_1 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ5_1x2Dot(a *byte)
 
-// mulQ5_1x2NEON: panels of 8 Q5_1 rows against 2 tokens, see mulArgs and MatMul. NEON.
+// mulQ5_1x2NEON: half panels of Q5_1 rows against 2 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ5_1x2NEON(a *byte)
 
-// mulQ5_1x3Dot: panels of 8 Q5_1 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ5_1x3Dot: half panels of Q5_1 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ5_1x3Dot(a *byte)
 
-// mulQ5_1x4Dot: panels of 8 Q5_1 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ5_1x4Dot: half panels of Q5_1 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ5_1x4Dot(a *byte)
 
-// mulQ8_0x1Dot: panels of 8 Q8_0 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ8_0x1Dot: half panels of Q8_0 rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ8_0x1Dot(a *byte)
 
-// mulQ8_0x1NEON: panels of 8 Q8_0 rows against 1 tokens, see mulArgs and MatMul. NEON.
+// mulQ8_0x1NEON: half panels of Q8_0 rows against 1 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ8_0x1NEON(a *byte)
 
-// mulQ8_0x2Dot: panels of 8 Q8_0 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ8_0x2Dot: half panels of Q8_0 rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ8_0x2Dot(a *byte)
 
-// mulQ8_0x2NEON: panels of 8 Q8_0 rows against 2 tokens, see mulArgs and MatMul. NEON.
+// mulQ8_0x2NEON: half panels of Q8_0 rows against 2 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ8_0x2NEON(a *byte)
 
-// mulQ8_0x3Dot: panels of 8 Q8_0 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ8_0x3Dot: half panels of Q8_0 rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ8_0x3Dot(a *byte)
 
-// mulQ8_0x4Dot: panels of 8 Q8_0 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ8_0x4Dot: half panels of Q8_0 rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ8_0x4Dot(a *byte)
 
-// mulQ4_Kx1Dot: panels of 8 Q4_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ4_Kx1Dot: half panels of Q4_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ4_Kx1Dot(a *byte)
 
-// mulQ4_Kx1NEON: panels of 8 Q4_K rows against 1 tokens, see mulArgs and MatMul. NEON.
+// mulQ4_Kx1NEON: half panels of Q4_K rows against 1 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ4_Kx1NEON(a *byte)
 
-// mulQ4_Kx2Dot: panels of 8 Q4_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ4_Kx2Dot: half panels of Q4_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ4_Kx2Dot(a *byte)
 
-// mulQ4_Kx2NEON: panels of 8 Q4_K rows against 2 tokens, see mulArgs and MatMul. NEON.
+// mulQ4_Kx2NEON: half panels of Q4_K rows against 2 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ4_Kx2NEON(a *byte)
 
-// mulQ4_Kx3Dot: panels of 8 Q4_K rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ4_Kx3Dot: half panels of Q4_K rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ4_Kx3Dot(a *byte)
 
-// mulQ4_Kx4Dot: panels of 8 Q4_K rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ4_Kx4Dot: half panels of Q4_K rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ4_Kx4Dot(a *byte)
 
-// mulQ5_Kx1Dot: panels of 8 Q5_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ5_Kx1Dot: half panels of Q5_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ5_Kx1Dot(a *byte)
 
-// mulQ5_Kx1NEON: panels of 8 Q5_K rows against 1 tokens, see mulArgs and MatMul. NEON.
+// mulQ5_Kx1NEON: half panels of Q5_K rows against 1 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ5_Kx1NEON(a *byte)
 
-// mulQ5_Kx2Dot: panels of 8 Q5_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ5_Kx2Dot: half panels of Q5_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ5_Kx2Dot(a *byte)
 
-// mulQ5_Kx2NEON: panels of 8 Q5_K rows against 2 tokens, see mulArgs and MatMul. NEON.
+// mulQ5_Kx2NEON: half panels of Q5_K rows against 2 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ5_Kx2NEON(a *byte)
 
-// mulQ5_Kx3Dot: panels of 8 Q5_K rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ5_Kx3Dot: half panels of Q5_K rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ5_Kx3Dot(a *byte)
 
-// mulQ5_Kx4Dot: panels of 8 Q5_K rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ5_Kx4Dot: half panels of Q5_K rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ5_Kx4Dot(a *byte)
 
-// mulQ6_Kx1Dot: panels of 8 Q6_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ6_Kx1Dot: half panels of Q6_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ6_Kx1Dot(a *byte)
 
-// mulQ6_Kx1NEON: panels of 8 Q6_K rows against 1 tokens, see mulArgs and MatMul. NEON.
+// mulQ6_Kx1NEON: half panels of Q6_K rows against 1 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ6_Kx1NEON(a *byte)
 
-// mulQ6_Kx2Dot: panels of 8 Q6_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+// mulQ6_Kx2Dot: half panels of Q6_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
 //
 //go:noescape
 func mulQ6_Kx2Dot(a *byte)
 
-// mulQ6_Kx2NEON: panels of 8 Q6_K rows against 2 tokens, see mulArgs and MatMul. NEON.
+// mulQ6_Kx2NEON: half panels of Q6_K rows against 2 tokens, see mulArgs and MatMul. NEON.
 //
 //go:noescape
 func mulQ6_Kx2NEON(a *byte)

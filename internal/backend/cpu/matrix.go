@@ -28,7 +28,7 @@ func (m *matrix) tile(p0, p1 int) kernel.Matrix {
 }
 
 // panelRows is the rows of a panel; a piece that is packed alone has whole panels.
-const panelRows = 8
+const panelRows = kernel.PanelRows
 
 // pieceBytes is how much of a weight is read at once, about.
 const pieceBytes = 1 << 20

@@ -35,7 +35,7 @@ func TestProfileCounts(t *testing.T) {
 		}
 		embed := loadZeros(t, c, quant.Q8_0, 64, 32)
 		w := loadZeros(t, c, quant.Q4_0, 16, 32)
-		f := loadZeros(t, c, quant.BF16, 8, 32)
+		f := loadZeros(t, c, quant.BF16, 16, 32)
 		x, y := backend.NewTensor(5, 32), backend.NewTensor(5, 16)
 		c.Linear(x, []backend.Product{{Dst: y, W: w}}) // not counted
 
@@ -44,7 +44,7 @@ func TestProfileCounts(t *testing.T) {
 		c.Norm(x, x, make([]float32, 32), 1e-6)
 		c.Linear(x, []backend.Product{{Dst: y, W: w}, {Dst: backend.NewTensor(5, 16), W: w}})
 		c.GeGLU(y, x, w, w)
-		c.Linear(x, []backend.Product{{Dst: backend.NewTensor(5, 8), W: f}})
+		c.Linear(x, []backend.Product{{Dst: backend.NewTensor(5, 16), W: f}})
 		c.Linear(x, []backend.Product{{Dst: backend.NewTensor(5, 64), W: embed}})
 		kv, err := c.NewKV(backend.KVSpec{Heads: 1, HeadDim: 16, Slots: 64, Type: quant.F16})
 		if err != nil {
@@ -59,7 +59,7 @@ func TestProfileCounts(t *testing.T) {
 
 		want := Profile{}
 		want.Of[ClassProducts] = Usage{MACs: 4 * 5 * 16 * 32, Bytes: 4 * 16 * 18}
-		want.Of[ClassFloat] = Usage{MACs: 5 * 8 * 32, Bytes: 8 * 32 * 2}
+		want.Of[ClassFloat] = Usage{MACs: 5 * 16 * 32, Bytes: 16 * 32 * 2}
 		want.Of[ClassHead] = Usage{MACs: 5 * 64 * 32, Bytes: 64 * 34}
 		want.Of[ClassAttend] = Usage{MACs: 2 * 2 * 16 * (10 + 4), Bytes: (10 + 4) * 2 * 16 * 2}
 		want.Of[ClassRows] = Usage{Bytes: 5*34 + 32*4}

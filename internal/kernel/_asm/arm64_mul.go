@@ -17,7 +17,7 @@ func armMulUnit() {
 	armEnd()
 }
 
-// armTile writes one function: a panel of 8 rows against T tokens, panels times. Rows 0…3 and
+// armTile writes one function: half panels of 8 rows against T tokens, panels times. Rows 0…3 and
 // 4…7 are the two quads of every quantity. With dot, SDOT sums four products into a lane;
 // without, products are widened pairwise and a row has two lanes until the block ends.
 //
@@ -43,13 +43,14 @@ func (k *armTile) emit() {
 	if k.dot {
 		needs = "NEON, ASIMDDP."
 	}
-	armFunc(name, "(a *byte)", 8, fmt.Sprintf("panels of 8 %s rows against %d tokens, see mulArgs and MatMul. %s", k.f.name, k.T, needs))
+	armFunc(name, "(a *byte)", 8, fmt.Sprintf("half panels of %s rows against %d tokens, see mulArgs and MatMul. %s", k.f.name, k.T, needs))
 	op("MOVD a+0(FP), R0")
 	op("MOVD (R0), R1")
 	op("MOVD 16(R0), R3")
 	op("MOVD 40(R0), R12")
 	op("MOVD 56(R0), R13")
 	label("panel")
+	op("MOVD R1, R14")
 	for i := 0; i < 2*k.T; i++ {
 		zeroV(i)
 	}
@@ -62,7 +63,9 @@ func (k *armTile) emit() {
 	label("super")
 	op("MOVD R1, R2")
 	if k.f.super > 1 {
-		op("ADD $%d, R1, R1", k.f.head)
+		op("MOVD 72(R0), R19")
+		op("ADD R19, R1, R2") // the second half's head is not beside its first block
+		op("ADD $%d, R1, R1", 2*k.f.head)
 		op("MOVD $%d, R5", k.f.super)
 		label("block")
 	}
@@ -74,7 +77,7 @@ func (k *armTile) emit() {
 	for t := 0; t < k.T; t++ {
 		op("ADD $48, %s, %s", k.x(t), k.x(t))
 	}
-	op("ADD $%d, R1, R1", k.f.block)
+	op("ADD $%d, R1, R1", 2*k.f.block)
 	if k.f.super > 1 {
 		op("SUBS $1, R5, R5")
 		op("BNE block")
@@ -90,7 +93,9 @@ func (k *armTile) emit() {
 			op("ADD R19, R20, R20")
 		}
 	}
-	op("ADD $32, R3, R3")
+	op("ADD $64, R3, R3")
+	op("MOVD 64(R0), R19")
+	op("ADD R19, R14, R1")
 	op("SUBS $1, R12, R12")
 	op("BNE panel")
 	op("RET")
@@ -277,8 +282,10 @@ func (k *armTile) finish() {
 	case k.f.f16Min:
 		widenF16(vW, "R1", 0)
 		widenF16(vW+2, "R1", 16)
-	default:
+	case k.f.super > 1:
 		widenF16(vW, "R2", 0)
+	default:
+		widenF16(vW, "R1", 0)
 	}
 	for t := 0; t < k.T; t++ {
 		if k.f.bits == 4 && !k.f.hasMin() {

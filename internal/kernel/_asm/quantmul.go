@@ -50,15 +50,17 @@ const maxTokens = 6
 func quantMulUnit() {
 	for _, f := range formats {
 		for t := 1; t <= maxTokens; t++ {
-			(&tile{f: f, T: t}).emit()
+			(&tile{f: f, T: t, H: 1 + 1/t}).emit()
 		}
 	}
 }
 
-// tile writes one function: a panel of 8 rows against T tokens, panels times.
+// tile writes one function: half panels of 8 rows against T tokens, panels times; with one token
+// both halves at once (H = 2), which reads the weights in one stream and the activations once.
 type tile struct {
 	f format
 	T int
+	H int
 
 	w, head GPVirtual // current block, current super-block
 	ahead   GPVirtual
@@ -90,11 +92,11 @@ func inRegister(m Op) Op {
 func (k *tile) emit() {
 	name := fmt.Sprintf("mul%sx%dAVX2", k.f.name, k.T)
 	TEXT(name, NOSPLIT, "func(a *byte)")
-	Doc(fmt.Sprintf("%s: panels of 8 %s rows against %d tokens, see mulArgs and MatMul. AVX2, FMA, F16C.", name, k.f.name, k.T), "")
+	Doc(fmt.Sprintf("%s: %d of the 16 rows of %s panels against %d tokens, see mulArgs and MatMul. AVX2, FMA, F16C.", name, 8*k.H, k.f.name, k.T), "")
 	Pragma("noescape")
 	a := Load(Param("a"), GP64())
 	if k.f.halves {
-		k.scratch = AllocLocal(64)
+		k.scratch = AllocLocal(64 * k.H)
 	}
 	k.w = field(a, 0)
 	y, ystep := field(a, 2), field(a, 4)
@@ -102,7 +104,9 @@ func (k *tile) emit() {
 	k.x = newRows(k.T, field(a, 3))
 	n, inner := GP64(), GP64()
 	Label("panel")
-	k.acc = make([]VecVirtual, k.T)
+	start := GP64()
+	MOVQ(k.w, start)
+	k.acc = make([]VecVirtual, k.T*k.H)
 	for t := range k.acc {
 		k.acc[t] = zero(YMM())
 	}
@@ -113,15 +117,16 @@ func (k *tile) emit() {
 	if k.f.super > 1 {
 		k.head = GP64()
 		MOVQ(k.w, k.head)
-		k.prefetch(0, k.f.head)
-		ADDQ(Imm(uint64(k.f.head)), k.w)
+		ADDQ(Mem{Base: a, Disp: 8 * 9}, k.head) // the second half's head is not beside its first block
+		k.prefetch(k.f.head)
+		ADDQ(Imm(uint64(2*k.f.head)), k.w)
 		MOVQ(U32(uint32(k.f.super)), inner)
 		Label("block")
 	}
-	k.prefetch(0, k.f.block)
+	k.prefetch(k.f.block)
 	k.body()
 	k.x.advance(Imm(actBytes))
-	ADDQ(U32(uint32(k.f.block)), k.w)
+	ADDQ(U32(uint32(2*k.f.block)), k.w)
 	if k.f.super > 1 {
 		DECQ(inner)
 		JNZ(LabelRef("block"))
@@ -130,13 +135,17 @@ func (k *tile) emit() {
 	JNZ(LabelRef("super"))
 	yt := GP64()
 	MOVQ(y, yt)
-	for t := range k.acc {
-		VMOVUPS(k.acc[t], Mem{Base: yt})
+	for t := 0; t < k.T; t++ {
+		for h := 0; h < k.H; h++ {
+			VMOVUPS(k.acc[t*k.H+h], Mem{Base: yt, Disp: 32 * h})
+		}
 		if t < k.T-1 {
 			ADDQ(ystep, yt)
 		}
 	}
-	ADDQ(Imm(32), y)
+	ADDQ(Imm(64), y)
+	MOVQ(start, k.w)
+	ADDQ(Mem{Base: a, Disp: 8 * 8}, k.w)
 	DECQ(Mem{Base: a, Disp: 8 * 5})
 	JNZ(LabelRef("panel"))
 	VZEROUPPER()
@@ -145,9 +154,9 @@ func (k *tile) emit() {
 
 // prefetch asks for the lines of size bytes, ahead bytes on: past the caches for one token,
 // into them when more tiles of tokens will follow.
-func (k *tile) prefetch(off, size int) {
-	for o := 0; o < size; o += 64 {
-		m := Mem{Base: k.w, Index: k.ahead, Scale: 1, Disp: off + o}
+func (k *tile) prefetch(size int) {
+	for o := 0; o < size*k.H; o += 64 {
+		m := Mem{Base: k.w, Index: k.ahead, Scale: 1, Disp: o}
 		if k.T == 1 {
 			PREFETCHNTA(m)
 		} else {
@@ -156,7 +165,17 @@ func (k *tile) prefetch(off, size int) {
 	}
 }
 
-func (k *tile) at(disp int) Mem { return Mem{Base: k.w, Disp: disp} }
+// at is offset disp of half h's block.
+func (k *tile) at(h, disp int) Mem { return Mem{Base: k.w, Disp: h*k.f.block + disp} }
+
+// each builds a register for every half.
+func (k *tile) each(f func(h int) VecVirtual) []VecVirtual {
+	v := make([]VecVirtual, k.H)
+	for h := range v {
+		v[h] = f(h)
+	}
+	return v
+}
 
 func ones16() Mem  { return constU32("ones16", 8, 0x00010001) }
 func nibMask() Mem { return constU32("nibmask", 8, 0x0f0f0f0f) }
@@ -183,27 +202,41 @@ func (k *tile) body() {
 // sum4: unsigned nibbles times signed bytes. Two products of at most 15·127 share an int16
 // lane eight times: 16·15·127 = 30480 fits, so one widening per block is enough.
 func (k *tile) sum4() []VecVirtual {
-	s := make([]VecVirtual, k.T)
+	s := make([]VecVirtual, k.T*k.H)
 	mask := YMM()
 	VMOVDQU(nibMask(), mask)
-	step := func(w VecVirtual, g int) {
-		for t := range s {
+	step := func(w []VecVirtual, g int) {
+		for t := 0; t < k.T; t++ {
 			xv := bcast(k.x.at(t, 4*g))
-			if s[t] == nil {
-				s[t] = YMM()
-				VPMADDUBSW(xv, w, s[t])
-				continue
+			for h := range w {
+				p := &s[t*k.H+h]
+				if *p == nil {
+					*p = YMM()
+					VPMADDUBSW(xv, w[h], *p)
+					continue
+				}
+				m := xv
+				if h < k.H-1 {
+					m = YMM()
+				}
+				VPMADDUBSW(xv, w[h], m)
+				VPADDW(m, *p, *p)
 			}
-			VPMADDUBSW(xv, w, xv)
-			VPADDW(xv, s[t], s[t])
 		}
 	}
 	for i := 0; i < 4; i++ {
-		hi, lo := YMM(), YMM()
-		VMOVDQU(k.at(k.f.nibs+32*i), hi)
-		VPAND(mask, hi, lo)
-		VPSRLW(U8(4), hi, hi)
-		VPAND(mask, hi, hi)
+		hi := k.each(func(h int) VecVirtual {
+			v := YMM()
+			VMOVDQU(k.at(h, k.f.nibs+32*i), v)
+			return v
+		})
+		lo := k.each(func(h int) VecVirtual {
+			v := YMM()
+			VPAND(mask, hi[h], v)
+			VPSRLW(U8(4), hi[h], hi[h])
+			VPAND(mask, hi[h], hi[h])
+			return v
+		})
 		step(lo, i)
 		step(hi, 4+i)
 	}
@@ -214,9 +247,9 @@ func (k *tile) sum4() []VecVirtual {
 }
 
 // fiveBits builds the weights of groups i and 4+i; high has the fifth bits.
-func (k *tile) fiveBits(i int, high Op) (lo, hi VecVirtual) {
+func (k *tile) fiveBits(h, i int, high Op) (lo, hi VecVirtual) {
 	lo, hi = YMM(), YMM()
-	VMOVDQU(k.at(k.f.nibs+32*i), hi)
+	VMOVDQU(k.at(h, k.f.nibs+32*i), hi)
 	VPAND(k.nib, hi, lo)
 	VPSRLW(U8(4), hi, hi)
 	VPAND(k.nib, hi, hi)
@@ -247,62 +280,68 @@ func (k *tile) orBits(w VecVirtual, high Op, shift int) {
 }
 
 // high is the upper bits at off, in a register where there is room.
-func (k *tile) high(off int) Op {
+func (k *tile) high(h, off int) Op {
 	if k.T <= 3 {
-		return inRegister(k.at(off))
+		return inRegister(k.at(h, off))
 	}
-	return k.at(off)
+	return k.at(h, off)
 }
 
-// addPair adds two groups' products to int32 sums: 2·2·63·127 = 32004 fits an int16 lane. scale
-// is what widens: ones, or the rows' scales.
-func (k *tile) addPair(s []VecVirtual, w0, w1 VecVirtual, g0, g1 int, scale Op) {
-	for t := range s {
+// addPair adds two groups' products to half h's int32 sums: 2·2·63·127 = 32004 fits an int16
+// lane. scale is what widens: ones, or the rows' scales.
+func (k *tile) addPair(s []VecVirtual, h int, w0, w1 VecVirtual, g0, g1 int, scale Op) {
+	for t := 0; t < k.T; t++ {
+		p := &s[t*k.H+h]
 		a := bcast(k.x.at(t, 4*g0))
 		VPMADDUBSW(a, w0, a)
 		b := bcast(k.x.at(t, 4*g1))
 		VPMADDUBSW(b, w1, b)
 		VPADDW(b, a, a)
-		if s[t] == nil {
-			s[t] = YMM()
-			VPMADDWD(scale, a, s[t])
+		if *p == nil {
+			*p = YMM()
+			VPMADDWD(scale, a, *p)
 			continue
 		}
 		VPMADDWD(scale, a, a)
-		VPADDD(a, s[t], s[t])
+		VPADDD(a, *p, *p)
 	}
 }
 
 // sumPairs: five-bit weights, widened after every second product.
 func (k *tile) sumPairs() []VecVirtual {
-	s := make([]VecVirtual, k.T)
+	s := make([]VecVirtual, k.T*k.H)
 	k.masks()
-	high := k.high(k.f.high)
-	for i := 0; i < 4; i++ {
-		lo, hi := k.fiveBits(i, high)
-		k.addPair(s, lo, hi, i, 4+i, ones16())
+	for h := 0; h < k.H; h++ {
+		high := k.high(h, k.f.high)
+		for i := 0; i < 4; i++ {
+			lo, hi := k.fiveBits(h, i, high)
+			k.addPair(s, h, lo, hi, i, 4+i, ones16())
+		}
 	}
 	return s
 }
 
 // sum8: |w| times x with w's sign; 2·128·127 = 32512 fits, one widening per product.
 func (k *tile) sum8() []VecVirtual {
-	s := make([]VecVirtual, k.T)
+	s := make([]VecVirtual, k.T*k.H)
 	for g := 0; g < 8; g++ {
-		w, aw := YMM(), YMM()
-		VMOVDQU(k.at(k.f.nibs+32*g), w)
-		VPABSB(w, aw)
-		for t := range s {
-			xv := bcast(k.x.at(t, 4*g))
-			VPSIGNB(w, xv, xv)
-			VPMADDUBSW(xv, aw, xv)
-			if s[t] == nil {
-				s[t] = YMM()
-				VPMADDWD(ones16(), xv, s[t])
-				continue
+		for h := 0; h < k.H; h++ {
+			w, aw := YMM(), YMM()
+			VMOVDQU(k.at(h, k.f.nibs+32*g), w)
+			VPABSB(w, aw)
+			for t := 0; t < k.T; t++ {
+				p := &s[t*k.H+h]
+				xv := bcast(k.x.at(t, 4*g))
+				VPSIGNB(w, xv, xv)
+				VPMADDUBSW(xv, aw, xv)
+				if *p == nil {
+					*p = YMM()
+					VPMADDWD(ones16(), xv, *p)
+					continue
+				}
+				VPMADDWD(ones16(), xv, xv)
+				VPADDD(xv, *p, *p)
 			}
-			VPMADDWD(ones16(), xv, xv)
-			VPADDD(xv, s[t], s[t])
 		}
 	}
 	return s
@@ -319,94 +358,108 @@ func (k *tile) sixBits(q VecVirtual, high Op, g int) VecVirtual {
 	return q
 }
 
-// sixPairs adds all groups to the sums. With room in registers the nibbles are loaded once.
-func (k *tile) sixPairs(s []VecVirtual) {
+// sixPairs adds all groups of half h to the sums. With room in registers the nibbles are
+// loaded once.
+func (k *tile) sixPairs(s []VecVirtual, h int) {
 	load := func(i int) VecVirtual {
 		q := YMM()
-		VMOVDQU(k.at(k.f.nibs+32*i), q)
+		VMOVDQU(k.at(h, k.f.nibs+32*i), q)
 		return q
 	}
+	scale := func(c int) Mem { return k.scratch.Offset(64*h + 32*c) }
 	if k.T > 3 {
 		for g := 0; g < 8; g += 2 {
-			high := k.high(k.f.high + 32*(g/4))
-			k.addPair(s, k.sixBits(load(g%4), high, g), k.sixBits(load(g%4+1), high, g+1), g, g+1, k.scratch.Offset(32*(g/4)))
+			high := k.high(h, k.f.high+32*(g/4))
+			k.addPair(s, h, k.sixBits(load(g%4), high, g), k.sixBits(load(g%4+1), high, g+1), g, g+1, scale(g/4))
 		}
 		return
 	}
-	h0, h1 := k.high(k.f.high), k.high(k.f.high+32)
+	h0, h1 := k.high(h, k.f.high), k.high(h, k.f.high+32)
 	for i := 0; i < 4; i += 2 {
 		a, b := load(i), load(i+1)
 		a2, b2 := YMM(), YMM()
 		VMOVDQA(a, a2)
 		VMOVDQA(b, b2)
-		k.addPair(s, k.sixBits(a, h0, i), k.sixBits(b, h0, i+1), i, i+1, k.scratch)
-		k.addPair(s, k.sixBits(a2, h1, 4+i), k.sixBits(b2, h1, 5+i), 4+i, 5+i, k.scratch.Offset(32))
+		k.addPair(s, h, k.sixBits(a, h0, i), k.sixBits(b, h0, i+1), i, i+1, scale(0))
+		k.addPair(s, h, k.sixBits(a2, h1, 4+i), k.sixBits(b2, h1, 5+i), 4+i, 5+i, scale(1))
 	}
 }
 
 // sum6: the widening multiply applies the scale of the 16 columns, and the offset of 32
-// comes off at the end: (4s)·(-8·Σx) for both halves at once.
+// comes off at the end: (4s)·(-8·Σx) for both halves of the columns at once.
 func (k *tile) sum6() []VecVirtual {
-	pairs := YMM()
-	VPMOVSXBW(k.at(0), pairs)
-	for c := 0; c < 2; c++ {
-		lo, hi := byte(4*0+2*c), byte(4*0+2*c+1)
-		var sh []byte
-		for r := 0; r < 8; r++ {
-			o := byte(4 * (r % 4))
-			sh = append(sh, o+lo, o+hi, o+lo, o+hi)
-		}
-		v := YMM()
-		VPSHUFB(constBytes(fmt.Sprintf("dup%d", c), sh), pairs, v)
-		VMOVDQU(v, k.scratch.Offset(32*c))
-	}
-	s := make([]VecVirtual, k.T)
+	s := make([]VecVirtual, k.T*k.H)
 	k.masks()
-	k.sixPairs(s)
-	four := YMM()
-	VPMOVSXBW(k.at(0), four)
-	VPSLLW(U8(2), four, four)
-	for t := range s {
-		c := bcast(k.x.at(t, actC2))
-		VPMADDWD(four, c, c)
-		VPADDD(c, s[t], s[t])
+	for h := 0; h < k.H; h++ {
+		pairs := YMM()
+		VPMOVSXBW(k.at(h, 0), pairs)
+		for c := 0; c < 2; c++ {
+			lo, hi := byte(2*c), byte(2*c+1)
+			var sh []byte
+			for r := 0; r < 8; r++ {
+				o := byte(4 * (r % 4))
+				sh = append(sh, o+lo, o+hi, o+lo, o+hi)
+			}
+			v := YMM()
+			VPSHUFB(constBytes(fmt.Sprintf("dup%d", c), sh), pairs, v)
+			VMOVDQU(v, k.scratch.Offset(64*h+32*c))
+		}
+		k.sixPairs(s, h)
+		four := YMM()
+		VPMOVSXBW(k.at(h, 0), four)
+		VPSLLW(U8(2), four, four)
+		for t := 0; t < k.T; t++ {
+			c := bcast(k.x.at(t, actC2))
+			VPMADDWD(four, c, c)
+			VPADDD(c, s[t*k.H+h], s[t*k.H+h])
+		}
 	}
 	return s
 }
 
 // finish adds the block's float terms.
 func (k *tile) finish(s []VecVirtual) {
+	for h := 0; h < k.H; h++ {
+		k.finishHalf(s, h)
+	}
+}
+
+func (k *tile) finishHalf(s []VecVirtual, h int) {
 	d, m := YMM(), YMM()
+	head := func(disp int) Mem { return Mem{Base: k.head, Disp: h*k.f.head + disp} }
 	switch {
 	case k.f.kScale:
 		f := YMM()
-		VPMOVZXBD(k.at(0), d)
+		VPMOVZXBD(k.at(h, 0), d)
 		VCVTDQ2PS(d, d)
-		VCVTPH2PS(Mem{Base: k.head}, f)
+		VCVTPH2PS(head(0), f)
 		VMULPS(f, d, d)
-		VPMOVZXBD(k.at(8), m)
+		VPMOVZXBD(k.at(h, 8), m)
 		VCVTDQ2PS(m, m)
-		VCVTPH2PS(Mem{Base: k.head, Disp: 16}, f)
+		VCVTPH2PS(head(16), f)
 		VMULPS(f, m, m)
 	case k.f.f16Min:
-		VCVTPH2PS(k.at(0), d)
-		VCVTPH2PS(k.at(16), m)
+		VCVTPH2PS(k.at(h, 0), d)
+		VCVTPH2PS(k.at(h, 16), m)
+	case k.f.super > 1:
+		VCVTPH2PS(head(0), d)
 	default:
-		VCVTPH2PS(Mem{Base: k.head}, d)
+		VCVTPH2PS(k.at(h, 0), d)
 	}
-	for t := range s {
+	for t := 0; t < k.T; t++ {
+		v, acc := s[t*k.H+h], k.acc[t*k.H+h]
 		if k.f.bits == 4 && !k.f.hasMin() {
-			VPADDD(bcast(k.x.at(t, actC)), s[t], s[t])
+			VPADDD(bcast(k.x.at(t, actC)), v, v)
 		}
-		VCVTDQ2PS(s[t], s[t])
+		VCVTDQ2PS(v, v)
 		dx := YMM()
 		VBROADCASTSS(k.x.at(t, actD), dx)
 		VMULPS(d, dx, dx)
-		VFMADD231PS(dx, s[t], k.acc[t])
+		VFMADD231PS(dx, v, acc)
 		if k.f.hasMin() {
 			e := YMM()
 			VBROADCASTSS(k.x.at(t, actE), e)
-			VFNMADD231PS(m, e, k.acc[t])
+			VFNMADD231PS(m, e, acc)
 		}
 	}
 }

@@ -18,8 +18,7 @@ func (f format) maxTokens512() int {
 
 func quantMul512Unit() {
 	for _, f := range formats {
-		(&tile512{f: f, T: 1, single: true}).emit()
-		for t := 2; t <= f.maxTokens512(); t++ {
+		for t := 1; t <= f.maxTokens512(); t++ {
 			(&tile512{f: f, T: t}).emit()
 		}
 	}
@@ -47,31 +46,21 @@ func peakVNNI() {
 	RET()
 }
 
-// tile512 writes one function: two panels side by side, 16 rows, against T tokens, or, single,
-// one panel in 256-bit registers. The activations come as embedded broadcasts, the integer
-// sums from VPDPBUSD.
+// tile512 writes one function: panels of 16 rows, both halves side by side, against T tokens.
+// The activations come as embedded broadcasts, the integer sums from VPDPBUSD.
 type tile512 struct {
-	f      format
-	T      int
-	single bool
+	f format
+	T int
 
-	w, head []GPVirtual // current block and super-block of the panels
+	w, head GPVirtual // current block and super-block
 	ahead   GPVirtual
 	x       rows
 	acc     []VecVirtual
 	masks   map[uint32]VecVirtual
 }
 
-// vec is a register of the tile's width.
-func (k *tile512) vec() VecVirtual {
-	if k.single {
-		return YMM()
-	}
-	return ZMM()
-}
-
-func (k *tile512) zero() VecVirtual {
-	v := k.vec()
+func zero512() VecVirtual {
+	v := ZMM()
 	VPXORD(v, v, v)
 	return v
 }
@@ -83,7 +72,7 @@ func (k *tile512) loadMasks() {
 	k.masks = map[uint32]VecVirtual{}
 	need := map[int][]uint32{4: {nib}, 5: {nib, bit4}, 6: {nib, bits45}, 8: {sign}}
 	for _, v := range need[k.f.bits] {
-		z := k.vec()
+		z := ZMM()
 		VPBROADCASTD(constU32(fmt.Sprintf("m%x", v), 1, v), z)
 		k.masks[v] = z
 	}
@@ -98,19 +87,11 @@ const (
 
 func (k *tile512) emit() {
 	name := fmt.Sprintf("mul%sx%dVNNI", k.f.name, k.T)
-	what := "pairs of panels"
-	if k.single {
-		name, what = fmt.Sprintf("mul%sx%dVNNI1", k.f.name, k.T), "panels"
-	}
 	TEXT(name, NOSPLIT, "func(a *byte)")
-	Doc(fmt.Sprintf("%s: %s of 8 %s rows against %d tokens, see mulArgs and MatMul.", name, what, k.f.name, k.T),
-		"a.panels counts them. AVX-512 F, BW, VL, DQ, VNNI.")
+	Doc(fmt.Sprintf("%s: panels of 16 %s rows against %d tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.", name, k.f.name, k.T), "")
 	Pragma("noescape")
 	a := Load(Param("a"), GP64())
-	k.w = []GPVirtual{field(a, 0)}
-	if !k.single {
-		k.w = append(k.w, GP64())
-	}
+	k.w = field(a, 0)
 	if k.T == 1 {
 		k.ahead = field(a, 7)
 	}
@@ -119,44 +100,31 @@ func (k *tile512) emit() {
 	k.loadMasks()
 	n, inner := GP64(), GP64()
 	Label("panel")
-	if !k.single {
-		MOVQ(k.w[0], k.w[1])
-		ADDQ(Mem{Base: a, Disp: 8 * 8}, k.w[1])
-	}
 	k.acc = make([]VecVirtual, k.T)
 	for t := range k.acc {
-		k.acc[t] = k.zero()
+		k.acc[t] = zero512()
 	}
 	k.x.reset(Mem{Base: a, Disp: 8})
 	MOVQ(Mem{Base: a, Disp: 8 * 6}, n)
 	Label("super")
-	k.head = k.w
 	if k.f.super > 1 {
-		k.head = nil
+		k.head = GP64()
 		k.prefetch(k.f.head)
-		for i := range k.w {
-			k.head = append(k.head, GP64())
-			MOVQ(k.w[i], k.head[i])
-			ADDQ(Imm(uint64(k.f.head)), k.w[i])
-		}
+		MOVQ(k.w, k.head)
+		ADDQ(Imm(uint64(2*k.f.head)), k.w)
 		MOVQ(U32(uint32(k.f.super)), inner)
 		Label("block")
 	}
 	k.prefetch(k.f.block)
 	k.body()
 	k.x.advance(Imm(actBytes))
-	for i := range k.w {
-		ADDQ(U32(uint32(k.f.block)), k.w[i])
-	}
+	ADDQ(U32(uint32(2*k.f.block)), k.w)
 	if k.f.super > 1 {
 		DECQ(inner)
 		JNZ(LabelRef("block"))
 	}
 	DECQ(n)
 	JNZ(LabelRef("super"))
-	if !k.single {
-		MOVQ(k.w[1], k.w[0])
-	}
 	yt := GP64()
 	MOVQ(y, yt)
 	for t := range k.acc {
@@ -165,7 +133,7 @@ func (k *tile512) emit() {
 			ADDQ(Mem{Base: a, Disp: 32}, yt)
 		}
 	}
-	ADDQ(Imm(uint64(32*len(k.w))), y)
+	ADDQ(Imm(64), y)
 	DECQ(Mem{Base: a, Disp: 8 * 5})
 	JNZ(LabelRef("panel"))
 	VZEROUPPER()
@@ -173,46 +141,35 @@ func (k *tile512) emit() {
 }
 
 func (k *tile512) prefetch(size int) {
-	for _, w := range k.w {
-		for o := 0; o < size; o += 64 {
-			if k.T == 1 {
-				PREFETCHNTA(Mem{Base: w, Index: k.ahead, Scale: 1, Disp: o})
-			} else {
-				PREFETCHT0(Mem{Base: w, Disp: 2048 + o}) // fixed: no register left for a distance
-			}
+	for o := 0; o < 2*size; o += 64 {
+		if k.T == 1 {
+			PREFETCHNTA(Mem{Base: k.w, Index: k.ahead, Scale: 1, Disp: o})
+		} else {
+			PREFETCHT0(Mem{Base: k.w, Disp: 2048 + o}) // fixed: no register left for a distance
 		}
 	}
 }
 
-// pair loads 32 bytes of every panel.
+// pair loads 32 bytes of either half.
 func (k *tile512) pair(disp int) VecVirtual {
-	v := k.vec()
-	if k.single {
-		VMOVDQU64(Mem{Base: k.w[0], Disp: disp}, v)
-		return v
-	}
-	VBROADCASTI64X4(Mem{Base: k.w[0], Disp: disp}, v) // rather than a load of half v, whose upper half would look live to avo
-	VINSERTI64X4(U8(1), Mem{Base: k.w[1], Disp: disp}, v, v)
+	v := ZMM()
+	VBROADCASTI64X4(Mem{Base: k.w, Disp: disp}, v) // rather than a load of half v, whose upper half would look live to avo
+	VINSERTI64X4(U8(1), Mem{Base: k.w, Disp: k.f.block + disp}, v, v)
 	return v
 }
 
-// pair16 loads 16 bytes at disp from every pointer.
-func pair16(p []GPVirtual, disp int) VecVirtual {
-	if len(p) == 1 {
-		v := XMM()
-		VMOVDQU64(Mem{Base: p[0], Disp: disp}, v)
-		return v
-	}
+// pair16 loads 16 bytes at disp and at disp+step.
+func pair16(p GPVirtual, disp, step int) VecVirtual {
 	v := YMM()
-	VBROADCASTI32X4(Mem{Base: p[0], Disp: disp}, v)
-	VINSERTI32X4(U8(1), Mem{Base: p[1], Disp: disp}, v, v)
+	VBROADCASTI32X4(Mem{Base: p, Disp: disp}, v)
+	VINSERTI32X4(U8(1), Mem{Base: p, Disp: disp + step}, v, v)
 	return v
 }
 
-// halves16 widens 8 half floats at disp from every pointer.
-func (k *tile512) halves16(p []GPVirtual, disp int) VecVirtual {
-	v := k.vec()
-	VCVTPH2PS(pair16(p, disp), v)
+// halves16 widens 8 half floats of either half.
+func halves16(p GPVirtual, disp, step int) VecVirtual {
+	v := ZMM()
+	VCVTPH2PS(pair16(p, disp, step), v)
 	return v
 }
 
@@ -226,13 +183,13 @@ func (k *tile512) body() {
 	if k.f.halves {
 		second = make([]VecVirtual, k.T)
 		for t := range second {
-			second[t] = k.zero()
+			second[t] = zero512()
 		}
 	}
 	switch k.f.bits {
 	case 4, 5, 6:
 		for i := 0; i < 4; i++ {
-			lo, hi := k.vec(), k.pair(k.f.nibs+32*i)
+			lo, hi := ZMM(), k.pair(k.f.nibs+32*i)
 			VPANDD(k.mask(nib), hi, lo)
 			VPSRLW(U8(4), hi, hi)
 			VPANDD(k.mask(nib), hi, hi)
@@ -264,7 +221,7 @@ func (k *tile512) body() {
 func (k *tile512) start() []VecVirtual {
 	s := make([]VecVirtual, k.T)
 	for t := range s {
-		s[t] = k.vec()
+		s[t] = ZMM()
 		switch {
 		case k.f.bits == 8:
 			VPSLLD_BCST(U8(4), k.x.at(t, actC), s[t]) // -128·Σx
@@ -285,7 +242,7 @@ func (k *tile512) dot(s []VecVirtual, w VecVirtual, g int) {
 
 // orBits does w |= (high << shift) & mask; a negative shift goes right.
 func (k *tile512) orBits(w, high VecVirtual, shift int, mask uint32) {
-	h := k.vec()
+	h := ZMM()
 	switch {
 	case shift > 0:
 		VPSLLW(U8(uint8(shift)), high, h)
@@ -299,14 +256,14 @@ func (k *tile512) orBits(w, high VecVirtual, shift int, mask uint32) {
 
 // scaleHalves does s = s·s0 + second·s1 + (4s)·(-8·Σx), see Q6_K.
 func (k *tile512) scaleHalves(s, second []VecVirtual) {
-	pairs, s0, s1 := k.vec(), k.vec(), k.vec()
-	VPMOVSXBW(pair16(k.w, 0), pairs)
+	pairs, s0, s1 := ZMM(), ZMM(), ZMM()
+	VPMOVSXBW(pair16(k.w, 0, k.f.block), pairs)
 	VPSLLD(U8(16), pairs, s0)
 	VPSRAD(U8(16), s0, s0)
 	VPSRAD(U8(16), pairs, s1)
 	VPSLLW(U8(2), pairs, pairs)
 	for t := range s {
-		c := k.vec()
+		c := ZMM()
 		VPBROADCASTD(k.x.at(t, actC2), c)
 		VPMADDWD(pairs, c, c)
 		VPMULLD(s0, s[t], s[t])
@@ -321,31 +278,28 @@ func (k *tile512) finish(s []VecVirtual) {
 	var d, m VecVirtual
 	switch {
 	case k.f.kScale:
-		d, m = k.vec(), k.vec()
-		if k.single {
-			VPMOVZXBD(Mem{Base: k.w[0]}, d)
-			VPMOVZXBD(Mem{Base: k.w[0], Disp: 8}, m)
-		} else {
-			a, b, t := XMM(), XMM(), XMM()
-			VMOVDQU64(Mem{Base: k.w[0]}, a)
-			VMOVDQU64(Mem{Base: k.w[1]}, b)
-			VPUNPCKLQDQ(b, a, t)
-			VPMOVZXBD(t, d)
-			VPUNPCKHQDQ(b, a, t)
-			VPMOVZXBD(t, m)
-		}
+		a, b, t := XMM(), XMM(), XMM()
+		VMOVDQU64(Mem{Base: k.w}, a)
+		VMOVDQU64(Mem{Base: k.w, Disp: k.f.block}, b)
+		d, m = ZMM(), ZMM()
+		VPUNPCKLQDQ(b, a, t)
+		VPMOVZXBD(t, d)
+		VPUNPCKHQDQ(b, a, t)
+		VPMOVZXBD(t, m)
 		VCVTDQ2PS(d, d)
 		VCVTDQ2PS(m, m)
-		VMULPS(k.halves16(k.head, 0), d, d)
-		VMULPS(k.halves16(k.head, 16), m, m)
+		VMULPS(halves16(k.head, 0, k.f.head), d, d)
+		VMULPS(halves16(k.head, 16, k.f.head), m, m)
 	case k.f.f16Min:
-		d, m = k.halves16(k.w, 0), k.halves16(k.w, 16)
+		d, m = halves16(k.w, 0, k.f.block), halves16(k.w, 16, k.f.block)
+	case k.f.super > 1:
+		d = halves16(k.head, 0, k.f.head)
 	default:
-		d = k.halves16(k.head, 0)
+		d = halves16(k.w, 0, k.f.block)
 	}
 	for t := range s {
 		VCVTDQ2PS(s[t], s[t])
-		f := k.vec()
+		f := ZMM()
 		VMULPS_BCST(k.x.at(t, actD), d, f)
 		VFMADD231PS(f, s[t], k.acc[t])
 		if k.f.hasMin() {
