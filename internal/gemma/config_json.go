@@ -23,6 +23,10 @@ type fields struct {
 func parseFields(data []byte) (*fields, error) {
 	f := &fields{seen: map[string]bool{}}
 	if err := json.Unmarshal(data, &f.raw); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) {
+			return nil, fmt.Errorf("want an object, got %s", wrong.Value)
+		}
 		return nil, err
 	}
 	if f.raw == nil {

@@ -289,6 +289,11 @@ func TestParseConfigRefuses(t *testing.T) {
 			t.Errorf("%s is accepted", raw)
 		}
 	}
+	for raw, want := range map[string]string{"[]": "want an object, got array", `{"model_type":"gemma4","text_config":3}`: "want an object, got number"} {
+		if _, err := ParseConfig([]byte(raw)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", raw, err, want)
+		}
+	}
 	untied := bytes.Replace(e, []byte(`"vision_config": null`), []byte(`"vision_config": null, "tie_word_embeddings": false`), 1)
 	untied = bytes.Replace(untied, []byte(`"audio_config": null,
   "tie_word_embeddings": true,`), []byte(`"audio_config": null,`), 1)

@@ -214,7 +214,7 @@ func assemble(spec TensorSpec, grid [][]*checkpoint.Tensor) (*Source, error) {
 		for e := range experts {
 			for _, t := range line {
 				if !sameShape(t.Shape, want) {
-					return nil, corruptf("shape %v, want %v", t.Shape, want)
+					return nil, corruptf("shape %v, want %v (tensor %s)", t.Shape, want, t.Name)
 				}
 				if t.Type != first.Type {
 					return nil, corruptf("parts of type %s and %s", first.TypeName, t.TypeName)

@@ -208,7 +208,7 @@ func TestLocatePrefixes(t *testing.T) {
 		want  string
 		class error
 	}{
-		{spec, "layers.7.ffn_up: shape [64 192], want [192 64]", checkpoint.ErrCorrupt},
+		{spec, "layers.7.ffn_up: shape [64 192], want [192 64] (tensor model.layers.7.mlp.up_proj.weight)", checkpoint.ErrCorrupt},
 		{c.Spec(KeyDown, 7), "layers.7.ffn_down: no tensor layers.7.mlp.down_proj.weight", checkpoint.ErrCorrupt},
 		{c.Spec(KeyNorm, -1), "output_norm: type I32 is not supported", checkpoint.ErrUnsupported},
 	} {
