@@ -22,7 +22,7 @@ func openFile(path string) (*source, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("open %s: not a regular file", path)
+		return nil, fmt.Errorf("open %s: not a regular file (%w)", path, ErrUnsupported)
 	}
 	f, err := os.Open(path)
 	if err != nil {
