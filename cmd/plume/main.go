@@ -107,7 +107,7 @@ func newRoot() *cobra.Command {
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usageError{err, cmd}
+			return usageError{fmt.Errorf("%d arguments, want: %s", len(args), cmd.UseLine()), cmd}
 		}
 		return nil
 	}

@@ -72,8 +72,11 @@ const maxPrompt = 16 << 20
 
 // promptText returns the prompt from the arguments or from stdin.
 func promptText(args []string, stdin io.Reader) (string, error) {
-	if len(args) > 1 || len(args) == 1 && args[0] != "-" {
-		return strings.Join(args, " "), nil
+	if text := strings.Join(args, " "); len(args) > 1 || len(args) == 1 && text != "-" {
+		if text == "" {
+			return "", errors.New("empty prompt")
+		}
+		return text, nil
 	}
 	if len(args) == 0 && isTerminal(stdin) {
 		return "", errors.New("no prompt")
