@@ -178,7 +178,7 @@ func vocabularyMetadata(spec tokenizer.Spec, vocab int) ([]keyValue, error) {
 func folderVocabulary(cat *checkpoint.Catalog, c *gemma.Config) (kv []keyValue, note string, err error) {
 	data, err := cat.File("tokenizer.json")
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "no tokenizer.json in the source: the output has no vocabulary and takes token ids only", nil
+		return noVocabulary(c), "no tokenizer.json in the source: the output has no vocabulary and takes token ids only", nil
 	}
 	if err != nil {
 		return nil, "", err
@@ -198,6 +198,15 @@ func folderVocabulary(cat *checkpoint.Catalog, c *gemma.Config) (kv []keyValue, 
 		kv = append(kv, keyValue{templateKey, template})
 	}
 	return kv, "", nil
+}
+
+// noVocabulary are the keys of a file that takes token ids only; llama.cpp's
+// reader wants to be told.
+func noVocabulary(c *gemma.Config) []keyValue {
+	return []keyValue{
+		{tokenizerKeys + "model", "none"},
+		{modelKeys + "vocab_size", uint32(c.VocabSize)},
+	}
 }
 
 // chatTemplate finds the template of a safetensors folder, "" when it has none:

@@ -108,6 +108,7 @@ func synthGGUF(ctx context.Context, cfg *gemma.Config, dst string, o SynthOption
 	r.note("the weights follow from a rule: the output has no vocabulary and takes token ids only")
 	meta := append(generalMetadata(synthName(cfg), o.Types, r.Values), modelMetadata(cfg)...)
 	meta = append(meta, tokenMetadata(cfg)...)
+	meta = append(meta, noVocabulary(cfg)...)
 	if err := writeGGUF(ctx, dst, meta, parts, o.Threads, o.Progress); err != nil {
 		return nil, err
 	}
