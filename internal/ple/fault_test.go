@@ -213,19 +213,21 @@ func (t *Table) checkIdle(tb testing.TB) {
 	tb.Helper()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.known) != t.idle.n || t.queue.n+t.under.n+t.ending+t.hung != 0 {
-		tb.Errorf("%d rows known, %d idle, %d+%d+%d+%d reads", len(t.known), t.idle.n, t.queue.n, t.under.n, t.ending, t.hung)
+	if len(t.known) != t.cache.n() || t.queue.n+t.under.n+t.ending+t.hung != 0 {
+		tb.Errorf("%d rows known, %d cached, %d+%d+%d+%d reads", len(t.known), t.cache.n(), t.queue.n, t.under.n, t.ending, t.hung)
 	}
-	n, bytes := 0, 0
-	for s := t.idle.ring.next; s != &t.idle.ring; s = s.next {
-		n++
-		bytes += len(s.buf)
-		if s.refs != 0 || s.state != ready || t.known[s.row] != s {
-			tb.Errorf("idle row %d: %d holders, state %v", s.row, s.refs, s.state)
+	for _, l := range []*fifo{&t.cache.small, &t.cache.main} {
+		n, bytes := 0, 0
+		for s := l.ring.next; s != &l.ring; s = s.next {
+			n++
+			bytes += len(s.buf)
+			if s.refs != 0 || s.state != ready || t.known[s.row] != s || s.in != l {
+				tb.Errorf("cached row %d: %d holders, state %v", s.row, s.refs, s.state)
+			}
 		}
-	}
-	if n != t.idle.n || int64(bytes) != t.idle.bytes {
-		tb.Errorf("%d rows of %d bytes linked, %d of %d counted", n, bytes, t.idle.n, t.idle.bytes)
+		if n != l.n || int64(bytes) != l.bytes {
+			tb.Errorf("%d rows of %d bytes linked, %d of %d counted", n, bytes, l.n, l.bytes)
+		}
 	}
 	if len(t.spare) > maxSpare || len(t.fetches) > maxFetches {
 		tb.Errorf("%d spare rows, %d spare fetches", len(t.spare), len(t.fetches))

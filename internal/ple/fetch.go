@@ -153,8 +153,8 @@ func (f *Fetch) hold(row int32, n int) *slot {
 	case s.state == reading && s.bytes >= n:
 		t.stats.Shared++
 	default: // too short
+		t.cache.drop(s)
 		if s.state == ready && s.refs == 0 {
-			t.idle.remove(s)
 			t.discard(s)
 		}
 		s = t.newSlot(row, n)

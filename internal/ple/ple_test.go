@@ -73,29 +73,38 @@ func TestReadsAreSortedDistinctAndMerged(t *testing.T) {
 	}
 }
 
-func TestCacheKeepsTheRowsUsedLast(t *testing.T) {
-	src := newSource(100, 8)
-	table := open(t, src, Options{CacheBytes: 3*8 + 7}) // three rows
-	use := func(id int32) (hit bool) {
+func TestCacheKeepsTheRowsUsedAgain(t *testing.T) {
+	src := newSource(1000, 8)
+	table := open(t, src, Options{CacheBytes: 20*8 + 7}) // twenty rows, two of them for newcomers
+	use := func(ids ...int32) (hits int64) {
 		before := table.Stats()
-		f := table.Fetch([]int32{id})
+		f := table.Fetch(ids)
 		defer f.Release()
 		if err := f.Wait(ctx); err != nil {
 			t.Fatal(err)
 		}
-		checkRows(t, f, []int32{id}, 8)
-		return table.Stats().Sub(before).CacheHits == 1
+		checkRows(t, f, ids, 8)
+		return table.Stats().Sub(before).CacheHits
 	}
-	for i, step := range []struct {
-		id  int32
-		hit bool
-	}{{1, false}, {2, false}, {3, false}, {1, true}, {4, false}, {2, false}, {1, true}, {3, false}, {4, false}} {
-		if hit := use(step.id); hit != step.hit {
-			t.Errorf("step %d, row %d: hit %v, want %v", i, step.id, hit, step.hit)
-		}
+	use(1, 2, 3)
+	if use(1, 2, 3) != 3 {
+		t.Error("rows used just now are gone")
 	}
-	if s := table.Stats(); s.IdleBytes != 24 {
-		t.Errorf("%d bytes idle, want 24", s.IdleBytes)
+	for id := range int32(100) { // a scan
+		use(100 + id)
+	}
+	if use(1, 2, 3) != 3 {
+		t.Error("a scan swept the cache")
+	}
+	if use(150) != 0 {
+		t.Error("a row of the scan stayed")
+	}
+	if s := table.Stats(); s.IdleBytes != 160 {
+		t.Errorf("%d bytes kept, want 160", s.IdleBytes)
+	}
+	use(500, 501, 502, 503, 504, 505, 506, 507, 508, 509, 510, 511, 512, 513, 514, 515, 516, 517, 518, 519, 520, 521)
+	if s := table.Stats(); s.IdleBytes != 160 {
+		t.Errorf("%d bytes kept after a large fetch, want 160", s.IdleBytes)
 	}
 }
 

@@ -4,7 +4,7 @@ package ple
 // guarded by Table.mu; buf is written by whoever ended the slot's read, before
 // state is ready, and only read afterwards.
 //
-//	queued ──→ reading ──→ ready (pinned while refs > 0, else in Table.idle)
+//	queued ──→ reading ──→ ready (pinned while refs > 0, else in Table.cache)
 //	   │          └──────→ failed (out of Table.known)
 //	   └─ refs is 0 when its turn comes, or the table closes: failed
 //
@@ -19,7 +19,8 @@ type slot struct {
 	buf        []byte
 	waiting    *waiter // fetches to tell when the slot is settled
 	next, prev *slot   // in the cache
-	visited    bool    // the cache's mark
+	in         *fifo   // queue of the cache; nil: none
+	used       uint8   // by the cache: uses lately
 }
 
 type state uint8
@@ -79,8 +80,8 @@ func (t *Table) discard(s *slot) {
 
 // pin adds one holder to a slot of Table.known.
 func (t *Table) pin(s *slot) {
-	if s.refs == 0 && s.state == ready {
-		t.idle.remove(s)
+	if s.state == ready {
+		s.use()
 	}
 	s.refs++
 }
@@ -103,17 +104,29 @@ func (t *Table) unpin(s *slot) {
 // keep puts a ready slot without holders into the cache, which may cost others
 // their place; one whose place in known was taken has no use any more.
 func (t *Table) keep(s *slot) {
-	if t.known[s.row] != s {
+	switch {
+	case s.in != nil:
+		return
+	case t.known[s.row] != s:
 		t.discard(s)
 		return
+	case int64(len(s.buf)) > t.cache.max:
+		t.forget(s)
+		return
 	}
-	t.idle.push(s)
-	for t.idle.bytes > t.maxIdle {
-		old := t.idle.victim()
-		t.idle.remove(old)
-		delete(t.known, old.row)
-		t.discard(old)
+	for t.cache.bytes()+int64(len(s.buf)) > t.cache.max {
+		// A pinned row that is out comes back when it is released.
+		if old := t.cache.evict(); old != nil && old.refs == 0 {
+			t.forget(old)
+		}
 	}
+	t.cache.add(s)
+}
+
+// forget ends a ready slot that nobody holds.
+func (t *Table) forget(s *slot) {
+	delete(t.known, s.row)
+	t.discard(s)
 }
 
 // fail ends a slot without its row; a later Fetch of the row tries again.

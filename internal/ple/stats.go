@@ -22,7 +22,7 @@ type Stats struct {
 	Wait        time.Duration // time spent in those calls
 	Latency     time.Duration // for every Fetch with rows to read: until the last was here
 	WaitTimes   Histogram     // of every Fetch waited for; 0 where nothing was missing
-	IdleBytes   int64         // now: bytes of rows kept by the cache (not a count)
+	IdleBytes   int64         // now: bytes of rows in the cache (not a count)
 }
 
 // Sub returns the counts since the earlier snapshot b; IdleBytes stays s's.
@@ -62,7 +62,7 @@ func (t *Table) Stats() Stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.stats
-	s.IdleBytes = t.idle.bytes
+	s.IdleBytes = t.cache.bytes()
 	return s
 }
 

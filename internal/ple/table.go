@@ -22,8 +22,9 @@ type Options struct {
 	// blocked reader holds an operating system thread.
 	Workers int
 
-	// CacheBytes bounds the rows kept in memory while no Fetch holds them.
-	// 0 means 2 MiB; a negative value keeps none.
+	// CacheBytes bounds the rows kept in memory for later. 0 means 2 MiB, which
+	// holds three quarters of what a text asks for; a negative value keeps none.
+	// Books about a row take some 200 bytes more.
 	CacheBytes int64
 
 	// MaxReadBytes bounds one read of several rows; a single longer row is still
@@ -72,7 +73,6 @@ type Table struct {
 	rows     int32
 	rowBytes int
 	opt      Options
-	maxIdle  int64 // bytes of unpinned rows kept
 
 	workers sync.WaitGroup // goroutines of dev
 
@@ -87,7 +87,7 @@ type Table struct {
 	under    reads           // under way, oldest first
 	ending   int             // reads between end and settle
 	hung     int             // reads given up that have not come back
-	idle     lru             // ready slots no Fetch holds
+	cache    cache           // ready slots to keep
 	spare    []*slot         // buffers without a row
 	reads    []*read         // for reuse
 	fetches  []*Fetch        // released, for reuse
@@ -124,9 +124,10 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 	}
 	t.adviser, _ = src.(adviser)
 	t.opt = o.withDefaults(t.traits)
-	t.maxIdle = min(max(0, t.opt.CacheBytes), int64(rows)*int64(rowBytes))
 	t.wake.L, t.quiet.L = &t.mu, &t.mu
-	t.idle.init()
+	if t.mem == nil {
+		t.cache.init(min(max(0, t.opt.CacheBytes), int64(rows)*int64(rowBytes)), rowBytes)
+	}
 	t.queue.init()
 	t.under.init()
 	t.dev = &pool{t: t}
