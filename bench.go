@@ -97,7 +97,9 @@ type BenchRun struct {
 	Time    time.Duration // of all steps
 	Mallocs uint64        // allocations of the whole process meanwhile
 	PLE     PLEStats
-	Classes []BenchClass // only when a profile was asked for
+	Classes []BenchClass // only when a profile was asked for; the same ones in every run
+
+	sampling time.Duration
 }
 
 // Rate returns tokens per second.
@@ -207,7 +209,6 @@ func (b *Bench) steps(ctx context.Context, n int, profile bool) (BenchRun, error
 	batch := gemma.Batch{Parts: make([]gemma.Part, size)}
 	run := BenchRun{Context: b.caches[0].Len(), Steps: n, Tokens: len(ids)}
 	err := b.measure(profile, &run, func() error {
-		var sampling time.Duration
 		for at := 0; at < len(ids); at += size {
 			for i, c := range b.caches {
 				batch.Parts[i] = gemma.Part{Cache: c, IDs: ids[at+i : at+i+1], Want: gemma.WantLast}
@@ -220,10 +221,7 @@ func (b *Bench) steps(ctx context.Context, n int, profile bool) (BenchRun, error
 			for i := range rows {
 				b.pick.Sample(logits[i*vocab:(i+1)*vocab], nil)
 			}
-			sampling += time.Since(begin)
-		}
-		if profile {
-			run.Classes = append(run.Classes, BenchClass{Name: ClassSampling, Time: sampling})
+			run.sampling += time.Since(begin)
 		}
 		return nil
 	})
@@ -331,12 +329,12 @@ func (b *Bench) measure(profile bool, run *BenchRun, f func() error) error {
 		return err
 	}
 	p := b.cpu.StopProfile()
-	classes := make([]BenchClass, 0, len(p.Of)+len(run.Classes)+2)
 	for class, u := range p.Of {
-		classes = append(classes, BenchClass{cpu.Class(class).String(), u.Time, u.MACs, u.Bytes})
+		run.Classes = append(run.Classes, BenchClass{cpu.Class(class).String(), u.Time, u.MACs, u.Bytes})
 	}
-	run.Classes = append(classes, run.Classes...)
-	run.Classes = append(run.Classes, BenchClass{Name: ClassPLEWait, Time: run.PLE.Wait})
+	run.Classes = append(run.Classes,
+		BenchClass{Name: ClassSampling, Time: run.sampling},
+		BenchClass{Name: ClassPLEWait, Time: run.PLE.Wait})
 	run.Classes = append(run.Classes, BenchClass{Name: ClassRest, Time: max(0, run.Time-run.Sum().Time)})
 	return err
 }

@@ -112,8 +112,9 @@ var products = []string{"products", "head"}
 
 func (r *benchRunner) prefill(ctx context.Context, threads, tokens int) error {
 	r.status.show("prefill of %d tokens, %d threads", tokens, threads)
-	plain, prof, err := r.blocks(threads, r.peak, func(profile bool) (plume.BenchRun, error) {
-		return r.bench.Prefill(ctx, plume.BenchPrefill{Tokens: tokens, Chunk: r.f.chunk, Profile: profile})
+	plain, prof, err := r.blocks(threads, r.peak, func(bool) (plume.BenchRun, error) {
+		// Steps are so long that the profile of all of them costs nothing.
+		return r.bench.Prefill(ctx, plume.BenchPrefill{Tokens: tokens, Chunk: r.f.chunk, Profile: true})
 	})
 	if err != nil {
 		return err
@@ -125,8 +126,10 @@ func (r *benchRunner) prefill(ctx context.Context, threads, tokens int) error {
 		OfPeak: spreadOf(plain, func(b block) float64 { return share(macs/b.run.Time.Seconds(), b.limit) }),
 		Peak:   spreadOf(plain, func(b block) float64 { return b.limit / 1e9 }),
 	}
-	sum := prof.run.Sum(products...)
-	p.Products = share(float64(sum.MACs), sum.Time.Seconds()*prof.limit)
+	p.Products = spreadOf(plain, func(b block) float64 {
+		sum := b.run.Sum(products...)
+		return share(float64(sum.MACs), sum.Time.Seconds()*b.limit)
+	})
 	r.out.Prefill = append(r.out.Prefill, p)
 	return nil
 }

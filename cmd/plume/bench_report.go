@@ -101,7 +101,7 @@ type prefillResult struct {
 	GMACs    spread  `json:"gmac_s"`
 	Peak     spread  `json:"int8_peak_gmac_s"`
 	OfPeak   spread  `json:"share_of_int8_peak"`
-	Products float64 `json:"products_share_of_int8_peak"`
+	Products spread  `json:"products_share_of_int8_peak"`
 }
 
 type decodeResult struct {
@@ -156,7 +156,7 @@ func (b *benchReport) print(out io.Writer) error {
 		fmt.Fprintf(w, "\nprefill\tthreads\ttok/s\tMMAC/token\tGMAC/s\tof int8 peak\tproducts alone\tothers' CPU\t\n")
 	}
 	for _, r := range b.Prefill {
-		fmt.Fprintf(w, "%d\t%d\t%s\t%.1f\t%s\t%s\t%s\t%s\t\n", r.Prompt, r.Threads, r.Rate, r.MACs/1e6, r.GMACs, r.OfPeak.percent(), percent(r.Products), r.load())
+		fmt.Fprintf(w, "%d\t%d\t%s\t%.1f\t%s\t%s\t%s\t%s\t\n", r.Prompt, r.Threads, r.Rate, r.MACs/1e6, r.GMACs, r.OfPeak.percent(), r.Products.percent(), r.load())
 	}
 	if len(b.Decode) > 0 {
 		fmt.Fprintf(w, "\ndecode at\tbatch\tthreads\ttok/s\tMB/step\tGB/s\tstream GB/s\tof stream\tallocs/token\tothers' CPU\t\n")
@@ -188,12 +188,18 @@ func (b *benchReport) printTime(w io.Writer) {
 			for _, c := range r.Time {
 				fmt.Fprintf(w, "%s\t", c.Class)
 			}
+			fmt.Fprint(w, "all but products\t")
 			head = false
 		}
 		fmt.Fprintf(w, "\n%s\t%d\t", name, r.Threads)
+		other := 0.0
 		for _, c := range r.Time {
 			fmt.Fprintf(w, "%.1f\t", 100*c.Share)
+			if !slices.Contains(products, c.Class) && c.Class != "float products" {
+				other += c.Share
+			}
 		}
+		fmt.Fprintf(w, "%.1f\t", 100*other)
 	}
 	for i := range b.Prefill {
 		line(fmt.Sprint("prefill ", b.Prefill[i].Prompt), &b.Prefill[i].benchResult)
