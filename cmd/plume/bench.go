@@ -32,7 +32,7 @@ multiply-adds they do on registers alone. Both are measured again right before
 and after every block, since other users of a machine move them by a factor of
 two within minutes; shares of a limit use these neighbours in time. Every number
 is the median of --repeat blocks, with the least and the greatest beside it. A
-block during which other processes used more than 5 % of the processors is
+block during which other processes used more than 10 % of the processors is
 counted as disturbed.
 
 Decoding is measured with token ids that do not repeat, so that every row of the
