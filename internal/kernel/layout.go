@@ -10,31 +10,30 @@ import (
 // panels of 16; the last panel is filled up with zero rows. One layout serves single vectors
 // (decode) and batches (prefill).
 //
-// Quantised layouts cut the columns in blocks of 32. A block of 8 rows, half a panel, is
+// Quantised layouts cut the columns in blocks of 32. A block is field after field, each with
+// all 16 rows of the panel:
 //
-//	Q4_0   d [8]f16 · q [128]                            144 B   value = d·(q-8)
-//	Q4_1   d [8]f16 · m [8]f16 · q [128]                 160 B   value = d·q - m
-//	Q5_1   d [8]f16 · m [8]f16 · h [32] · q [128]        192 B   value = d·q - m
-//	Q8_0   d [8]f16 · b [256]                            272 B   value = d·b
-//	Q4_K   s [8]u8 · m [8]u8 · q [128]                   144 B   value = d·s·q - dmin·m
-//	Q5_K   s [8]u8 · m [8]u8 · h [32] · q [128]          176 B   value = d·s·q - dmin·m
-//	Q6_K   s [8][2]i8 · h [64] · q [128]                 208 B   value = d·s·(q-32)
+//	Q4_0   d [16]f16 · q [256]                            288 B   value = d·(q-8)
+//	Q4_1   d [16]f16 · m [16]f16 · q [256]                320 B   value = d·q - m
+//	Q5_1   d [16]f16 · m [16]f16 · h [64] · q [256]       384 B   value = d·q - m
+//	Q8_0   d [16]f16 · b [512]                            544 B   value = d·b
+//	Q4_K   s [16]u8 · m [16]u8 · q [256]                  288 B   value = d·s·q - dmin·m
+//	Q5_K   s [16]u8 · m [16]u8 · h [64] · q [256]         352 B   value = d·s·q - dmin·m
+//	Q6_K   s [16][2]i8 · h [128] · q [256]                416 B   value = d·s·(q-32)
 //
-// and a panel alternates between its halves, A (rows 0 … 7) and B (rows 8 … 15):
+// The K layouts put the factors of 8 blocks before them, a head d [16]f16 · dmin [16]f16, in
+// Q6_K d [16]f16.
 //
-//	A block 0 · B block 0 · A block 1 · B block 1 · …
-//
-// The K layouts put the factors of 8 blocks before them: head A · head B · A block 0 · B
-// block 0 · … · B block 7, where a head is d [8]f16 · dmin [8]f16, in Q6_K d [8]f16.
-//
-// All little-endian. In q, byte 32i+4r+j holds column 4i+j of row r in its low nibble and
-// column 16+4i+j in its high one (i < 4, j < 4). In b, byte 32g+4r+j is column 4g+j of row
+// All little-endian. In q, byte 64i+4r+j holds column 4i+j of row r in its low nibble and
+// column 16+4i+j in its high one (i < 4, j < 4). In b, byte 64g+4r+j is column 4g+j of row
 // r (g < 8). In the h of five-bit formats, bit g of byte 4r+j is the fifth bit of column
-// 4g+j; in that of Q6_K, bits 2(g%4), 2(g%4)+1 of byte 32(g/4)+4r+j are bits 4 and 5 of
+// 4g+j; in that of Q6_K, bits 2(g%4), 2(g%4)+1 of byte 64(g/4)+4r+j are bits 4 and 5 of
 // column 4g+j. s[r][c] of Q6_K belongs to columns 16c … 16c+15.
 //
 // Four bytes of one row beside each other are what the 8-bit dot instructions take, eight
-// rows fill a 256-bit register, and a panel is read front to back, once. Sixteen rows rather
+// rows fill a 256-bit register and sixteen a 512-bit one, every field begins at a multiple of
+// 16 bytes and the wide ones at one of 32, so that 256-bit loads cross no cache line, and a
+// panel is read front to back, once. Sixteen rows rather
 // than eight because activations of long rows (12,288 columns: 18 KiB) do not stay in a first-level
 // cache of 32 KiB while weights stream past: with eight they are fetched twice as often.
 //
@@ -62,7 +61,7 @@ const (
 // packed or multiplied apart must be multiples of.
 const PanelRows = 16
 
-// layoutInfo describes a layout's bytes: half a panel of nblk blocks of 32 columns is
+// layoutInfo describes a layout's bytes: a panel of nblk blocks of 32 columns is
 // nblk/super times (head + super blocks of block bytes). Float layouts have block 0.
 type layoutInfo struct {
 	name               string
@@ -75,13 +74,13 @@ var layouts = [layoutCount]layoutInfo{
 	LayoutF32:  {name: "f32", float: 4},
 	LayoutF16:  {name: "f16", float: 2},
 	LayoutBF16: {name: "bf16", float: 2},
-	LayoutQ4_0: {name: "q4_0", block: 144, super: 1},
-	LayoutQ4_1: {name: "q4_1", block: 160, super: 1},
-	LayoutQ5_1: {name: "q5_1", block: 192, super: 1},
-	LayoutQ8_0: {name: "q8_0", block: 272, super: 1},
-	LayoutQ4_K: {name: "q4_k", block: 144, super: 8, head: 32},
-	LayoutQ5_K: {name: "q5_k", block: 176, super: 8, head: 32},
-	LayoutQ6_K: {name: "q6_k", block: 208, super: 8, head: 16},
+	LayoutQ4_0: {name: "q4_0", block: 288, super: 1},
+	LayoutQ4_1: {name: "q4_1", block: 320, super: 1},
+	LayoutQ5_1: {name: "q5_1", block: 384, super: 1},
+	LayoutQ8_0: {name: "q8_0", block: 544, super: 1},
+	LayoutQ4_K: {name: "q4_k", block: 288, super: 8, head: 64},
+	LayoutQ5_K: {name: "q5_k", block: 352, super: 8, head: 64},
+	LayoutQ6_K: {name: "q6_k", block: 416, super: 8, head: 32},
 }
 
 // String is the layout's name in lower case.
@@ -131,7 +130,7 @@ func (l Layout) PanelBytes(cols int) int {
 		return 0
 	}
 	n := (cols + 31) / 32
-	return n / i.super * 2 * (i.head + i.super*i.block)
+	return n / i.super * (i.head + i.super*i.block)
 }
 
 // padded is cols filled up to a multiple of 16.

@@ -190,17 +190,12 @@ type mulArgs struct {
 	supers     int // super-blocks of a panel, at least 1
 	ahead      int // prefetch distance
 	panelBytes int
-	headStep   int // for half panels: from where w stands at a super-block to the half's head
+	half8      int // 8 when only the second half of the rows is wanted: a field of n bytes a row has them 8·n further on
 }
 
-// half is the arguments for half h of every panel: its first block is one block further on
-// than the first half's, its head one head.
-func (a mulArgs) half(l Layout, h int) mulArgs {
-	if h > 0 {
-		info := &layouts[l]
-		a.w = unsafe.Add(a.w, info.block)
-		a.y = unsafe.Add(a.y, 4*PanelRows/2)
-		a.headStep = info.head - info.block
-	}
+// half is the arguments for rows 8h … 8h+7 of every panel.
+func (a mulArgs) half(h int) mulArgs {
+	a.half8 = 8 * h
+	a.y = unsafe.Add(a.y, 4*a.half8)
 	return a
 }

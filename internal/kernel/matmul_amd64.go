@@ -29,7 +29,7 @@ func mulTileSIMD(l Layout, T int, a *mulArgs) bool {
 		mulTileAVX2(l, T, (*byte)(unsafe.Pointer(a)))
 	default:
 		for h := range 2 {
-			part := a.half(l, h)
+			part := a.half(h)
 			mulTileAVX2(l, T, (*byte)(unsafe.Pointer(&part)))
 		}
 	}

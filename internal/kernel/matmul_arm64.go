@@ -21,7 +21,7 @@ func mulTileSIMD(l Layout, T int, a *mulArgs) bool {
 		return false
 	}
 	for h := range 2 {
-		part := a.half(l, h)
+		part := a.half(h)
 		if useDot {
 			mulTileDot(l, T, (*byte)(unsafe.Pointer(&part)))
 		} else {

@@ -19,49 +19,47 @@ func f16At(b []byte) float32 { return quant.F16ToF32(le.Uint16(b)) }
 // readBlock decodes block blk of row r of a panel: the layouts of Layout's comment, spelled out.
 func readBlock(l Layout, panel []byte, blk, r int, o *rowBlock) {
 	info := &layouts[l]
-	half, r := r/8, r%8
-	head := panel[blk/info.super*2*(info.head+info.super*info.block):]
-	b := head[2*info.head+(blk%info.super*2+half)*info.block:][:info.block]
-	head = head[half*info.head:]
+	head := panel[blk/info.super*(info.head+info.super*info.block):]
+	b := head[info.head+blk%info.super*info.block:][:info.block]
 	o.s, o.d, o.m, o.hasMin = [2]int32{1, 1}, f16At(head[2*r:]), 0, false
 	if info.super == 1 {
 		o.d = f16At(b[2*r:])
 	}
 	switch l {
 	case LayoutQ4_0:
-		o.nibbles(b[16:], r, -8)
+		o.nibbles(b[32:], r, -8)
 	case LayoutQ4_1:
-		o.m, o.hasMin = f16At(b[16+2*r:]), true
-		o.nibbles(b[32:], r, 0)
-	case LayoutQ5_1:
-		o.m, o.hasMin = f16At(b[16+2*r:]), true
+		o.m, o.hasMin = f16At(b[32+2*r:]), true
 		o.nibbles(b[64:], r, 0)
-		o.fifth(b[32:], r)
+	case LayoutQ5_1:
+		o.m, o.hasMin = f16At(b[32+2*r:]), true
+		o.nibbles(b[128:], r, 0)
+		o.fifth(b[64:], r)
 	case LayoutQ8_0:
 		for k := range o.q {
-			o.q[k] = int32(int8(b[16+32*(k/4)+4*r+k%4]))
+			o.q[k] = int32(int8(b[32+64*(k/4)+4*r+k%4]))
 		}
 	case LayoutQ4_K, LayoutQ5_K:
 		o.d *= float32(b[r]) // exact: 11 by 6 bits
-		o.m, o.hasMin = f16At(head[16+2*r:])*float32(b[8+r]), true
+		o.m, o.hasMin = f16At(head[32+2*r:])*float32(b[16+r]), true
 		if l == LayoutQ4_K {
-			o.nibbles(b[16:], r, 0)
+			o.nibbles(b[32:], r, 0)
 			return
 		}
-		o.nibbles(b[48:], r, 0)
-		o.fifth(b[16:], r)
+		o.nibbles(b[96:], r, 0)
+		o.fifth(b[32:], r)
 	case LayoutQ6_K:
 		o.s = [2]int32{int32(int8(b[2*r])), int32(int8(b[2*r+1]))}
-		o.nibbles(b[80:], r, -32)
+		o.nibbles(b[160:], r, -32)
 		for k := range o.q {
-			o.q[k] += int32(b[16+32*(k/16)+4*r+k%4]>>(k/4%4*2)&3) << 4
+			o.q[k] += int32(b[32+64*(k/16)+4*r+k%4]>>(k/4%4*2)&3) << 4
 		}
 	}
 }
 
 func (o *rowBlock) nibbles(q []byte, r int, offset int32) {
 	for k := range 16 {
-		v := q[32*(k/4)+4*r+k%4]
+		v := q[64*(k/4)+4*r+k%4]
 		o.q[k], o.q[16+k] = int32(v&15)+offset, int32(v>>4)+offset
 	}
 }

@@ -64,7 +64,6 @@ func (p *packer) panel(dst, src []byte, k int) error {
 			p.kRow(dst, row, r)
 			continue
 		}
-		dst, r := dst[r/8*info.block:], r%8
 		switch p.src {
 		case quant.Q4_0:
 			packQ4_0(dst, row, r)
@@ -85,16 +84,15 @@ func (p *packer) panel(dst, src []byte, k int) error {
 
 // kRow packs row r of a panel with super-blocks.
 func (p *packer) kRow(dst, row []byte, r int) {
-	half, r := r/8, r%8
 	switch p.src {
 	case quant.Q3_K:
-		packQ3K(dst, row, half, r)
+		packQ3K(dst, row, r)
 	case quant.Q4_K:
-		packQ4K(dst, row, half, r)
+		packQ4K(dst, row, r)
 	case quant.Q5_K:
-		packQ5K(dst, row, half, r)
+		packQ5K(dst, row, r)
 	case quant.Q6_K:
-		packQ6K(dst, row, half, r)
+		packQ6K(dst, row, r)
 	}
 }
 
@@ -138,43 +136,43 @@ func (p *packer) toF16(row []byte) ([]byte, error) {
 	return p.bytes, quant.Encode(quant.F16, p.bytes, p.floats)
 }
 
-// The functions below place row r of half a panel, whose first block dst begins with.
+// The functions below place row r of a panel, whose first block dst begins with.
 
 // putNibbles stores 16 bytes that have columns j and 16+j in their nibbles.
-func putNibbles(dst *[128]byte, r int, a, b, c, d uint32) {
-	q := dst[4*r : 4*r+100]
+func putNibbles(dst *[256]byte, r int, a, b, c, d uint32) {
+	q := dst[4*r : 4*r+196]
 	le.PutUint32(q, a)
-	le.PutUint32(q[32:], b)
-	le.PutUint32(q[64:], c)
-	le.PutUint32(q[96:], d)
+	le.PutUint32(q[64:], b)
+	le.PutUint32(q[128:], c)
+	le.PutUint32(q[192:], d)
 }
 
 func packQ4_0(dst, row []byte, r int) {
-	for len(row) >= 18 && len(dst) >= 144 {
-		o, b := (*[144]byte)(dst), (*[18]byte)(row)
+	for len(row) >= 18 && len(dst) >= 288 {
+		o, b := (*[288]byte)(dst), (*[18]byte)(row)
 		le.PutUint16(o[2*r:], le.Uint16(b[:]))
-		putNibbles((*[128]byte)(o[16:]), r, le.Uint32(b[2:]), le.Uint32(b[6:]), le.Uint32(b[10:]), le.Uint32(b[14:]))
+		putNibbles((*[256]byte)(o[32:]), r, le.Uint32(b[2:]), le.Uint32(b[6:]), le.Uint32(b[10:]), le.Uint32(b[14:]))
 		dst, row = dst[min(288, len(dst)):], row[18:]
 	}
 }
 
 func packQ4_1(dst, row []byte, r int) {
-	for len(row) >= 20 && len(dst) >= 160 {
-		o, b := (*[160]byte)(dst), (*[20]byte)(row)
+	for len(row) >= 20 && len(dst) >= 320 {
+		o, b := (*[320]byte)(dst), (*[20]byte)(row)
 		le.PutUint16(o[2*r:], le.Uint16(b[:]))
-		le.PutUint16(o[16+2*r:], le.Uint16(b[2:])^0x8000)
-		putNibbles((*[128]byte)(o[32:]), r, le.Uint32(b[4:]), le.Uint32(b[8:]), le.Uint32(b[12:]), le.Uint32(b[16:]))
+		le.PutUint16(o[32+2*r:], le.Uint16(b[2:])^0x8000)
+		putNibbles((*[256]byte)(o[64:]), r, le.Uint32(b[4:]), le.Uint32(b[8:]), le.Uint32(b[12:]), le.Uint32(b[16:]))
 		dst, row = dst[min(320, len(dst)):], row[20:]
 	}
 }
 
 func packQ5_1(dst, row []byte, r int) {
-	for len(row) >= 24 && len(dst) >= 192 {
-		o, b := (*[192]byte)(dst), (*[24]byte)(row)
+	for len(row) >= 24 && len(dst) >= 384 {
+		o, b := (*[384]byte)(dst), (*[24]byte)(row)
 		le.PutUint16(o[2*r:], le.Uint16(b[:]))
-		le.PutUint16(o[16+2*r:], le.Uint16(b[2:])^0x8000)
-		le.PutUint32(o[32+4*r:], transposeBits(le.Uint32(b[4:])))
-		putNibbles((*[128]byte)(o[64:]), r, le.Uint32(b[8:]), le.Uint32(b[12:]), le.Uint32(b[16:]), le.Uint32(b[20:]))
+		le.PutUint16(o[32+2*r:], le.Uint16(b[2:])^0x8000)
+		le.PutUint32(o[64+4*r:], transposeBits(le.Uint32(b[4:])))
+		putNibbles((*[256]byte)(o[128:]), r, le.Uint32(b[8:]), le.Uint32(b[12:]), le.Uint32(b[16:]), le.Uint32(b[20:]))
 		dst, row = dst[min(384, len(dst)):], row[24:]
 	}
 }
@@ -190,20 +188,20 @@ func transposeBits(h uint32) uint32 {
 }
 
 // put8 stores 32 int8 columns of row r, four at a time.
-func put8(dst *[256]byte, r int, q *[32]int8) {
+func put8(dst *[512]byte, r int, q *[32]int8) {
 	for g := 0; g < 8; g++ {
 		v := uint32(uint8(q[4*g])) | uint32(uint8(q[4*g+1]))<<8 | uint32(uint8(q[4*g+2]))<<16 | uint32(uint8(q[4*g+3]))<<24
-		le.PutUint32(dst[32*g+4*r:], v)
+		le.PutUint32(dst[64*g+4*r:], v)
 	}
 }
 
 func packQ8_0(dst, row []byte, r int) {
-	for len(row) >= 34 && len(dst) >= 272 {
-		o, b := (*[272]byte)(dst), (*[34]byte)(row)
+	for len(row) >= 34 && len(dst) >= 544 {
+		o, b := (*[544]byte)(dst), (*[34]byte)(row)
 		le.PutUint16(o[2*r:], le.Uint16(b[:]))
-		q := o[16+4*r : 16+4*r+228]
+		q := o[32+4*r : 32+4*r+452]
 		for g := 0; g < 8; g++ {
-			le.PutUint32(q[32*g:], le.Uint32(b[2+4*g:]))
+			le.PutUint32(q[64*g:], le.Uint32(b[2+4*g:]))
 		}
 		dst, row = dst[min(544, len(dst)):], row[34:]
 	}
@@ -211,8 +209,8 @@ func packQ8_0(dst, row []byte, r int) {
 
 // packQ5_0 stores q-16 as a Q8_0 weight.
 func packQ5_0(dst, row []byte, r int) {
-	for len(row) >= 22 && len(dst) >= 272 {
-		o, b := (*[272]byte)(dst), (*[22]byte)(row)
+	for len(row) >= 22 && len(dst) >= 544 {
+		o, b := (*[544]byte)(dst), (*[22]byte)(row)
 		le.PutUint16(o[2*r:], le.Uint16(b[:]))
 		h := le.Uint32(b[2:])
 		var q [32]int8
@@ -220,7 +218,7 @@ func packQ5_0(dst, row []byte, r int) {
 			q[j] = int8(b[6+j]&15|byte(h>>j&1)<<4) - 16
 			q[16+j] = int8(b[6+j]>>4|byte(h>>(16+j)&1)<<4) - 16
 		}
-		put8((*[256]byte)(o[16:]), r, &q)
+		put8((*[512]byte)(o[32:]), r, &q)
 		dst, row = dst[min(544, len(dst)):], row[22:]
 	}
 }
@@ -230,14 +228,14 @@ var curve4 = [16]int8{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 5
 
 // packIQ4NL stores the curve's values as Q8_0 weights.
 func packIQ4NL(dst, row []byte, r int) {
-	for len(row) >= 18 && len(dst) >= 272 {
-		o, b := (*[272]byte)(dst), (*[18]byte)(row)
+	for len(row) >= 18 && len(dst) >= 544 {
+		o, b := (*[544]byte)(dst), (*[18]byte)(row)
 		le.PutUint16(o[2*r:], le.Uint16(b[:]))
 		var q [32]int8
 		for j := 0; j < 16; j++ {
 			q[j], q[16+j] = curve4[b[2+j]&15], curve4[b[2+j]>>4]
 		}
-		put8((*[256]byte)(o[16:]), r, &q)
+		put8((*[512]byte)(o[32:]), r, &q)
 		dst, row = dst[min(544, len(dst)):], row[18:]
 	}
 }

@@ -1,7 +1,7 @@
 package kernel
 
 // Packing of the formats with super-blocks of 256 columns: eight blocks of 32. The functions
-// place row r of a half of the panel. The bytes of a checkpoint's super-block are drawn in package
+// place row r of a panel. The bytes of a checkpoint's super-block are drawn in package
 // quant.
 
 const (
@@ -22,52 +22,52 @@ func minScales6(b *[12]byte, s, m *[8]uint8) {
 
 // evenOdd gives a pair of blocks, stored as 32 bytes with the first block in the low nibbles,
 // nibbles in our order: columns 4i+j low and 16+4i+j high.
-func evenOdd(qs *[32]byte, even, odd *[128]byte, r int) {
+func evenOdd(qs *[32]byte, even, odd *[256]byte, r int) {
 	for i := 0; i < 4; i++ {
 		lo, hi := le.Uint32(qs[4*i:]), le.Uint32(qs[16+4*i:])
-		at := 32*i + 4*r
+		at := 64*i + 4*r
 		le.PutUint32(even[at:], lo&lowNibbles|hi&lowNibbles<<4)
 		le.PutUint32(odd[at:], lo>>4&lowNibbles|hi&^lowNibbles)
 	}
 }
 
-func packQ4K(dst, row []byte, half, r int) {
-	const size = 2 * (32 + 8*144)
+func packQ4K(dst, row []byte, r int) {
+	const size = 64 + 8*288
 	var s, m [8]uint8
 	for len(row) >= 144 && len(dst) >= size {
 		o, b := (*[size]byte)(dst), (*[144]byte)(row)
-		head, blocks := o[32*half:], o[64+144*half:]
-		le.PutUint16(head[2*r:], le.Uint16(b[:]))
-		le.PutUint16(head[16+2*r:], le.Uint16(b[2:]))
+		blocks := o[64:]
+		le.PutUint16(o[2*r:], le.Uint16(b[:]))
+		le.PutUint16(o[32+2*r:], le.Uint16(b[2:]))
 		minScales6((*[12]byte)(b[4:]), &s, &m)
 		for p := 0; p < 4; p++ {
-			even, odd := (*[144]byte)(blocks[2*p*2*144:]), (*[144]byte)(blocks[(2*p+1)*2*144:])
-			even[r], even[8+r] = s[2*p], m[2*p]
-			odd[r], odd[8+r] = s[2*p+1], m[2*p+1]
-			evenOdd((*[32]byte)(b[16+32*p:]), (*[128]byte)(even[16:]), (*[128]byte)(odd[16:]), r)
+			even, odd := (*[288]byte)(blocks[2*p*288:]), (*[288]byte)(blocks[(2*p+1)*288:])
+			even[r], even[16+r] = s[2*p], m[2*p]
+			odd[r], odd[16+r] = s[2*p+1], m[2*p+1]
+			evenOdd((*[32]byte)(b[16+32*p:]), (*[256]byte)(even[32:]), (*[256]byte)(odd[32:]), r)
 		}
 		dst, row = dst[size:], row[144:]
 	}
 }
 
-func packQ5K(dst, row []byte, half, r int) {
-	const size = 2 * (32 + 8*176)
+func packQ5K(dst, row []byte, r int) {
+	const size = 64 + 8*352
 	var s, m [8]uint8
 	for len(row) >= 176 && len(dst) >= size {
 		o, b := (*[size]byte)(dst), (*[176]byte)(row)
-		head, blocks := o[32*half:], o[64+176*half:]
-		le.PutUint16(head[2*r:], le.Uint16(b[:]))
-		le.PutUint16(head[16+2*r:], le.Uint16(b[2:]))
+		blocks := o[64:]
+		le.PutUint16(o[2*r:], le.Uint16(b[:]))
+		le.PutUint16(o[32+2*r:], le.Uint16(b[2:]))
 		minScales6((*[12]byte)(b[4:]), &s, &m)
 		var h [8]uint32
 		fifthBits((*[32]byte)(b[16:]), &h)
 		for p := 0; p < 4; p++ {
-			even, odd := (*[176]byte)(blocks[2*p*2*176:]), (*[176]byte)(blocks[(2*p+1)*2*176:])
-			even[r], even[8+r] = s[2*p], m[2*p]
-			odd[r], odd[8+r] = s[2*p+1], m[2*p+1]
-			le.PutUint32(even[16+4*r:], h[2*p])
-			le.PutUint32(odd[16+4*r:], h[2*p+1])
-			evenOdd((*[32]byte)(b[48+32*p:]), (*[128]byte)(even[48:]), (*[128]byte)(odd[48:]), r)
+			even, odd := (*[352]byte)(blocks[2*p*352:]), (*[352]byte)(blocks[(2*p+1)*352:])
+			even[r], even[16+r] = s[2*p], m[2*p]
+			odd[r], odd[16+r] = s[2*p+1], m[2*p+1]
+			le.PutUint32(even[32+4*r:], h[2*p])
+			le.PutUint32(odd[32+4*r:], h[2*p+1])
+			evenOdd((*[32]byte)(b[48+32*p:]), (*[256]byte)(even[96:]), (*[256]byte)(odd[96:]), r)
 		}
 		dst, row = dst[size:], row[176:]
 	}
@@ -83,24 +83,24 @@ func fifthBits(qh *[32]byte, h *[8]uint32) {
 	}
 }
 
-func packQ6K(dst, row []byte, half, r int) {
-	const size = 2 * (16 + 8*208)
+func packQ6K(dst, row []byte, r int) {
+	const size = 32 + 8*416
 	for len(row) >= 210 && len(dst) >= size {
 		o, b := (*[size]byte)(dst), (*[210]byte)(row)
-		le.PutUint16(o[16*half+2*r:], le.Uint16(b[208:]))
+		le.PutUint16(o[2*r:], le.Uint16(b[208:]))
 		for part := 0; part < 2; part++ { // 128 columns each
-			out := o[32+208*half+part*4*2*208:]
+			out := o[32+part*4*416:]
 			ql, qh := (*[64]byte)(b[64*part:]), (*[32]byte)(b[128+32*part:])
 			for k := 0; k < 2; k++ { // blocks k (low nibbles) and k+2 (high) share 32 bytes
-				lo, hi := (*[208]byte)(out[2*208*k:]), (*[208]byte)(out[2*208*(k+2):])
-				evenOdd((*[32]byte)(ql[32*k:]), (*[128]byte)(lo[80:]), (*[128]byte)(hi[80:]), r)
+				lo, hi := (*[416]byte)(out[416*k:]), (*[416]byte)(out[416*(k+2):])
+				evenOdd((*[32]byte)(ql[32*k:]), (*[256]byte)(lo[160:]), (*[256]byte)(hi[160:]), r)
 			}
 			for k := 0; k < 4; k++ {
-				blk := (*[208]byte)(out[2*208*k:])
+				blk := (*[416]byte)(out[416*k:])
 				blk[2*r], blk[2*r+1] = b[192+8*part+2*k], b[192+8*part+2*k+1]
 				h0, h1 := upperBits(qh, 2*k)
-				le.PutUint32(blk[16+4*r:], h0)
-				le.PutUint32(blk[48+4*r:], h1)
+				le.PutUint32(blk[32+4*r:], h0)
+				le.PutUint32(blk[96+4*r:], h1)
 			}
 		}
 		dst, row = dst[size:], row[210:]
@@ -118,13 +118,13 @@ func upperBits(qh *[32]byte, shift int) (h0, h1 uint32) {
 }
 
 // packQ3K stores q of Q3_K (-4 … 3) as a Q6_K weight with scale s-32.
-func packQ3K(dst, row []byte, half, r int) {
-	const size = 2 * (16 + 8*208)
+func packQ3K(dst, row []byte, r int) {
+	const size = 32 + 8*416
 	for len(row) >= 110 && len(dst) >= size {
 		o, b := (*[size]byte)(dst), (*[110]byte)(row)
-		le.PutUint16(o[16*half+2*r:], le.Uint16(b[108:]))
+		le.PutUint16(o[2*r:], le.Uint16(b[108:]))
 		for k := 0; k < 8; k++ {
-			blk := (*[208]byte)(o[32+208*(2*k+half):])
+			blk := (*[416]byte)(o[32+416*k:])
 			for c := 0; c < 2; c++ {
 				g := 2*k + c
 				s := b[96+g%8]>>(g/8*4)&15 | b[104+g%4]>>(g/4*2)&3<<4
@@ -135,8 +135,8 @@ func packQ3K(dst, row []byte, half, r int) {
 				q[i] = b[32+k/4*32+i]>>(k%4*2)&3 | b[i]>>k&1<<2
 				q[i] += 28 // q-4 is (q+28)-32
 			}
-			clear(blk[16+4*r : 20+4*r])
-			clear(blk[48+4*r : 52+4*r])
+			clear(blk[32+4*r : 36+4*r])
+			clear(blk[96+4*r : 100+4*r])
 			put6(blk, r, &q)
 		}
 		dst, row = dst[size:], row[110:]
@@ -144,13 +144,13 @@ func packQ3K(dst, row []byte, half, r int) {
 }
 
 // put6 stores 32 six-bit columns of row r.
-func put6(blk *[208]byte, r int, q *[32]uint8) {
+func put6(blk *[416]byte, r int, q *[32]uint8) {
 	for i := 0; i < 4; i++ {
 		for j := 0; j < 4; j++ {
 			lo, hi := q[4*i+j], q[16+4*i+j]
-			blk[80+32*i+4*r+j] = lo&15 | hi&15<<4
-			blk[16+4*r+j] |= lo >> 4 << (2 * i)
-			blk[48+4*r+j] |= hi >> 4 << (2 * i)
+			blk[160+64*i+4*r+j] = lo&15 | hi&15<<4
+			blk[32+4*r+j] |= lo >> 4 << (2 * i)
+			blk[96+4*r+j] |= hi >> 4 << (2 * i)
 		}
 	}
 }

@@ -20,71 +20,76 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $36, R6, R25
@@ -130,19 +135,24 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e311e31 // eor.16b v17, v17, v17
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -154,9 +164,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -168,9 +178,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -182,9 +192,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -196,9 +206,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -210,9 +220,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -224,9 +234,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -238,9 +248,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -254,7 +264,7 @@ super:
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
 	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $36, R6, R25
@@ -303,19 +313,24 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -323,9 +338,9 @@ super:
 	FMOVS 0(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -333,9 +348,9 @@ super:
 	FMOVS 4(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -343,9 +358,9 @@ super:
 	FMOVS 8(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -353,9 +368,9 @@ super:
 	FMOVS 12(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -363,9 +378,9 @@ super:
 	FMOVS 16(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -373,9 +388,9 @@ super:
 	FMOVS 20(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -383,9 +398,9 @@ super:
 	FMOVS 24(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -393,7 +408,7 @@ super:
 	FMOVS 28(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $36, R6, R25
@@ -458,11 +473,16 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
@@ -472,9 +492,9 @@ super:
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x6e331e73 // eor.16b v19, v19, v19
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -496,9 +516,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -520,9 +540,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -544,9 +564,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -568,9 +588,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -592,9 +612,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -616,9 +636,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -640,9 +660,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -668,7 +688,7 @@ super:
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
 	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
 	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $36, R6, R25
@@ -736,11 +756,16 @@ panel:
 	ADD R19, R7, R8
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
@@ -748,9 +773,9 @@ super:
 	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
 	WORD $0x6e2d1dad // eor.16b v13, v13, v13
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -761,9 +786,9 @@ super:
 	FMOVS 0(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -774,9 +799,9 @@ super:
 	FMOVS 4(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -787,9 +812,9 @@ super:
 	FMOVS 8(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -800,9 +825,9 @@ super:
 	FMOVS 12(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -813,9 +838,9 @@ super:
 	FMOVS 16(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -826,9 +851,9 @@ super:
 	FMOVS 20(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -839,9 +864,9 @@ super:
 	FMOVS 24(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -852,7 +877,7 @@ super:
 	FMOVS 28(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $36, R6, R25
@@ -939,11 +964,16 @@ panel:
 	ADD R19, R8, R9
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
@@ -953,9 +983,9 @@ super:
 	WORD $0x6e2e1dce // eor.16b v14, v14, v14
 	WORD $0x6e2f1def // eor.16b v15, v15, v15
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -969,9 +999,9 @@ super:
 	FMOVS 0(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -985,9 +1015,9 @@ super:
 	FMOVS 4(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1001,9 +1031,9 @@ super:
 	FMOVS 8(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1017,9 +1047,9 @@ super:
 	FMOVS 12(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1033,9 +1063,9 @@ super:
 	FMOVS 16(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1049,9 +1079,9 @@ super:
 	FMOVS 20(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1065,9 +1095,9 @@ super:
 	FMOVS 24(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1081,7 +1111,7 @@ super:
 	FMOVS 28(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $36, R6, R25
@@ -1175,74 +1205,79 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 32(R1), F24
+	FMOVQ 64(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 48(R1), F25
+	FMOVQ 80(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 32(R1), F24
+	FMOVQ 64(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F25
+	FMOVQ 80(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
-	FMOVQ 16(R1), F27
+	FMOVQ 32(R16), F27
 	WORD $0x0e217b7a // fcvtl.4s v26, v27
 	WORD $0x4e217b7b // fcvtl2.4s v27, v27
 	ADD $32, R6, R25
@@ -1288,19 +1323,24 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e311e31 // eor.16b v17, v17, v17
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 32(R1), F24
+	FMOVQ 64(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 48(R1), F25
+	FMOVQ 80(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1312,9 +1352,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1326,9 +1366,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1340,9 +1380,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1354,9 +1394,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 32(R1), F24
+	FMOVQ 64(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F25
+	FMOVQ 80(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1368,9 +1408,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1382,9 +1422,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1396,9 +1436,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1412,10 +1452,10 @@ super:
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
 	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
-	FMOVQ 16(R1), F27
+	FMOVQ 32(R16), F27
 	WORD $0x0e217b7a // fcvtl.4s v26, v27
 	WORD $0x4e217b7b // fcvtl2.4s v27, v27
 	ADD $32, R6, R25
@@ -1464,19 +1504,24 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 32(R1), F24
+	FMOVQ 64(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 48(R1), F25
+	FMOVQ 80(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1484,9 +1529,9 @@ super:
 	FMOVS 0(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1494,9 +1539,9 @@ super:
 	FMOVS 4(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1504,9 +1549,9 @@ super:
 	FMOVS 8(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1514,9 +1559,9 @@ super:
 	FMOVS 12(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 32(R1), F24
+	FMOVQ 64(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F25
+	FMOVQ 80(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1524,9 +1569,9 @@ super:
 	FMOVS 16(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1534,9 +1579,9 @@ super:
 	FMOVS 20(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1544,9 +1589,9 @@ super:
 	FMOVS 24(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1554,10 +1599,10 @@ super:
 	FMOVS 28(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
-	FMOVQ 16(R1), F27
+	FMOVQ 32(R16), F27
 	WORD $0x0e217b7a // fcvtl.4s v26, v27
 	WORD $0x4e217b7b // fcvtl2.4s v27, v27
 	ADD $32, R6, R25
@@ -1622,11 +1667,16 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
@@ -1636,9 +1686,9 @@ super:
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x6e331e73 // eor.16b v19, v19, v19
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 32(R1), F24
+	FMOVQ 64(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 48(R1), F25
+	FMOVQ 80(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1660,9 +1710,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1684,9 +1734,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1708,9 +1758,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1732,9 +1782,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 32(R1), F24
+	FMOVQ 64(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F25
+	FMOVQ 80(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1756,9 +1806,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1780,9 +1830,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1804,9 +1854,9 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -1832,10 +1882,10 @@ super:
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
 	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
 	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
-	FMOVQ 16(R1), F27
+	FMOVQ 32(R16), F27
 	WORD $0x0e217b7a // fcvtl.4s v26, v27
 	WORD $0x4e217b7b // fcvtl2.4s v27, v27
 	ADD $32, R6, R25
@@ -1903,11 +1953,16 @@ panel:
 	ADD R19, R7, R8
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
@@ -1915,9 +1970,9 @@ super:
 	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
 	WORD $0x6e2d1dad // eor.16b v13, v13, v13
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 32(R1), F24
+	FMOVQ 64(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 48(R1), F25
+	FMOVQ 80(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1928,9 +1983,9 @@ super:
 	FMOVS 0(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1941,9 +1996,9 @@ super:
 	FMOVS 4(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1954,9 +2009,9 @@ super:
 	FMOVS 8(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1967,9 +2022,9 @@ super:
 	FMOVS 12(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 32(R1), F24
+	FMOVQ 64(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F25
+	FMOVQ 80(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1980,9 +2035,9 @@ super:
 	FMOVS 16(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -1993,9 +2048,9 @@ super:
 	FMOVS 20(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -2006,9 +2061,9 @@ super:
 	FMOVS 24(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -2019,10 +2074,10 @@ super:
 	FMOVS 28(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
-	FMOVQ 16(R1), F27
+	FMOVQ 32(R16), F27
 	WORD $0x0e217b7a // fcvtl.4s v26, v27
 	WORD $0x4e217b7b // fcvtl2.4s v27, v27
 	ADD $32, R6, R25
@@ -2109,11 +2164,16 @@ panel:
 	ADD R19, R8, R9
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
@@ -2123,9 +2183,9 @@ super:
 	WORD $0x6e2e1dce // eor.16b v14, v14, v14
 	WORD $0x6e2f1def // eor.16b v15, v15, v15
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 32(R1), F24
+	FMOVQ 64(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 48(R1), F25
+	FMOVQ 80(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -2139,9 +2199,9 @@ super:
 	FMOVS 0(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -2155,9 +2215,9 @@ super:
 	FMOVS 4(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -2171,9 +2231,9 @@ super:
 	FMOVS 8(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -2187,9 +2247,9 @@ super:
 	FMOVS 12(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 32(R1), F24
+	FMOVQ 64(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F25
+	FMOVQ 80(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -2203,9 +2263,9 @@ super:
 	FMOVS 16(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -2219,9 +2279,9 @@ super:
 	FMOVS 20(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -2235,9 +2295,9 @@ super:
 	FMOVS 24(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -2251,10 +2311,10 @@ super:
 	FMOVS 28(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
-	FMOVQ 16(R1), F27
+	FMOVQ 32(R16), F27
 	WORD $0x0e217b7a // fcvtl.4s v26, v27
 	WORD $0x4e217b7b // fcvtl2.4s v27, v27
 	ADD $32, R6, R25
@@ -2348,24 +2408,30 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2373,16 +2439,16 @@ super:
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2390,16 +2456,16 @@ super:
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2407,16 +2473,16 @@ super:
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 160(R1), F24
+	FMOVQ 320(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 176(R1), F25
+	FMOVQ 336(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2424,31 +2490,31 @@ super:
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2456,16 +2522,16 @@ super:
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2473,16 +2539,16 @@ super:
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 160(R1), F24
+	FMOVQ 320(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 176(R1), F25
+	FMOVQ 336(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2490,10 +2556,10 @@ super:
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
-	FMOVQ 16(R1), F27
+	FMOVQ 32(R16), F27
 	WORD $0x0e217b7a // fcvtl.4s v26, v27
 	WORD $0x4e217b7b // fcvtl2.4s v27, v27
 	ADD $32, R6, R25
@@ -2539,26 +2605,32 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e311e31 // eor.16b v17, v17, v17
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2573,16 +2645,16 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2597,16 +2669,16 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2621,16 +2693,16 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 160(R1), F24
+	FMOVQ 320(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 176(R1), F25
+	FMOVQ 336(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2645,15 +2717,15 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -2667,16 +2739,16 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2691,16 +2763,16 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2715,16 +2787,16 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 160(R1), F24
+	FMOVQ 320(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 176(R1), F25
+	FMOVQ 336(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2741,10 +2813,10 @@ super:
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
 	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
-	FMOVQ 16(R1), F27
+	FMOVQ 32(R16), F27
 	WORD $0x0e217b7a // fcvtl.4s v26, v27
 	WORD $0x4e217b7b // fcvtl2.4s v27, v27
 	ADD $32, R6, R25
@@ -2793,26 +2865,32 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2823,16 +2901,16 @@ super:
 	FMOVS 0(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2843,16 +2921,16 @@ super:
 	FMOVS 4(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2863,16 +2941,16 @@ super:
 	FMOVS 8(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 160(R1), F24
+	FMOVQ 320(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 176(R1), F25
+	FMOVQ 336(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2883,15 +2961,15 @@ super:
 	FMOVS 12(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -2901,16 +2979,16 @@ super:
 	FMOVS 16(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2921,16 +2999,16 @@ super:
 	FMOVS 20(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2941,16 +3019,16 @@ super:
 	FMOVS 24(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 160(R1), F24
+	FMOVQ 320(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 176(R1), F25
+	FMOVQ 336(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -2961,10 +3039,10 @@ super:
 	FMOVS 28(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
-	FMOVQ 16(R1), F27
+	FMOVQ 32(R16), F27
 	WORD $0x0e217b7a // fcvtl.4s v26, v27
 	WORD $0x4e217b7b // fcvtl2.4s v27, v27
 	ADD $32, R6, R25
@@ -3029,11 +3107,17 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
@@ -3043,16 +3127,16 @@ super:
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x6e331e73 // eor.16b v19, v19, v19
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3077,16 +3161,16 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3111,16 +3195,16 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3145,16 +3229,16 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 160(R1), F24
+	FMOVQ 320(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 176(R1), F25
+	FMOVQ 336(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3179,15 +3263,15 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -3211,16 +3295,16 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3245,16 +3329,16 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3279,16 +3363,16 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 160(R1), F24
+	FMOVQ 320(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 176(R1), F25
+	FMOVQ 336(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3317,10 +3401,10 @@ super:
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
 	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
 	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
-	FMOVQ 16(R1), F27
+	FMOVQ 32(R16), F27
 	WORD $0x0e217b7a // fcvtl.4s v26, v27
 	WORD $0x4e217b7b // fcvtl2.4s v27, v27
 	ADD $32, R6, R25
@@ -3388,11 +3472,17 @@ panel:
 	ADD R19, R7, R8
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
@@ -3400,16 +3490,16 @@ super:
 	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
 	WORD $0x6e2d1dad // eor.16b v13, v13, v13
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3423,16 +3513,16 @@ super:
 	FMOVS 0(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3446,16 +3536,16 @@ super:
 	FMOVS 4(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3469,16 +3559,16 @@ super:
 	FMOVS 8(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 160(R1), F24
+	FMOVQ 320(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 176(R1), F25
+	FMOVQ 336(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3492,15 +3582,15 @@ super:
 	FMOVS 12(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -3513,16 +3603,16 @@ super:
 	FMOVS 16(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3536,16 +3626,16 @@ super:
 	FMOVS 20(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3559,16 +3649,16 @@ super:
 	FMOVS 24(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 160(R1), F24
+	FMOVQ 320(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 176(R1), F25
+	FMOVQ 336(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3582,10 +3672,10 @@ super:
 	FMOVS 28(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
-	FMOVQ 16(R1), F27
+	FMOVQ 32(R16), F27
 	WORD $0x0e217b7a // fcvtl.4s v26, v27
 	WORD $0x4e217b7b // fcvtl2.4s v27, v27
 	ADD $32, R6, R25
@@ -3672,11 +3762,17 @@ panel:
 	ADD R19, R8, R9
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
@@ -3686,16 +3782,16 @@ super:
 	WORD $0x6e2e1dce // eor.16b v14, v14, v14
 	WORD $0x6e2f1def // eor.16b v15, v15, v15
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3712,16 +3808,16 @@ super:
 	FMOVS 0(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3738,16 +3834,16 @@ super:
 	FMOVS 4(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3764,16 +3860,16 @@ super:
 	FMOVS 8(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 160(R1), F24
+	FMOVQ 320(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 176(R1), F25
+	FMOVQ 336(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3790,15 +3886,15 @@ super:
 	FMOVS 12(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 64(R1), F24
+	FMOVQ 128(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 80(R1), F25
+	FMOVQ 144(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -3814,16 +3910,16 @@ super:
 	FMOVS 16(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 96(R1), F24
+	FMOVQ 192(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 112(R1), F25
+	FMOVQ 208(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3840,16 +3936,16 @@ super:
 	FMOVS 20(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 128(R1), F24
+	FMOVQ 256(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 144(R1), F25
+	FMOVQ 272(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3866,16 +3962,16 @@ super:
 	FMOVS 24(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 160(R1), F24
+	FMOVQ 320(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F28
+	FMOVQ 64(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 176(R1), F25
+	FMOVQ 336(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 48(R1), F28
+	FMOVQ 80(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -3892,10 +3988,10 @@ super:
 	FMOVS 28(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
-	FMOVQ 16(R1), F27
+	FMOVQ 32(R16), F27
 	WORD $0x0e217b7a // fcvtl.4s v26, v27
 	WORD $0x4e217b7b // fcvtl2.4s v27, v27
 	ADD $32, R6, R25
@@ -3989,56 +4085,63 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
 	PRFM 192(R20), PLDL1STRM
 	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
+	PRFM 384(R20), PLDL1STRM
+	PRFM 448(R20), PLDL1STRM
+	PRFM 512(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
-	FMOVQ 16(R1), F24
-	FMOVQ 32(R1), F25
+	FMOVQ 32(R15), F24
+	FMOVQ 48(R15), F25
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 48(R1), F24
-	FMOVQ 64(R1), F25
+	FMOVQ 96(R15), F24
+	FMOVQ 112(R15), F25
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 80(R1), F24
-	FMOVQ 96(R1), F25
+	FMOVQ 160(R15), F24
+	FMOVQ 176(R15), F25
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 112(R1), F24
-	FMOVQ 128(R1), F25
+	FMOVQ 224(R15), F24
+	FMOVQ 240(R15), F25
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 144(R1), F24
-	FMOVQ 160(R1), F25
+	FMOVQ 288(R15), F24
+	FMOVQ 304(R15), F25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 176(R1), F24
-	FMOVQ 192(R1), F25
+	FMOVQ 352(R15), F24
+	FMOVQ 368(R15), F25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 208(R1), F24
-	FMOVQ 224(R1), F25
+	FMOVQ 416(R15), F24
+	FMOVQ 432(R15), F25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 240(R1), F24
-	FMOVQ 256(R1), F25
+	FMOVQ 480(R15), F24
+	FMOVQ 496(R15), F25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $32, R6, R25
@@ -4080,19 +4183,26 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
 	PRFM 192(R20), PLDL1STRM
 	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
+	PRFM 384(R20), PLDL1STRM
+	PRFM 448(R20), PLDL1STRM
+	PRFM 512(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e311e31 // eor.16b v17, v17, v17
-	FMOVQ 16(R1), F24
-	FMOVQ 32(R1), F25
+	FMOVQ 32(R15), F24
+	FMOVQ 48(R15), F25
 	FMOVS 0(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4103,8 +4213,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 48(R1), F24
-	FMOVQ 64(R1), F25
+	FMOVQ 96(R15), F24
+	FMOVQ 112(R15), F25
 	FMOVS 4(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4115,8 +4225,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 80(R1), F24
-	FMOVQ 96(R1), F25
+	FMOVQ 160(R15), F24
+	FMOVQ 176(R15), F25
 	FMOVS 8(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4127,8 +4237,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 112(R1), F24
-	FMOVQ 128(R1), F25
+	FMOVQ 224(R15), F24
+	FMOVQ 240(R15), F25
 	FMOVS 12(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4139,8 +4249,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 144(R1), F24
-	FMOVQ 160(R1), F25
+	FMOVQ 288(R15), F24
+	FMOVQ 304(R15), F25
 	FMOVS 16(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4151,8 +4261,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 176(R1), F24
-	FMOVQ 192(R1), F25
+	FMOVQ 352(R15), F24
+	FMOVQ 368(R15), F25
 	FMOVS 20(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4163,8 +4273,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 208(R1), F24
-	FMOVQ 224(R1), F25
+	FMOVQ 416(R15), F24
+	FMOVQ 432(R15), F25
 	FMOVS 24(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4175,8 +4285,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 240(R1), F24
-	FMOVQ 256(R1), F25
+	FMOVQ 480(R15), F24
+	FMOVQ 496(R15), F25
 	FMOVS 28(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4189,7 +4299,7 @@ super:
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
 	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $32, R6, R25
@@ -4234,82 +4344,89 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
 	PRFM 192(R20), PLDL1STRM
 	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
+	PRFM 384(R20), PLDL1STRM
+	PRFM 448(R20), PLDL1STRM
+	PRFM 512(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
-	FMOVQ 16(R1), F24
-	FMOVQ 32(R1), F25
+	FMOVQ 32(R15), F24
+	FMOVQ 48(R15), F25
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
 	FMOVS 0(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 48(R1), F24
-	FMOVQ 64(R1), F25
+	FMOVQ 96(R15), F24
+	FMOVQ 112(R15), F25
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
 	FMOVS 4(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 80(R1), F24
-	FMOVQ 96(R1), F25
+	FMOVQ 160(R15), F24
+	FMOVQ 176(R15), F25
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
 	FMOVS 8(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 112(R1), F24
-	FMOVQ 128(R1), F25
+	FMOVQ 224(R15), F24
+	FMOVQ 240(R15), F25
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
 	FMOVS 12(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 144(R1), F24
-	FMOVQ 160(R1), F25
+	FMOVQ 288(R15), F24
+	FMOVQ 304(R15), F25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
 	FMOVS 16(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 176(R1), F24
-	FMOVQ 192(R1), F25
+	FMOVQ 352(R15), F24
+	FMOVQ 368(R15), F25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
 	FMOVS 20(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 208(R1), F24
-	FMOVQ 224(R1), F25
+	FMOVQ 416(R15), F24
+	FMOVQ 432(R15), F25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
 	FMOVS 24(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 240(R1), F24
-	FMOVQ 256(R1), F25
+	FMOVQ 480(R15), F24
+	FMOVQ 496(R15), F25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
 	FMOVS 28(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $32, R6, R25
@@ -4366,13 +4483,20 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
 	PRFM 192(R20), PLDL1STRM
 	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
+	PRFM 384(R20), PLDL1STRM
+	PRFM 448(R20), PLDL1STRM
+	PRFM 512(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
@@ -4381,8 +4505,8 @@ super:
 	WORD $0x6e321e52 // eor.16b v18, v18, v18
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x6e331e73 // eor.16b v19, v19, v19
-	FMOVQ 16(R1), F24
-	FMOVQ 32(R1), F25
+	FMOVQ 32(R15), F24
+	FMOVQ 48(R15), F25
 	FMOVS 0(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4403,8 +4527,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 48(R1), F24
-	FMOVQ 64(R1), F25
+	FMOVQ 96(R15), F24
+	FMOVQ 112(R15), F25
 	FMOVS 4(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4425,8 +4549,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 80(R1), F24
-	FMOVQ 96(R1), F25
+	FMOVQ 160(R15), F24
+	FMOVQ 176(R15), F25
 	FMOVS 8(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4447,8 +4571,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 112(R1), F24
-	FMOVQ 128(R1), F25
+	FMOVQ 224(R15), F24
+	FMOVQ 240(R15), F25
 	FMOVS 12(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4469,8 +4593,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 144(R1), F24
-	FMOVQ 160(R1), F25
+	FMOVQ 288(R15), F24
+	FMOVQ 304(R15), F25
 	FMOVS 16(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4491,8 +4615,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 176(R1), F24
-	FMOVQ 192(R1), F25
+	FMOVQ 352(R15), F24
+	FMOVQ 368(R15), F25
 	FMOVS 20(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4513,8 +4637,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 208(R1), F24
-	FMOVQ 224(R1), F25
+	FMOVQ 416(R15), F24
+	FMOVQ 432(R15), F25
 	FMOVS 24(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4535,8 +4659,8 @@ super:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 240(R1), F24
-	FMOVQ 256(R1), F25
+	FMOVQ 480(R15), F24
+	FMOVQ 496(R15), F25
 	FMOVS 28(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
 	WORD $0x0e3cc31d // smull.8h v29, v24, v28
@@ -4561,7 +4685,7 @@ super:
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
 	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
 	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $32, R6, R25
@@ -4621,21 +4745,28 @@ panel:
 	ADD R19, R7, R8
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
 	PRFM 192(R20), PLDL1STRM
 	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
+	PRFM 384(R20), PLDL1STRM
+	PRFM 448(R20), PLDL1STRM
+	PRFM 512(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
 	WORD $0x6e2d1dad // eor.16b v13, v13, v13
-	FMOVQ 16(R1), F24
-	FMOVQ 32(R1), F25
+	FMOVQ 32(R15), F24
+	FMOVQ 48(R15), F25
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4645,8 +4776,8 @@ super:
 	FMOVS 0(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 48(R1), F24
-	FMOVQ 64(R1), F25
+	FMOVQ 96(R15), F24
+	FMOVQ 112(R15), F25
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4656,8 +4787,8 @@ super:
 	FMOVS 4(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 80(R1), F24
-	FMOVQ 96(R1), F25
+	FMOVQ 160(R15), F24
+	FMOVQ 176(R15), F25
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4667,8 +4798,8 @@ super:
 	FMOVS 8(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 112(R1), F24
-	FMOVQ 128(R1), F25
+	FMOVQ 224(R15), F24
+	FMOVQ 240(R15), F25
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4678,8 +4809,8 @@ super:
 	FMOVS 12(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 144(R1), F24
-	FMOVQ 160(R1), F25
+	FMOVQ 288(R15), F24
+	FMOVQ 304(R15), F25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4689,8 +4820,8 @@ super:
 	FMOVS 16(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 176(R1), F24
-	FMOVQ 192(R1), F25
+	FMOVQ 352(R15), F24
+	FMOVQ 368(R15), F25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4700,8 +4831,8 @@ super:
 	FMOVS 20(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 208(R1), F24
-	FMOVQ 224(R1), F25
+	FMOVQ 416(R15), F24
+	FMOVQ 432(R15), F25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4711,8 +4842,8 @@ super:
 	FMOVS 24(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 240(R1), F24
-	FMOVQ 256(R1), F25
+	FMOVQ 480(R15), F24
+	FMOVQ 496(R15), F25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4722,7 +4853,7 @@ super:
 	FMOVS 28(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $32, R6, R25
@@ -4797,13 +4928,20 @@ panel:
 	ADD R19, R8, R9
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
 	PRFM 192(R20), PLDL1STRM
 	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
+	PRFM 384(R20), PLDL1STRM
+	PRFM 448(R20), PLDL1STRM
+	PRFM 512(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
@@ -4812,8 +4950,8 @@ super:
 	WORD $0x6e2d1dad // eor.16b v13, v13, v13
 	WORD $0x6e2e1dce // eor.16b v14, v14, v14
 	WORD $0x6e2f1def // eor.16b v15, v15, v15
-	FMOVQ 16(R1), F24
-	FMOVQ 32(R1), F25
+	FMOVQ 32(R15), F24
+	FMOVQ 48(R15), F25
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4826,8 +4964,8 @@ super:
 	FMOVS 0(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 48(R1), F24
-	FMOVQ 64(R1), F25
+	FMOVQ 96(R15), F24
+	FMOVQ 112(R15), F25
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4840,8 +4978,8 @@ super:
 	FMOVS 4(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 80(R1), F24
-	FMOVQ 96(R1), F25
+	FMOVQ 160(R15), F24
+	FMOVQ 176(R15), F25
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4854,8 +4992,8 @@ super:
 	FMOVS 8(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 112(R1), F24
-	FMOVQ 128(R1), F25
+	FMOVQ 224(R15), F24
+	FMOVQ 240(R15), F25
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4868,8 +5006,8 @@ super:
 	FMOVS 12(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 144(R1), F24
-	FMOVQ 160(R1), F25
+	FMOVQ 288(R15), F24
+	FMOVQ 304(R15), F25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4882,8 +5020,8 @@ super:
 	FMOVS 16(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 176(R1), F24
-	FMOVQ 192(R1), F25
+	FMOVQ 352(R15), F24
+	FMOVQ 368(R15), F25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4896,8 +5034,8 @@ super:
 	FMOVS 20(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 208(R1), F24
-	FMOVQ 224(R1), F25
+	FMOVQ 416(R15), F24
+	FMOVQ 432(R15), F25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4910,8 +5048,8 @@ super:
 	FMOVS 24(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 240(R1), F24
-	FMOVQ 256(R1), F25
+	FMOVQ 480(R15), F24
+	FMOVQ 496(R15), F25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
@@ -4924,7 +5062,7 @@ super:
 	FMOVS 28(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 0(R1), F25
+	FMOVQ 0(R16), F25
 	WORD $0x0e217b38 // fcvtl.4s v24, v25
 	WORD $0x4e217b39 // fcvtl2.4s v25, v25
 	ADD $32, R6, R25
@@ -5002,76 +5140,80 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $64, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<0, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVD 0(R1), F25
+	FMOVD 0(R16), F25
 	WORD $0x2f08a739 // uxtl.8h v25, v25
 	WORD $0x2f10a738 // uxtl.4s v24, v25
 	WORD $0x6f10a739 // uxtl2.4s v25, v25
@@ -5082,13 +5224,13 @@ block:
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
 	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
-	FMOVD 8(R1), F27
+	FMOVD 16(R16), F27
 	WORD $0x2f08a77b // uxtl.8h v27, v27
 	WORD $0x2f10a77a // uxtl.4s v26, v27
 	WORD $0x6f10a77b // uxtl2.4s v27, v27
 	WORD $0x4e21db5a // scvtf.4s v26, v26
 	WORD $0x4e21db7b // scvtf.4s v27, v27
-	FMOVQ 16(R2), F29
+	FMOVQ 32(R2), F29
 	WORD $0x0e217bbc // fcvtl.4s v28, v29
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf5a // fmul.4s v26, v26, v28
@@ -5138,24 +5280,28 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $64, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<0, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e311e31 // eor.16b v17, v17, v17
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5167,9 +5313,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5181,9 +5327,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5195,9 +5341,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5209,9 +5355,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5223,9 +5369,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5237,9 +5383,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5251,9 +5397,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5267,7 +5413,7 @@ block:
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
 	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
-	FMOVD 0(R1), F25
+	FMOVD 0(R16), F25
 	WORD $0x2f08a739 // uxtl.8h v25, v25
 	WORD $0x2f10a738 // uxtl.4s v24, v25
 	WORD $0x6f10a739 // uxtl2.4s v25, v25
@@ -5278,13 +5424,13 @@ block:
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
 	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
-	FMOVD 8(R1), F27
+	FMOVD 16(R16), F27
 	WORD $0x2f08a77b // uxtl.8h v27, v27
 	WORD $0x2f10a77a // uxtl.4s v26, v27
 	WORD $0x6f10a77b // uxtl2.4s v27, v27
 	WORD $0x4e21db5a // scvtf.4s v26, v26
 	WORD $0x4e21db7b // scvtf.4s v27, v27
-	FMOVQ 16(R2), F29
+	FMOVQ 32(R2), F29
 	WORD $0x0e217bbc // fcvtl.4s v28, v29
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf5a // fmul.4s v26, v26, v28
@@ -5337,24 +5483,28 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $64, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<0, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5362,9 +5512,9 @@ block:
 	FMOVS 0(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5372,9 +5522,9 @@ block:
 	FMOVS 4(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5382,9 +5532,9 @@ block:
 	FMOVS 8(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5392,9 +5542,9 @@ block:
 	FMOVS 12(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5402,9 +5552,9 @@ block:
 	FMOVS 16(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5412,9 +5562,9 @@ block:
 	FMOVS 20(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5422,9 +5572,9 @@ block:
 	FMOVS 24(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5432,7 +5582,7 @@ block:
 	FMOVS 28(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVD 0(R1), F25
+	FMOVD 0(R16), F25
 	WORD $0x2f08a739 // uxtl.8h v25, v25
 	WORD $0x2f10a738 // uxtl.4s v24, v25
 	WORD $0x6f10a739 // uxtl2.4s v25, v25
@@ -5443,13 +5593,13 @@ block:
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
 	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
-	FMOVD 8(R1), F27
+	FMOVD 16(R16), F27
 	WORD $0x2f08a77b // uxtl.8h v27, v27
 	WORD $0x2f10a77a // uxtl.4s v26, v27
 	WORD $0x6f10a77b // uxtl2.4s v27, v27
 	WORD $0x4e21db5a // scvtf.4s v26, v26
 	WORD $0x4e21db7b // scvtf.4s v27, v27
-	FMOVQ 16(R2), F29
+	FMOVQ 32(R2), F29
 	WORD $0x0e217bbc // fcvtl.4s v28, v29
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf5a // fmul.4s v26, v26, v28
@@ -5518,16 +5668,20 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $64, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<0, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
@@ -5537,9 +5691,9 @@ block:
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x6e331e73 // eor.16b v19, v19, v19
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5561,9 +5715,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5585,9 +5739,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5609,9 +5763,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5633,9 +5787,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5657,9 +5811,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5681,9 +5835,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5705,9 +5859,9 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4e04079c // dup.4s [0] v28, v28
@@ -5733,7 +5887,7 @@ block:
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
 	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
 	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
-	FMOVD 0(R1), F25
+	FMOVD 0(R16), F25
 	WORD $0x2f08a739 // uxtl.8h v25, v25
 	WORD $0x2f10a738 // uxtl.4s v24, v25
 	WORD $0x6f10a739 // uxtl2.4s v25, v25
@@ -5744,13 +5898,13 @@ block:
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
 	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
-	FMOVD 8(R1), F27
+	FMOVD 16(R16), F27
 	WORD $0x2f08a77b // uxtl.8h v27, v27
 	WORD $0x2f10a77a // uxtl.4s v26, v27
 	WORD $0x6f10a77b // uxtl2.4s v27, v27
 	WORD $0x4e21db5a // scvtf.4s v26, v26
 	WORD $0x4e21db7b // scvtf.4s v27, v27
-	FMOVQ 16(R2), F29
+	FMOVQ 32(R2), F29
 	WORD $0x0e217bbc // fcvtl.4s v28, v29
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf5a // fmul.4s v26, v26, v28
@@ -5822,16 +5976,20 @@ panel:
 	ADD R19, R7, R8
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $64, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<0, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
@@ -5839,9 +5997,9 @@ block:
 	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
 	WORD $0x6e2d1dad // eor.16b v13, v13, v13
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5852,9 +6010,9 @@ block:
 	FMOVS 0(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5865,9 +6023,9 @@ block:
 	FMOVS 4(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5878,9 +6036,9 @@ block:
 	FMOVS 8(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5891,9 +6049,9 @@ block:
 	FMOVS 12(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5904,9 +6062,9 @@ block:
 	FMOVS 16(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5917,9 +6075,9 @@ block:
 	FMOVS 20(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5930,9 +6088,9 @@ block:
 	FMOVS 24(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -5943,7 +6101,7 @@ block:
 	FMOVS 28(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVD 0(R1), F25
+	FMOVD 0(R16), F25
 	WORD $0x2f08a739 // uxtl.8h v25, v25
 	WORD $0x2f10a738 // uxtl.4s v24, v25
 	WORD $0x6f10a739 // uxtl2.4s v25, v25
@@ -5954,13 +6112,13 @@ block:
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
 	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
-	FMOVD 8(R1), F27
+	FMOVD 16(R16), F27
 	WORD $0x2f08a77b // uxtl.8h v27, v27
 	WORD $0x2f10a77a // uxtl.4s v26, v27
 	WORD $0x6f10a77b // uxtl2.4s v27, v27
 	WORD $0x4e21db5a // scvtf.4s v26, v26
 	WORD $0x4e21db7b // scvtf.4s v27, v27
-	FMOVQ 16(R2), F29
+	FMOVQ 32(R2), F29
 	WORD $0x0e217bbc // fcvtl.4s v28, v29
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf5a // fmul.4s v26, v26, v28
@@ -6051,16 +6209,20 @@ panel:
 	ADD R19, R8, R9
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $64, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<0, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
@@ -6070,9 +6232,9 @@ block:
 	WORD $0x6e2e1dce // eor.16b v14, v14, v14
 	WORD $0x6e2f1def // eor.16b v15, v15, v15
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -6086,9 +6248,9 @@ block:
 	FMOVS 0(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -6102,9 +6264,9 @@ block:
 	FMOVS 4(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -6118,9 +6280,9 @@ block:
 	FMOVS 8(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -6134,9 +6296,9 @@ block:
 	FMOVS 12(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 16(R1), F24
+	FMOVQ 32(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 32(R1), F25
+	FMOVQ 48(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -6150,9 +6312,9 @@ block:
 	FMOVS 16(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -6166,9 +6328,9 @@ block:
 	FMOVS 20(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -6182,9 +6344,9 @@ block:
 	FMOVS 24(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
@@ -6198,7 +6360,7 @@ block:
 	FMOVS 28(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVD 0(R1), F25
+	FMOVD 0(R16), F25
 	WORD $0x2f08a739 // uxtl.8h v25, v25
 	WORD $0x2f10a738 // uxtl.4s v24, v25
 	WORD $0x6f10a739 // uxtl2.4s v25, v25
@@ -6209,13 +6371,13 @@ block:
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
 	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
-	FMOVD 8(R1), F27
+	FMOVD 16(R16), F27
 	WORD $0x2f08a77b // uxtl.8h v27, v27
 	WORD $0x2f10a77a // uxtl.4s v26, v27
 	WORD $0x6f10a77b // uxtl2.4s v27, v27
 	WORD $0x4e21db5a // scvtf.4s v26, v26
 	WORD $0x4e21db7b // scvtf.4s v27, v27
-	FMOVQ 16(R2), F29
+	FMOVQ 32(R2), F29
 	WORD $0x0e217bbc // fcvtl.4s v28, v29
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf5a // fmul.4s v26, v26, v28
@@ -6313,29 +6475,34 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $64, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<0, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6343,16 +6510,16 @@ block:
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6360,16 +6527,16 @@ block:
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6377,16 +6544,16 @@ block:
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6394,31 +6561,31 @@ block:
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6426,16 +6593,16 @@ block:
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6443,16 +6610,16 @@ block:
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6460,7 +6627,7 @@ block:
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVD 0(R1), F25
+	FMOVD 0(R16), F25
 	WORD $0x2f08a739 // uxtl.8h v25, v25
 	WORD $0x2f10a738 // uxtl.4s v24, v25
 	WORD $0x6f10a739 // uxtl2.4s v25, v25
@@ -6471,13 +6638,13 @@ block:
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
 	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
-	FMOVD 8(R1), F27
+	FMOVD 16(R16), F27
 	WORD $0x2f08a77b // uxtl.8h v27, v27
 	WORD $0x2f10a77a // uxtl.4s v26, v27
 	WORD $0x6f10a77b // uxtl2.4s v27, v27
 	WORD $0x4e21db5a // scvtf.4s v26, v26
 	WORD $0x4e21db7b // scvtf.4s v27, v27
-	FMOVQ 16(R2), F29
+	FMOVQ 32(R2), F29
 	WORD $0x0e217bbc // fcvtl.4s v28, v29
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf5a // fmul.4s v26, v26, v28
@@ -6527,31 +6694,36 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $64, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<0, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e311e31 // eor.16b v17, v17, v17
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6566,16 +6738,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6590,16 +6762,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6614,16 +6786,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6638,15 +6810,15 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -6660,16 +6832,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6684,16 +6856,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6708,16 +6880,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6734,7 +6906,7 @@ block:
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
 	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
-	FMOVD 0(R1), F25
+	FMOVD 0(R16), F25
 	WORD $0x2f08a739 // uxtl.8h v25, v25
 	WORD $0x2f10a738 // uxtl.4s v24, v25
 	WORD $0x6f10a739 // uxtl2.4s v25, v25
@@ -6745,13 +6917,13 @@ block:
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
 	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
-	FMOVD 8(R1), F27
+	FMOVD 16(R16), F27
 	WORD $0x2f08a77b // uxtl.8h v27, v27
 	WORD $0x2f10a77a // uxtl.4s v26, v27
 	WORD $0x6f10a77b // uxtl2.4s v27, v27
 	WORD $0x4e21db5a // scvtf.4s v26, v26
 	WORD $0x4e21db7b // scvtf.4s v27, v27
-	FMOVQ 16(R2), F29
+	FMOVQ 32(R2), F29
 	WORD $0x0e217bbc // fcvtl.4s v28, v29
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf5a // fmul.4s v26, v26, v28
@@ -6804,31 +6976,36 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $64, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<0, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6839,16 +7016,16 @@ block:
 	FMOVS 0(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6859,16 +7036,16 @@ block:
 	FMOVS 4(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6879,16 +7056,16 @@ block:
 	FMOVS 8(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6899,15 +7076,15 @@ block:
 	FMOVS 12(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -6917,16 +7094,16 @@ block:
 	FMOVS 16(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6937,16 +7114,16 @@ block:
 	FMOVS 20(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6957,16 +7134,16 @@ block:
 	FMOVS 24(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -6977,7 +7154,7 @@ block:
 	FMOVS 28(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVD 0(R1), F25
+	FMOVD 0(R16), F25
 	WORD $0x2f08a739 // uxtl.8h v25, v25
 	WORD $0x2f10a738 // uxtl.4s v24, v25
 	WORD $0x6f10a739 // uxtl2.4s v25, v25
@@ -6988,13 +7165,13 @@ block:
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
 	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
-	FMOVD 8(R1), F27
+	FMOVD 16(R16), F27
 	WORD $0x2f08a77b // uxtl.8h v27, v27
 	WORD $0x2f10a77a // uxtl.4s v26, v27
 	WORD $0x6f10a77b // uxtl2.4s v27, v27
 	WORD $0x4e21db5a // scvtf.4s v26, v26
 	WORD $0x4e21db7b // scvtf.4s v27, v27
-	FMOVQ 16(R2), F29
+	FMOVQ 32(R2), F29
 	WORD $0x0e217bbc // fcvtl.4s v28, v29
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf5a // fmul.4s v26, v26, v28
@@ -7063,16 +7240,21 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $64, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<0, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
@@ -7082,16 +7264,16 @@ block:
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x6e331e73 // eor.16b v19, v19, v19
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7116,16 +7298,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7150,16 +7332,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7184,16 +7366,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7218,15 +7400,15 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -7250,16 +7432,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7284,16 +7466,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7318,16 +7500,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7356,7 +7538,7 @@ block:
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
 	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
 	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
-	FMOVD 0(R1), F25
+	FMOVD 0(R16), F25
 	WORD $0x2f08a739 // uxtl.8h v25, v25
 	WORD $0x2f10a738 // uxtl.4s v24, v25
 	WORD $0x6f10a739 // uxtl2.4s v25, v25
@@ -7367,13 +7549,13 @@ block:
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
 	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
-	FMOVD 8(R1), F27
+	FMOVD 16(R16), F27
 	WORD $0x2f08a77b // uxtl.8h v27, v27
 	WORD $0x2f10a77a // uxtl.4s v26, v27
 	WORD $0x6f10a77b // uxtl2.4s v27, v27
 	WORD $0x4e21db5a // scvtf.4s v26, v26
 	WORD $0x4e21db7b // scvtf.4s v27, v27
-	FMOVQ 16(R2), F29
+	FMOVQ 32(R2), F29
 	WORD $0x0e217bbc // fcvtl.4s v28, v29
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf5a // fmul.4s v26, v26, v28
@@ -7445,16 +7627,21 @@ panel:
 	ADD R19, R7, R8
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $64, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<0, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
@@ -7462,16 +7649,16 @@ block:
 	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
 	WORD $0x6e2d1dad // eor.16b v13, v13, v13
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7485,16 +7672,16 @@ block:
 	FMOVS 0(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7508,16 +7695,16 @@ block:
 	FMOVS 4(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7531,16 +7718,16 @@ block:
 	FMOVS 8(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7554,15 +7741,15 @@ block:
 	FMOVS 12(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -7575,16 +7762,16 @@ block:
 	FMOVS 16(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7598,16 +7785,16 @@ block:
 	FMOVS 20(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7621,16 +7808,16 @@ block:
 	FMOVS 24(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7644,7 +7831,7 @@ block:
 	FMOVS 28(R8), F28
 	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
 	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
-	FMOVD 0(R1), F25
+	FMOVD 0(R16), F25
 	WORD $0x2f08a739 // uxtl.8h v25, v25
 	WORD $0x2f10a738 // uxtl.4s v24, v25
 	WORD $0x6f10a739 // uxtl2.4s v25, v25
@@ -7655,13 +7842,13 @@ block:
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
 	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
-	FMOVD 8(R1), F27
+	FMOVD 16(R16), F27
 	WORD $0x2f08a77b // uxtl.8h v27, v27
 	WORD $0x2f10a77a // uxtl.4s v26, v27
 	WORD $0x6f10a77b // uxtl2.4s v27, v27
 	WORD $0x4e21db5a // scvtf.4s v26, v26
 	WORD $0x4e21db7b // scvtf.4s v27, v27
-	FMOVQ 16(R2), F29
+	FMOVQ 32(R2), F29
 	WORD $0x0e217bbc // fcvtl.4s v28, v29
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf5a // fmul.4s v26, v26, v28
@@ -7752,16 +7939,21 @@ panel:
 	ADD R19, R8, R9
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $64, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<0, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
@@ -7771,16 +7963,16 @@ block:
 	WORD $0x6e2e1dce // eor.16b v14, v14, v14
 	WORD $0x6e2f1def // eor.16b v15, v15, v15
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7797,16 +7989,16 @@ block:
 	FMOVS 0(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0b579c // shl.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7823,16 +8015,16 @@ block:
 	FMOVS 4(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7849,16 +8041,16 @@ block:
 	FMOVS 8(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f09579c // shl.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7875,15 +8067,15 @@ block:
 	FMOVS 12(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 48(R1), F24
+	FMOVQ 96(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 64(R1), F25
+	FMOVQ 112(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -7899,16 +8091,16 @@ block:
 	FMOVS 16(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0f079c // ushr.16b #1 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7925,16 +8117,16 @@ block:
 	FMOVS 20(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7951,16 +8143,16 @@ block:
 	FMOVS 24(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0d079c // ushr.16b #3 v28, v28
 	WORD $0x4f00e61d // movi.16b v29, #16
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -7977,7 +8169,7 @@ block:
 	FMOVS 28(R9), F28
 	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
 	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
-	FMOVD 0(R1), F25
+	FMOVD 0(R16), F25
 	WORD $0x2f08a739 // uxtl.8h v25, v25
 	WORD $0x2f10a738 // uxtl.4s v24, v25
 	WORD $0x6f10a739 // uxtl2.4s v25, v25
@@ -7988,13 +8180,13 @@ block:
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
 	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
-	FMOVD 8(R1), F27
+	FMOVD 16(R16), F27
 	WORD $0x2f08a77b // uxtl.8h v27, v27
 	WORD $0x2f10a77a // uxtl.4s v26, v27
 	WORD $0x6f10a77b // uxtl2.4s v27, v27
 	WORD $0x4e21db5a // scvtf.4s v26, v26
 	WORD $0x4e21db7b // scvtf.4s v27, v27
-	FMOVQ 16(R2), F29
+	FMOVQ 32(R2), F29
 	WORD $0x0e217bbc // fcvtl.4s v28, v29
 	WORD $0x4e217bbd // fcvtl2.4s v29, v29
 	WORD $0x6e3cdf5a // fmul.4s v26, v26, v28
@@ -8092,30 +8284,35 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $32, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
 	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
+	PRFM 384(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8123,16 +8320,16 @@ block:
 	FMOVS 0(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8140,31 +8337,31 @@ block:
 	FMOVS 4(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
 	FMOVS 8(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 176(R1), F24
+	FMOVQ 352(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 192(R1), F25
+	FMOVQ 368(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8172,7 +8369,7 @@ block:
 	FMOVS 12(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 0(R1), F24
+	FMOVQ 0(R16), F24
 	WORD $0x0f08a719 // sxtl.8h v25, v24
 	WORD $0x4f08a718 // sxtl2.8h v24, v24
 	WORD $0x4f305739 // shl.4s #16 v25, v25
@@ -8188,16 +8385,16 @@ block:
 	WORD $0x4ebc8529 // add.4s v9, v9, v28
 	WORD $0x4eb89d35 // mul.4s v21, v9, v24
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8205,16 +8402,16 @@ block:
 	FMOVS 16(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8222,31 +8419,31 @@ block:
 	FMOVS 20(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
 	FMOVS 24(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 176(R1), F24
+	FMOVQ 352(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 192(R1), F25
+	FMOVQ 368(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8254,7 +8451,7 @@ block:
 	FMOVS 28(R6), F28
 	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
 	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
-	FMOVQ 0(R1), F24
+	FMOVQ 0(R16), F24
 	WORD $0x0f08a719 // sxtl.8h v25, v24
 	WORD $0x4f08a718 // sxtl2.8h v24, v24
 	WORD $0x4f300739 // sshr.4s #16 v25, v25
@@ -8312,32 +8509,37 @@ panel:
 	MOVD 24(R0), R19
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $32, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
 	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
+	PRFM 384(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e311e31 // eor.16b v17, v17, v17
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8352,16 +8554,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8376,15 +8578,15 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -8398,16 +8600,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 176(R1), F24
+	FMOVQ 352(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 192(R1), F25
+	FMOVQ 368(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8424,7 +8626,7 @@ block:
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
 	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
-	FMOVQ 0(R1), F24
+	FMOVQ 0(R16), F24
 	WORD $0x0f08a719 // sxtl.8h v25, v24
 	WORD $0x4f08a718 // sxtl2.8h v24, v24
 	WORD $0x4f305739 // shl.4s #16 v25, v25
@@ -8442,16 +8644,16 @@ block:
 	WORD $0x4eb89d35 // mul.4s v21, v9, v24
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e311e31 // eor.16b v17, v17, v17
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8466,16 +8668,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8490,15 +8692,15 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -8512,16 +8714,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606ba9 // sadalp.4s v9, v29
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
-	FMOVQ 176(R1), F24
+	FMOVQ 352(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 192(R1), F25
+	FMOVQ 368(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8538,7 +8740,7 @@ block:
 	WORD $0x4e606bd1 // sadalp.4s v17, v30
 	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
-	FMOVQ 0(R1), F24
+	FMOVQ 0(R16), F24
 	WORD $0x0f08a719 // sxtl.8h v25, v24
 	WORD $0x4f08a718 // sxtl2.8h v24, v24
 	WORD $0x4f300739 // sshr.4s #16 v25, v25
@@ -8599,32 +8801,37 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $32, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
 	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
+	PRFM 384(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
 	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8635,16 +8842,16 @@ block:
 	FMOVS 0(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8655,15 +8862,15 @@ block:
 	FMOVS 4(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -8673,16 +8880,16 @@ block:
 	FMOVS 8(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 176(R1), F24
+	FMOVQ 352(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 192(R1), F25
+	FMOVQ 368(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8693,7 +8900,7 @@ block:
 	FMOVS 12(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 0(R1), F24
+	FMOVQ 0(R16), F24
 	WORD $0x0f08a719 // sxtl.8h v25, v24
 	WORD $0x4f08a718 // sxtl2.8h v24, v24
 	WORD $0x4f305739 // shl.4s #16 v25, v25
@@ -8718,16 +8925,16 @@ block:
 	WORD $0x4ebc856b // add.4s v11, v11, v28
 	WORD $0x4eb89d77 // mul.4s v23, v11, v24
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8738,16 +8945,16 @@ block:
 	FMOVS 16(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8758,15 +8965,15 @@ block:
 	FMOVS 20(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -8776,16 +8983,16 @@ block:
 	FMOVS 24(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 176(R1), F24
+	FMOVQ 352(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 192(R1), F25
+	FMOVQ 368(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8796,7 +9003,7 @@ block:
 	FMOVS 28(R7), F28
 	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
 	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
-	FMOVQ 0(R1), F24
+	FMOVQ 0(R16), F24
 	WORD $0x0f08a719 // sxtl.8h v25, v24
 	WORD $0x4f08a718 // sxtl2.8h v24, v24
 	WORD $0x4f300739 // sshr.4s #16 v25, v25
@@ -8878,17 +9085,22 @@ panel:
 	ADD R19, R6, R7
 	MOVD 48(R0), R4
 super:
-	MOVD R1, R2
 	MOVD 72(R0), R19
-	ADD R19, R1, R2
+	ADD R19<<1, R1, R2
 	ADD $32, R1, R1
 	MOVD $8, R5
 block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
 	ADD R13, R1, R20
 	PRFM 0(R20), PLDL1STRM
 	PRFM 64(R20), PLDL1STRM
 	PRFM 128(R20), PLDL1STRM
 	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	PRFM 320(R20), PLDL1STRM
+	PRFM 384(R20), PLDL1STRM
 	WORD $0x6e281d08 // eor.16b v8, v8, v8
 	WORD $0x6e301e10 // eor.16b v16, v16, v16
 	WORD $0x6e291d29 // eor.16b v9, v9, v9
@@ -8898,16 +9110,16 @@ block:
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x6e331e73 // eor.16b v19, v19, v19
 	WORD $0x4f00e5ff // movi.16b v31, #15
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8932,16 +9144,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -8966,15 +9178,15 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -8998,16 +9210,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 176(R1), F24
+	FMOVQ 352(R15), F24
 	WORD $0x4e3f1f18 // and.16b v24, v24, v31
-	FMOVQ 16(R1), F28
+	FMOVQ 32(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 192(R1), F25
+	FMOVQ 368(R15), F25
 	WORD $0x4e3f1f39 // and.16b v25, v25, v31
-	FMOVQ 32(R1), F28
+	FMOVQ 48(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -9036,7 +9248,7 @@ block:
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
 	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
 	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
-	FMOVQ 0(R1), F24
+	FMOVQ 0(R16), F24
 	WORD $0x0f08a719 // sxtl.8h v25, v24
 	WORD $0x4f08a718 // sxtl2.8h v24, v24
 	WORD $0x4f305739 // shl.4s #16 v25, v25
@@ -9065,16 +9277,16 @@ block:
 	WORD $0x4eb89d77 // mul.4s v23, v11, v24
 	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
 	WORD $0x6e331e73 // eor.16b v19, v19, v19
-	FMOVQ 80(R1), F24
+	FMOVQ 160(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 96(R1), F25
+	FMOVQ 176(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x4f0c579c // shl.16b #4 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -9099,16 +9311,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 112(R1), F24
+	FMOVQ 224(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 128(R1), F25
+	FMOVQ 240(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x4f0a579c // shl.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -9133,15 +9345,15 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 144(R1), F24
+	FMOVQ 288(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 160(R1), F25
+	FMOVQ 304(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
@@ -9165,16 +9377,16 @@ block:
 	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
 	WORD $0x4e606bab // sadalp.4s v11, v29
 	WORD $0x4e606bd3 // sadalp.4s v19, v30
-	FMOVQ 176(R1), F24
+	FMOVQ 352(R15), F24
 	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
-	FMOVQ 48(R1), F28
+	FMOVQ 96(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
 	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
-	FMOVQ 192(R1), F25
+	FMOVQ 368(R15), F25
 	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
-	FMOVQ 64(R1), F28
+	FMOVQ 112(R15), F28
 	WORD $0x6f0e079c // ushr.16b #2 v28, v28
 	WORD $0x4f01e61d // movi.16b v29, #48
 	WORD $0x4e3d1f9c // and.16b v28, v28, v29
@@ -9203,7 +9415,7 @@ block:
 	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
 	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
 	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
-	FMOVQ 0(R1), F24
+	FMOVQ 0(R16), F24
 	WORD $0x0f08a719 // sxtl.8h v25, v24
 	WORD $0x4f08a718 // sxtl2.8h v24, v24
 	WORD $0x4f300739 // sshr.4s #16 v25, v25

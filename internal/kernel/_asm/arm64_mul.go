@@ -21,7 +21,7 @@ func armMulUnit() {
 // 4…7 are the two quads of every quantity. With dot, SDOT sums four products into a lane;
 // without, products are widened pairwise and a row has two lanes until the block ends.
 //
-// R0 args, R1 block, R2 head, R3 y, R4 super-blocks left, R5 blocks left, R6… tokens,
+// R0 args, R1 block, R15 and R16 its weights and factors of this half, R2 head, R3 y, R4 super-blocks left, R5 blocks left, R6… tokens,
 // R12 panels, R19 and up scratch. Vectors: 0…7 float sums, 8…23 integer sums, then
 // activations, weights, temporaries; see the methods.
 type armTile struct {
@@ -34,6 +34,10 @@ func (k *armTile) x(t int) string      { return fmt.Sprintf("R%d", 6+t) }
 func (k *armTile) acc(t, quad int) int { return 2*t + quad }
 
 func (k *armTile) emit() {
+	small := 1
+	if k.f.kScale {
+		small = 0
+	}
 	suffix := "NEON"
 	if k.dot {
 		suffix = "Dot"
@@ -61,14 +65,16 @@ func (k *armTile) emit() {
 	}
 	op("MOVD 48(R0), R4")
 	label("super")
-	op("MOVD R1, R2")
+	op("MOVD 72(R0), R19") // 0 or 8: a field's half is that times its bytes a row further on
 	if k.f.super > 1 {
-		op("MOVD 72(R0), R19")
-		op("ADD R19, R1, R2") // the second half's head is not beside its first block
-		op("ADD $%d, R1, R1", 2*k.f.head)
+		op("ADD R19<<1, R1, R2")
+		op("ADD $%d, R1, R1", k.f.head)
 		op("MOVD $%d, R5", k.f.super)
 		label("block")
 	}
+	op("MOVD 72(R0), R19")
+	op("ADD R19<<2, R1, R15")
+	op("ADD R19<<%d, R1, R16", small)
 	op("ADD R13, R1, R20")
 	for o := 0; o < k.f.block; o += 64 {
 		op("PRFM %d(R20), PLDL1STRM", o)
@@ -77,7 +83,7 @@ func (k *armTile) emit() {
 	for t := 0; t < k.T; t++ {
 		op("ADD $48, %s, %s", k.x(t), k.x(t))
 	}
-	op("ADD $%d, R1, R1", 2*k.f.block)
+	op("ADD $%d, R1, R1", k.f.block)
 	if k.f.super > 1 {
 		op("SUBS $1, R5, R5")
 		op("BNE block")
@@ -157,8 +163,8 @@ func (k *armTile) body() {
 	k.clear()
 	if k.f.bits == 8 {
 		for g := 0; g < 8; g++ {
-			ldq(vW, "R1", k.f.nibs+32*g)
-			ldq(vW+1, "R1", k.f.nibs+32*g+16)
+			ldq(vW, "R15", k.f.nibs+64*g)
+			ldq(vW+1, "R15", k.f.nibs+64*g+16)
 			k.dots(vW, g)
 		}
 		k.gather()
@@ -169,7 +175,7 @@ func (k *armTile) body() {
 	for half := 0; half < 2; half++ {
 		for i := 0; i < 4; i++ {
 			for q := 0; q < 2; q++ {
-				ldq(vW+q, "R1", k.f.nibs+32*i+16*q)
+				ldq(vW+q, "R15", k.f.nibs+64*i+16*q)
 				if half == 0 {
 					and(vW+q, vW+q, vMask)
 				} else {
@@ -201,11 +207,11 @@ func (k *armTile) upper(half, i, q int) {
 	}
 	switch k.f.bits {
 	case 5:
-		ldq(vTmp, "R1", k.f.high+16*q)
+		ldq(vTmp, "R15", k.f.high+16*q)
 		shift(4 - 4*half - i)
 		movi(vTmp+1, 0x10)
 	case 6:
-		ldq(vTmp, "R1", k.f.high+32*half+16*q)
+		ldq(vTmp, "R15", k.f.high+64*half+16*q)
 		shift(4 - 2*i)
 		movi(vTmp+1, 0x30)
 	default:
@@ -219,8 +225,8 @@ func (k *armTile) upper(half, i, q int) {
 // total = s·(Σwx + 4·c2) with c2 = -8·Σx.
 func (k *armTile) scaleHalf(half int) {
 	k.gather()
-	ldq(vW, "R1", 0) // bytes s[r][c]
-	sxtl8(vW+1, vW)  // rows 0…3: s0 s1 pairs of int16
+	ldq(vW, "R16", 0) // bytes s[r][c]
+	sxtl8(vW+1, vW)   // rows 0…3: s0 s1 pairs of int16
 	word(0x4f08a400|uint32(vW)<<5|uint32(vW), "sxtl2.8h v%d, v%d", vW, vW)
 	// as int32: even int16 are half 0, odd half 1
 	for q, v := range []int{vW + 1, vW} {
@@ -252,7 +258,7 @@ func (k *armTile) scaleHalf(half int) {
 
 // widenU8 turns 8 bytes at off into float32 in d, d+1.
 func widenU8(d, off int) {
-	ldd(d+1, "R1", off)
+	ldd(d+1, "R16", off)
 	uxtl8(d+1, d+1)
 	uxtl4(d, d+1)
 	uxtl4h(d+1, d+1)
@@ -275,17 +281,17 @@ func (k *armTile) finish() {
 		widenF16(vTmp, "R2", 0)
 		fmul(vW, vW, vTmp)
 		fmul(vW+1, vW+1, vTmp+1)
-		widenU8(vW+2, 8)
-		widenF16(vTmp, "R2", 16)
+		widenU8(vW+2, 16)
+		widenF16(vTmp, "R2", 32)
 		fmul(vW+2, vW+2, vTmp)
 		fmul(vW+3, vW+3, vTmp+1)
 	case k.f.f16Min:
-		widenF16(vW, "R1", 0)
-		widenF16(vW+2, "R1", 16)
+		widenF16(vW, "R16", 0)
+		widenF16(vW+2, "R16", 32)
 	case k.f.super > 1:
 		widenF16(vW, "R2", 0)
 	default:
-		widenF16(vW, "R1", 0)
+		widenF16(vW, "R16", 0)
 	}
 	for t := 0; t < k.T; t++ {
 		if k.f.bits == 4 && !k.f.hasMin() {

@@ -11,7 +11,7 @@ import (
 // format is a quantised layout as a tile sees it; see kernel.Layout for the bytes.
 type format struct {
 	name  string
-	block int // bytes of a block of 32 columns by 8 rows
+	block int // bytes of a block of 32 columns by 16 rows
 	super int // blocks of a super-block
 	head  int // bytes before its blocks
 
@@ -26,13 +26,13 @@ type format struct {
 func (f format) hasMin() bool { return f.f16Min || f.kScale }
 
 var formats = []format{
-	{name: "Q4_0", block: 144, super: 1, bits: 4, nibs: 16},
-	{name: "Q4_1", block: 160, super: 1, bits: 4, nibs: 32, f16Min: true},
-	{name: "Q5_1", block: 192, super: 1, bits: 5, nibs: 64, high: 32, f16Min: true},
-	{name: "Q8_0", block: 272, super: 1, bits: 8, nibs: 16},
-	{name: "Q4_K", block: 144, super: 8, head: 32, bits: 4, nibs: 16, kScale: true},
-	{name: "Q5_K", block: 176, super: 8, head: 32, bits: 5, nibs: 48, high: 16, kScale: true},
-	{name: "Q6_K", block: 208, super: 8, head: 16, bits: 6, nibs: 80, high: 16, halves: true},
+	{name: "Q4_0", block: 288, super: 1, bits: 4, nibs: 32},
+	{name: "Q4_1", block: 320, super: 1, bits: 4, nibs: 64, f16Min: true},
+	{name: "Q5_1", block: 384, super: 1, bits: 5, nibs: 128, high: 64, f16Min: true},
+	{name: "Q8_0", block: 544, super: 1, bits: 8, nibs: 32},
+	{name: "Q4_K", block: 288, super: 8, head: 64, bits: 4, nibs: 32, kScale: true},
+	{name: "Q5_K", block: 352, super: 8, head: 64, bits: 5, nibs: 96, high: 32, kScale: true},
+	{name: "Q6_K", block: 416, super: 8, head: 32, bits: 6, nibs: 160, high: 32, halves: true},
 }
 
 // Offsets in an activation block.
@@ -64,6 +64,7 @@ type tile struct {
 
 	w, head GPVirtual // current block, current super-block
 	ahead   GPVirtual
+	half8   GPVirtual // of one half: 0 or 8
 	x       rows
 	acc     []VecVirtual
 	scratch Mem
@@ -101,6 +102,9 @@ func (k *tile) emit() {
 	k.w = field(a, 0)
 	y, ystep := field(a, 2), field(a, 4)
 	k.ahead = field(a, 7)
+	if k.H == 1 {
+		k.half8 = field(a, 9)
+	}
 	k.x = newRows(k.T, field(a, 3))
 	n, inner := GP64(), GP64()
 	Label("panel")
@@ -117,16 +121,15 @@ func (k *tile) emit() {
 	if k.f.super > 1 {
 		k.head = GP64()
 		MOVQ(k.w, k.head)
-		ADDQ(Mem{Base: a, Disp: 8 * 9}, k.head) // the second half's head is not beside its first block
 		k.prefetch(k.f.head)
-		ADDQ(Imm(uint64(2*k.f.head)), k.w)
+		ADDQ(Imm(uint64(k.f.head)), k.w)
 		MOVQ(U32(uint32(k.f.super)), inner)
 		Label("block")
 	}
 	k.prefetch(k.f.block)
 	k.body()
 	k.x.advance(Imm(actBytes))
-	ADDQ(U32(uint32(2*k.f.block)), k.w)
+	ADDQ(U32(uint32(k.f.block)), k.w)
 	if k.f.super > 1 {
 		DECQ(inner)
 		JNZ(LabelRef("block"))
@@ -155,7 +158,7 @@ func (k *tile) emit() {
 // prefetch asks for the lines of size bytes, ahead bytes on: past the caches for one token,
 // into them when more tiles of tokens will follow.
 func (k *tile) prefetch(size int) {
-	for o := 0; o < size*k.H; o += 64 {
+	for o := 0; o < size; o += 64 {
 		m := Mem{Base: k.w, Index: k.ahead, Scale: 1, Disp: o}
 		if k.T == 1 {
 			PREFETCHNTA(m)
@@ -165,8 +168,18 @@ func (k *tile) prefetch(size int) {
 	}
 }
 
-// at is offset disp of half h's block.
-func (k *tile) at(h, disp int) Mem { return Mem{Base: k.w, Disp: h*k.f.block + disp} }
+// field is the part for half h of the field at disp from base, which has size bytes for
+// every row: 1, 2 or 4.
+func (k *tile) field(base GPVirtual, h, disp, size int) Mem {
+	m := Mem{Base: base, Disp: disp + 8*size*h}
+	if k.H == 1 {
+		m.Index, m.Scale = k.half8, uint8(size)
+	}
+	return m
+}
+
+// at is field for a register full of weights.
+func (k *tile) at(h, disp int) Mem { return k.field(k.w, h, disp, 4) }
 
 // each builds a register for every half.
 func (k *tile) each(f func(h int) VecVirtual) []VecVirtual {
@@ -227,7 +240,7 @@ func (k *tile) sum4() []VecVirtual {
 	for i := 0; i < 4; i++ {
 		hi := k.each(func(h int) VecVirtual {
 			v := YMM()
-			VMOVDQU(k.at(h, k.f.nibs+32*i), v)
+			VMOVDQU(k.at(h, k.f.nibs+64*i), v)
 			return v
 		})
 		lo := k.each(func(h int) VecVirtual {
@@ -249,7 +262,7 @@ func (k *tile) sum4() []VecVirtual {
 // fiveBits builds the weights of groups i and 4+i; high has the fifth bits.
 func (k *tile) fiveBits(h, i int, high Op) (lo, hi VecVirtual) {
 	lo, hi = YMM(), YMM()
-	VMOVDQU(k.at(h, k.f.nibs+32*i), hi)
+	VMOVDQU(k.at(h, k.f.nibs+64*i), hi)
 	VPAND(k.nib, hi, lo)
 	VPSRLW(U8(4), hi, hi)
 	VPAND(k.nib, hi, hi)
@@ -327,7 +340,7 @@ func (k *tile) sum8() []VecVirtual {
 	for g := 0; g < 8; g++ {
 		for h := 0; h < k.H; h++ {
 			w, aw := YMM(), YMM()
-			VMOVDQU(k.at(h, k.f.nibs+32*g), w)
+			VMOVDQU(k.at(h, k.f.nibs+64*g), w)
 			VPABSB(w, aw)
 			for t := 0; t < k.T; t++ {
 				p := &s[t*k.H+h]
@@ -363,18 +376,18 @@ func (k *tile) sixBits(q VecVirtual, high Op, g int) VecVirtual {
 func (k *tile) sixPairs(s []VecVirtual, h int) {
 	load := func(i int) VecVirtual {
 		q := YMM()
-		VMOVDQU(k.at(h, k.f.nibs+32*i), q)
+		VMOVDQU(k.at(h, k.f.nibs+64*i), q)
 		return q
 	}
 	scale := func(c int) Mem { return k.scratch.Offset(64*h + 32*c) }
 	if k.T > 3 {
 		for g := 0; g < 8; g += 2 {
-			high := k.high(h, k.f.high+32*(g/4))
+			high := k.high(h, k.f.high+64*(g/4))
 			k.addPair(s, h, k.sixBits(load(g%4), high, g), k.sixBits(load(g%4+1), high, g+1), g, g+1, scale(g/4))
 		}
 		return
 	}
-	h0, h1 := k.high(h, k.f.high), k.high(h, k.f.high+32)
+	h0, h1 := k.high(h, k.f.high), k.high(h, k.f.high+64)
 	for i := 0; i < 4; i += 2 {
 		a, b := load(i), load(i+1)
 		a2, b2 := YMM(), YMM()
@@ -392,7 +405,7 @@ func (k *tile) sum6() []VecVirtual {
 	k.masks()
 	for h := 0; h < k.H; h++ {
 		pairs := YMM()
-		VPMOVSXBW(k.at(h, 0), pairs)
+		VPMOVSXBW(k.field(k.w, h, 0, 2), pairs)
 		for c := 0; c < 2; c++ {
 			lo, hi := byte(2*c), byte(2*c+1)
 			var sh []byte
@@ -406,7 +419,7 @@ func (k *tile) sum6() []VecVirtual {
 		}
 		k.sixPairs(s, h)
 		four := YMM()
-		VPMOVSXBW(k.at(h, 0), four)
+		VPMOVSXBW(k.field(k.w, h, 0, 2), four)
 		VPSLLW(U8(2), four, four)
 		for t := 0; t < k.T; t++ {
 			c := bcast(k.x.at(t, actC2))
@@ -426,25 +439,25 @@ func (k *tile) finish(s []VecVirtual) {
 
 func (k *tile) finishHalf(s []VecVirtual, h int) {
 	d, m := YMM(), YMM()
-	head := func(disp int) Mem { return Mem{Base: k.head, Disp: h*k.f.head + disp} }
+	f16 := func(base GPVirtual, disp int) Mem { return k.field(base, h, disp, 2) }
 	switch {
 	case k.f.kScale:
 		f := YMM()
-		VPMOVZXBD(k.at(h, 0), d)
+		VPMOVZXBD(k.field(k.w, h, 0, 1), d)
 		VCVTDQ2PS(d, d)
-		VCVTPH2PS(head(0), f)
+		VCVTPH2PS(f16(k.head, 0), f)
 		VMULPS(f, d, d)
-		VPMOVZXBD(k.at(h, 8), m)
+		VPMOVZXBD(k.field(k.w, h, 16, 1), m)
 		VCVTDQ2PS(m, m)
-		VCVTPH2PS(head(16), f)
+		VCVTPH2PS(f16(k.head, 32), f)
 		VMULPS(f, m, m)
 	case k.f.f16Min:
-		VCVTPH2PS(k.at(h, 0), d)
-		VCVTPH2PS(k.at(h, 16), m)
+		VCVTPH2PS(f16(k.w, 0), d)
+		VCVTPH2PS(f16(k.w, 32), m)
 	case k.f.super > 1:
-		VCVTPH2PS(head(0), d)
+		VCVTPH2PS(f16(k.head, 0), d)
 	default:
-		VCVTPH2PS(k.at(h, 0), d)
+		VCVTPH2PS(f16(k.w, 0), d)
 	}
 	for t := 0; t < k.T; t++ {
 		v, acc := s[t*k.H+h], k.acc[t*k.H+h]

@@ -111,14 +111,14 @@ func (k *tile512) emit() {
 		k.head = GP64()
 		k.prefetch(k.f.head)
 		MOVQ(k.w, k.head)
-		ADDQ(Imm(uint64(2*k.f.head)), k.w)
+		ADDQ(Imm(uint64(k.f.head)), k.w)
 		MOVQ(U32(uint32(k.f.super)), inner)
 		Label("block")
 	}
 	k.prefetch(k.f.block)
 	k.body()
 	k.x.advance(Imm(actBytes))
-	ADDQ(U32(uint32(2*k.f.block)), k.w)
+	ADDQ(U32(uint32(k.f.block)), k.w)
 	if k.f.super > 1 {
 		DECQ(inner)
 		JNZ(LabelRef("block"))
@@ -141,7 +141,7 @@ func (k *tile512) emit() {
 }
 
 func (k *tile512) prefetch(size int) {
-	for o := 0; o < 2*size; o += 64 {
+	for o := 0; o < size; o += 64 {
 		if k.T == 1 {
 			PREFETCHNTA(Mem{Base: k.w, Index: k.ahead, Scale: 1, Disp: o})
 		} else {
@@ -150,26 +150,17 @@ func (k *tile512) prefetch(size int) {
 	}
 }
 
-// pair loads 32 bytes of either half.
-func (k *tile512) pair(disp int) VecVirtual {
+// load reads the 64 bytes at disp of the block.
+func (k *tile512) load(disp int) VecVirtual {
 	v := ZMM()
-	VBROADCASTI64X4(Mem{Base: k.w, Disp: disp}, v) // rather than a load of half v, whose upper half would look live to avo
-	VINSERTI64X4(U8(1), Mem{Base: k.w, Disp: k.f.block + disp}, v, v)
+	VMOVDQU64(Mem{Base: k.w, Disp: disp}, v)
 	return v
 }
 
-// pair16 loads 16 bytes at disp and at disp+step.
-func pair16(p GPVirtual, disp, step int) VecVirtual {
-	v := YMM()
-	VBROADCASTI32X4(Mem{Base: p, Disp: disp}, v)
-	VINSERTI32X4(U8(1), Mem{Base: p, Disp: disp + step}, v, v)
-	return v
-}
-
-// halves16 widens 8 half floats of either half.
-func halves16(p GPVirtual, disp, step int) VecVirtual {
+// widenF16Z widens the 16 half floats at disp.
+func widenF16Z(p GPVirtual, disp int) VecVirtual {
 	v := ZMM()
-	VCVTPH2PS(pair16(p, disp, step), v)
+	VCVTPH2PS(Mem{Base: p, Disp: disp}, v)
 	return v
 }
 
@@ -177,7 +168,7 @@ func (k *tile512) body() {
 	s := k.start()
 	var high VecVirtual
 	if k.f.bits == 5 {
-		high = k.pair(k.f.high)
+		high = k.load(k.f.high)
 	}
 	second := s // sums of columns 16 … 31
 	if k.f.halves {
@@ -189,7 +180,7 @@ func (k *tile512) body() {
 	switch k.f.bits {
 	case 4, 5, 6:
 		for i := 0; i < 4; i++ {
-			lo, hi := ZMM(), k.pair(k.f.nibs+32*i)
+			lo, hi := ZMM(), k.load(k.f.nibs+64*i)
 			VPANDD(k.mask(nib), hi, lo)
 			VPSRLW(U8(4), hi, hi)
 			VPANDD(k.mask(nib), hi, hi)
@@ -198,15 +189,15 @@ func (k *tile512) body() {
 				k.orBits(lo, high, 4-i, bit4)
 				k.orBits(hi, high, -i, bit4)
 			case 6:
-				k.orBits(lo, k.pair(k.f.high), 4-2*i, bits45)
-				k.orBits(hi, k.pair(k.f.high+32), 4-2*i, bits45)
+				k.orBits(lo, k.load(k.f.high), 4-2*i, bits45)
+				k.orBits(hi, k.load(k.f.high+64), 4-2*i, bits45)
 			}
 			k.dot(s, lo, i)
 			k.dot(second, hi, 4+i)
 		}
 	case 8:
 		for g := 0; g < 8; g++ {
-			w := k.pair(k.f.nibs + 32*g)
+			w := k.load(k.f.nibs + 64*g)
 			VPXORD(k.mask(sign), w, w) // w+128, unsigned
 			k.dot(s, w, g)
 		}
@@ -257,7 +248,7 @@ func (k *tile512) orBits(w, high VecVirtual, shift int, mask uint32) {
 // scaleHalves does s = s·s0 + second·s1 + (4s)·(-8·Σx), see Q6_K.
 func (k *tile512) scaleHalves(s, second []VecVirtual) {
 	pairs, s0, s1 := ZMM(), ZMM(), ZMM()
-	VPMOVSXBW(pair16(k.w, 0, k.f.block), pairs)
+	VPMOVSXBW(Mem{Base: k.w}, pairs)
 	VPSLLD(U8(16), pairs, s0)
 	VPSRAD(U8(16), s0, s0)
 	VPSRAD(U8(16), pairs, s1)
@@ -278,24 +269,19 @@ func (k *tile512) finish(s []VecVirtual) {
 	var d, m VecVirtual
 	switch {
 	case k.f.kScale:
-		a, b, t := XMM(), XMM(), XMM()
-		VMOVDQU64(Mem{Base: k.w}, a)
-		VMOVDQU64(Mem{Base: k.w, Disp: k.f.block}, b)
 		d, m = ZMM(), ZMM()
-		VPUNPCKLQDQ(b, a, t)
-		VPMOVZXBD(t, d)
-		VPUNPCKHQDQ(b, a, t)
-		VPMOVZXBD(t, m)
+		VPMOVZXBD(Mem{Base: k.w}, d)
+		VPMOVZXBD(Mem{Base: k.w, Disp: 16}, m)
 		VCVTDQ2PS(d, d)
 		VCVTDQ2PS(m, m)
-		VMULPS(halves16(k.head, 0, k.f.head), d, d)
-		VMULPS(halves16(k.head, 16, k.f.head), m, m)
+		VMULPS(widenF16Z(k.head, 0), d, d)
+		VMULPS(widenF16Z(k.head, 32), m, m)
 	case k.f.f16Min:
-		d, m = halves16(k.w, 0, k.f.block), halves16(k.w, 16, k.f.block)
+		d, m = widenF16Z(k.w, 0), widenF16Z(k.w, 32)
 	case k.f.super > 1:
-		d = halves16(k.head, 0, k.f.head)
+		d = widenF16Z(k.head, 0)
 	default:
-		d = halves16(k.w, 0, k.f.block)
+		d = widenF16Z(k.w, 0)
 	}
 	for t := range s {
 		VCVTDQ2PS(s[t], s[t])
