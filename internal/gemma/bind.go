@@ -50,7 +50,6 @@ type Model struct {
 
 	lastOwner    int // last layer with keys and values of its own
 	slidingDonor int // sliding layer whose keys and values later layers share; −1: none
-	slidingOwner int // any other sliding layer with its own; −1: none
 
 	resident int64
 	step     step
@@ -88,23 +87,19 @@ func Bind(cat *checkpoint.Catalog, cfg *Config, b backend.Backend, o BindOptions
 	}
 	m := &Model{
 		cfg: cfg, back: b, kvType: o.KVType,
-		layers:       make([]layer, cfg.NumLayers),
-		embedScale:   float32(math.Sqrt(float64(cfg.HiddenSize))),
-		eps:          float32(cfg.RMSNormEps),
-		pleCtxScale:  float32(1 / math.Sqrt(float64(cfg.HiddenSize))),
-		pleTokScale:  float32(math.Sqrt(float64(cfg.PLESize))),
-		ropeSliding:  newRopeTable(cfg.HeadDim, cfg.HeadDim/2, cfg.RopeTheta),
-		ropeFull:     newRopeTable(cfg.GlobalHeadDim, cfg.RotaryPairs(), cfg.RopeThetaGlobal),
-		lastOwner:    cfg.FirstShared() - 1,
-		slidingDonor: -1, slidingOwner: -1,
+		layers:      make([]layer, cfg.NumLayers),
+		embedScale:  float32(math.Sqrt(float64(cfg.HiddenSize))),
+		eps:         float32(cfg.RMSNormEps),
+		pleCtxScale: float32(1 / math.Sqrt(float64(cfg.HiddenSize))),
+		pleTokScale: float32(math.Sqrt(float64(cfg.PLESize))),
+		ropeSliding: newRopeTable(cfg.HeadDim, cfg.HeadDim/2, cfg.RopeTheta),
+		ropeFull:    newRopeTable(cfg.GlobalHeadDim, cfg.RotaryPairs(), cfg.RopeThetaGlobal),
+		lastOwner:   cfg.FirstShared() - 1,
 	}
 	l := loader{cat: cat, cfg: cfg, back: b, progress: o.Progress}
-	m.bindShared(&l)
-	for i := range m.layers {
-		m.bindLayer(&l, i)
-	}
+	m.bindAll(&l)
 	if cfg.PLESize > 0 {
-		m.bindPLE(&l, o.PLE)
+		m.openPLE(&l, o.PLE)
 	}
 	if l.err == nil {
 		l.run()
@@ -117,22 +112,22 @@ func Bind(cat *checkpoint.Catalog, cfg *Config, b backend.Backend, o BindOptions
 	return m, nil
 }
 
+// bindAll binds everything but the per-layer embeddings.
+func (m *Model) bindAll(l *loader) {
+	m.bindShared(l)
+	for i := range m.layers {
+		m.bindLayer(l, i)
+	}
+}
+
 // bindShared binds what belongs to no layer.
 func (m *Model) bindShared(l *loader) {
 	l.matrix(&m.embed, KeyEmbed, -1)
 	m.outNorm = l.vector(KeyNorm, -1)
 	for i := range m.layers {
-		d := m.cfg.Donor(i)
-		m.layers[i].donor = d
-		if d != i && m.cfg.Sliding[d] {
-			m.slidingDonor = d
-		}
+		m.layers[i].donor = m.cfg.Donor(i)
 	}
-	for i := range m.cfg.FirstShared() {
-		if m.cfg.Sliding[i] && i != m.slidingDonor {
-			m.slidingOwner = i
-		}
-	}
+	m.slidingDonor = m.cfg.freshLayers()[1]
 }
 
 // bindLayer binds layer i.
@@ -156,7 +151,7 @@ func (m *Model) bindLayer(l *loader, i int) {
 	l.matrix(&y.up, KeyUp, i)
 	l.matrix(&y.down, KeyDown, i)
 	y.scalar = 1
-	if s := l.vector(KeyLayerScalar, i); s != nil { // nil after an error
+	if s := l.vector(KeyLayerScalar, i); s != nil { // nil after an error, or while only weighing
 		y.scalar = s[0]
 	}
 	if c.PLESize > 0 {
@@ -192,24 +187,33 @@ func (m *Model) bindExperts(l *loader, i int) {
 	}
 }
 
-// bindPLE binds the projections of the per-layer embeddings and opens the table.
-func (m *Model) bindPLE(l *loader, o ple.Options) {
+// bindPLE binds the projections of the per-layer embeddings and finds the table.
+func (m *Model) bindPLE(l *loader) *Source {
 	c := m.cfg
 	t := &pleTable{vocab: c.PLEVocabSize, split: m.lastOwner * c.PLESize, norm: l.vector(KeyPLEProjNorm, -1)}
 	l.rows(&t.early, KeyPLEProj, 0, t.split)
 	l.rows(&t.late, KeyPLEProj, t.split, c.RowValues())
 	table := l.find(KeyPLETable, -1)
+	if table != nil {
+		t.typ, m.ple = table.Type, t
+	}
+	return table
+}
+
+// openPLE binds the per-layer embeddings and opens the table.
+func (m *Model) openPLE(l *loader, o ple.Options) {
+	table := m.bindPLE(l)
 	if table == nil {
 		return
 	}
-	t.typ = table.Type
-	rowBytes := int(table.Bytes / int64(c.PLEVocabSize))
-	rows, err := ple.Open(table, c.PLEVocabSize, rowBytes, o)
+	rowBytes := int(table.Bytes / int64(m.cfg.PLEVocabSize))
+	rows, err := ple.Open(table, m.cfg.PLEVocabSize, rowBytes, o)
 	if err != nil {
 		l.fail(fmt.Errorf("%s: %w", table.Spec, err))
+		m.ple = nil
 		return
 	}
-	t.rows, m.ple = rows, t
+	m.ple.rows = rows
 }
 
 // Close stops reading the PLE table. The backend frees the weights.
@@ -259,6 +263,7 @@ type loader struct {
 	progress func(done, total int64)
 	loads    []load
 	resident atomic.Int64
+	dry      bool // only weigh: nothing is read, vectors are nil
 	err      error
 }
 
@@ -267,6 +272,8 @@ type load struct {
 	dst   *backend.Matrix
 	src   backend.Source
 	bytes int64
+	spec  TensorSpec // of the tensor that it is a part of
+	from  int        // its first row there
 }
 
 // loaders is how many matrices are read at once: enough to keep a disk's queue
@@ -298,6 +305,10 @@ func (l *loader) vector(key Key, layer int) []float32 {
 	if t == nil {
 		return nil
 	}
+	l.resident.Add(t.Spec.Values() * 4)
+	if l.dry {
+		return nil
+	}
 	raw := make([]byte, t.Bytes)
 	dst := make([]float32, t.Spec.Values())
 	_, err := t.ReadAt(raw, 0)
@@ -308,7 +319,6 @@ func (l *loader) vector(key Key, layer int) []float32 {
 		l.fail(fmt.Errorf("%s: %w", t.Spec, err))
 		return nil
 	}
-	l.resident.Add(int64(len(dst)) * 4)
 	return dst
 }
 
@@ -345,7 +355,7 @@ func (l *loader) add(dst *backend.Matrix, t *Source, from, to int) {
 	l.loads = append(l.loads, load{dst, backend.Source{
 		Name: t.Spec.String(), Type: t.Type, Out: to - from, In: in,
 		R: io.NewSectionReader(t, int64(from)*rowBytes, bytes),
-	}, bytes})
+	}, bytes, t.Spec, from})
 }
 
 // run loads everything noted, several matrices at a time.

@@ -146,6 +146,7 @@ func (s *step) begin(m *Model, b *Batch) error {
 	if b.Hidden != nil && len(s.wanted) != s.rows {
 		return fmt.Errorf("evaluate batch: hidden states need every token wanted")
 	}
+	m.Reserve(s.rows, len(s.wanted))
 	s.x.Resize(s.rows, m.cfg.HiddenSize)
 	if err := s.makeFresh(); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/plume-run/plume/internal/backend"
+	"github.com/plume-run/plume/internal/quant"
 )
 
 // ErrContextFull marks a step that would exceed the length a Cache was made for.
@@ -34,13 +35,9 @@ func (m *Model) NewCache(maxTokens, slack int) (*Cache, error) {
 		return nil, fmt.Errorf("make cache: %d tokens with %d on trial, want 1 to %d", maxTokens, slack, m.cfg.MaxPositions)
 	}
 	c := &Cache{layers: make([]backend.KV, len(m.layers)), window: m.cfg.SlidingWindow, slack: slack, max: maxTokens}
-	for i := range m.layers {
-		if m.layers[i].donor != i {
+	for i, spec := range m.cfg.cacheSpecs(maxTokens, slack, m.kvType) {
+		if spec.Slots == 0 {
 			continue
-		}
-		spec := m.kvSpec(i, maxTokens)
-		if m.layers[i].sliding {
-			spec.Slots = min(maxTokens, m.cfg.SlidingWindow+slack)
 		}
 		kv, err := m.back.NewKV(spec)
 		if err != nil {
@@ -51,10 +48,24 @@ func (m *Model) NewCache(maxTokens, slack int) (*Cache, error) {
 	return c, nil
 }
 
+// cacheSpecs lists the stores of a cache, by layer; a layer that shares has no slots.
+func (c *Config) cacheSpecs(maxTokens, slack int, typ quant.Type) []backend.KVSpec {
+	specs := make([]backend.KVSpec, c.NumLayers)
+	for i := range specs {
+		switch {
+		case c.Donor(i) != i:
+		case c.Sliding[i]:
+			specs[i] = c.kvSpec(i, min(maxTokens, c.SlidingWindow+slack), typ)
+		default:
+			specs[i] = c.kvSpec(i, maxTokens, typ)
+		}
+	}
+	return specs
+}
+
 // kvSpec is the shape of layer i's keys and values.
-func (m *Model) kvSpec(i, slots int) backend.KVSpec {
-	l := &m.layers[i]
-	return backend.KVSpec{Heads: l.kvHeads, HeadDim: l.headDim, Slots: slots, Type: m.kvType}
+func (c *Config) kvSpec(i, slots int, typ quant.Type) backend.KVSpec {
+	return backend.KVSpec{Heads: c.LayerKVHeads(i), HeadDim: c.LayerHeadDim(i), Slots: slots, Type: typ}
 }
 
 // Len returns the number of positions held.

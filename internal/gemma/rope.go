@@ -27,13 +27,18 @@ func newRopeTable(dim, pairs int, theta float64) *ropeTable {
 	return t
 }
 
+// reserve makes room for the angles of that many rows.
+func (t *ropeTable) reserve(rows int) {
+	if n := rows * len(t.freq); cap(t.rope.Cos) < n {
+		t.rope.Cos, t.rope.Sin = make([]float32, n), make([]float32, n)
+	}
+}
+
 // at returns cosines and sines for rows at the given positions; the result is
 // valid until the next call. Angles are formed in float32, as the reference does.
 func (t *ropeTable) at(positions []int) *backend.Rope {
 	n := len(positions) * len(t.freq)
-	if cap(t.rope.Cos) < n {
-		t.rope.Cos, t.rope.Sin = make([]float32, n), make([]float32, n)
-	}
+	t.reserve(len(positions))
 	t.rope.Cos, t.rope.Sin = t.rope.Cos[:n], t.rope.Sin[:n]
 	i := 0
 	for _, pos := range positions {

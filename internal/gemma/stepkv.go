@@ -19,20 +19,43 @@ func (s *step) makeFresh() error {
 	for p := range s.parts {
 		all = all && s.direct(p)
 	}
-	for which, layer := range [2]int{m.slidingOwner, m.slidingDonor} {
-		if layer < 0 || all {
+	if all {
+		return nil
+	}
+	for which, layer := range m.cfg.freshLayers() {
+		if layer < 0 {
 			continue
 		}
 		if s.fresh[which] != nil && s.fresh[which].Spec().Slots >= s.rows {
 			continue
 		}
-		kv, err := m.back.NewKV(m.kvSpec(layer, (s.rows+63)&^63))
+		kv, err := m.back.NewKV(m.cfg.kvSpec(layer, freshSlots(s.rows), m.kvType))
 		if err != nil {
 			return err
 		}
 		s.fresh[which] = kv
 	}
 	return nil
+}
+
+// freshSlots is the length of a fresh store for a batch of rows tokens.
+func freshSlots(rows int) int { return (rows + 63) &^ 63 }
+
+// freshLayers returns the layers that need a fresh store: one that owns its keys and
+// values alone, standing for all of these, and the sliding donor; −1 for none.
+func (c *Config) freshLayers() (layers [2]int) {
+	layers = [2]int{-1, -1}
+	for i := range c.NumLayers {
+		if d := c.Donor(i); d != i && c.Sliding[d] {
+			layers[1] = d
+		}
+	}
+	for i := range c.FirstShared() {
+		if c.Sliding[i] && i != layers[1] {
+			layers[0] = i
+		}
+	}
+	return layers
 }
 
 // freshOf returns the store in which part p's tokens of layer i wait, nil when

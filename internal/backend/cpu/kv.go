@@ -38,7 +38,7 @@ func (*CPU) NewKV(spec backend.KVSpec) (backend.KV, error) {
 	default:
 		return nil, fmt.Errorf("make K/V store: type %s, want F32, F16 or I8", spec.Type)
 	}
-	s.rowBytes = pad8(spec.HeadDim) * s.kind.Size()
+	s.rowBytes = rowBytesOf(spec)
 	n := spec.Heads * spec.Slots * s.rowBytes
 	s.k, s.v = make([]byte, n), make([]byte, n)
 	return s, nil

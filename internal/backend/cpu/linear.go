@@ -62,6 +62,7 @@ func (c *CPU) prepare(x *backend.Tensor, w *matrix) {
 	defer c.prof.end(ClassQuantise, begin)
 	a.ready = true
 	a.Reset(w.Layout, x.Rows, x.Cols)
+	a.bytes = max(a.bytes, actsBytes(w.Layout, x.Rows, x.Cols))
 	c.set = setJob{x, &a.Acts}
 	if x.Rows < 4 {
 		for i := range x.Rows {
@@ -84,6 +85,7 @@ func (c *CPU) acts(w *matrix) *activations {
 type activations struct {
 	kernel.Acts
 	ready bool
+	bytes int64 // that it holds
 }
 
 // setJob is the conversion of x; a task is a row.
@@ -105,9 +107,12 @@ func (c *CPU) multiply(n int) {
 // tilePanels is how many panels of w a task multiplies: enough tasks for the
 // threads to share evenly, few enough that handing them out costs nothing.
 func (c *CPU) tilePanels(w *matrix) int {
-	panels := kernel.Panels(w.Rows)
-	most := max(1, tileBytes/w.Layout.PanelBytes(w.Cols))
-	return min(most, max(1, panels/(8*len(c.scratch))))
+	return tilePanels(w.Layout, w.Rows, w.Cols, len(c.scratch))
+}
+
+func tilePanels(l kernel.Layout, rows, cols, threads int) int {
+	most := max(1, tileBytes/l.PanelBytes(cols))
+	return min(most, max(1, kernel.Panels(rows)/(8*threads)))
 }
 
 // tileBytes bounds the weights of a task: about 10 µs of streaming.

@@ -33,6 +33,9 @@ const panelRows = kernel.PanelRows
 // pieceBytes is how much of a weight is read at once, about.
 const pieceBytes = 1 << 20
 
+// pieceRows is the number of rows of a piece: whole panels.
+func pieceRows(rowBytes int) int { return max(1, pieceBytes/rowBytes/panelRows) * panelRows }
+
 // Load reads the weight into memory outside the Go heap.
 func (c *CPU) Load(src backend.Source) (backend.Matrix, error) {
 	m, err := c.load(src)
@@ -51,7 +54,7 @@ func (c *CPU) load(src backend.Source) (*matrix, error) {
 	if m.Data, err = c.memory(kernel.PackedBytes(src.Type, src.Out, src.In)); err != nil {
 		return nil, err
 	}
-	step := max(1, pieceBytes/rowBytes/panelRows) * panelRows
+	step := pieceRows(rowBytes)
 	piece := make([]byte, min(step, src.Out)*rowBytes)
 	for row := 0; row < src.Out; row += step {
 		n := min(step, src.Out-row)
