@@ -32,7 +32,7 @@ var (
 	// one goroutine at a time.
 	ErrBusy = engine.ErrBusy
 
-	// ErrClosed marks a session that has been closed.
+	// ErrClosed marks a session that has been closed, or whose model has.
 	ErrClosed = engine.ErrClosed
 
 	// ErrToken marks a token id outside the vocabulary.

@@ -119,9 +119,14 @@ func markUnsupported(err error) error {
 	return err
 }
 
-// Close frees the model. Sessions must not be used afterwards.
+// Close waits for the step that runs, if one does, and frees the model. Work
+// that goes on, and all that begins later, is refused with ErrClosed. It must
+// not be called from a callback of EvalOptions.
 func (m *Model) Close() error {
 	m.closeOnce.Do(func() {
+		if m.eng != nil {
+			m.eng.Close()
+		}
 		for i := len(m.closers) - 1; i >= 0; i-- {
 			m.closeErr = errors.Join(m.closeErr, m.closers[i]())
 		}
@@ -196,7 +201,9 @@ func (m *Model) Render(messages []Message, o RenderOptions) (string, error) {
 // NewSession starts a conversation or text with a KV cache of its own.
 func (m *Model) NewSession(o SessionOptions) (*Session, error) {
 	es, err := m.eng.NewSession(engine.SessionOptions{Context: o.Context, Chunk: o.Chunk, NoDraft: o.NoDraft})
-	if err != nil {
+	if errors.Is(err, ErrClosed) {
+		return nil, err
+	} else if err != nil {
 		return nil, requestError{err}
 	}
 	return &Session{m: m, es: es}, nil

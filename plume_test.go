@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestMain(m *testing.M) {
@@ -397,6 +398,54 @@ func TestWeightsWithoutNumbers(t *testing.T) {
 		}
 		if ev, err := m.Evaluate(t.Context(), []int32{2, 17}, EvalOptions{Greedy: 2}); err == nil || !strings.Contains(err.Error(), "damaged") {
 			t.Errorf("%s: evaluate %+v, %v", backend, ev, err)
+		}
+	}
+}
+
+// A closed model refuses work, whatever ran when it was closed.
+func TestClosedModel(t *testing.T) {
+	m, err := Open(tiny, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sessions []*Session
+	for range 2 {
+		s, err := m.NewSession(SessionOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sessions = append(sessions, s)
+	}
+	failed := make(chan error)
+	go func() {
+		_, err := Collect(sessions[0].Generate(context.Background(), Request{Tokens: []int32{2, 17}, Sampling: &Sampling{}}))
+		failed <- err
+	}()
+	for m.PLEStats().Rows == 0 { // until it computes
+		time.Sleep(time.Millisecond)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-failed; err != nil && !errors.Is(err, ErrClosed) { // nil when it was quick
+		t.Errorf("generation that ran: %v", err)
+	}
+	_, err = Collect(sessions[1].Generate(t.Context(), Request{Tokens: []int32{2}}))
+	if !errors.Is(err, ErrClosed) {
+		t.Errorf("generate: %v", err)
+	}
+	if _, err := m.Evaluate(t.Context(), []int32{2}, EvalOptions{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("evaluate: %v", err)
+	}
+	if _, err := m.NewSession(SessionOptions{}); !errors.Is(err, ErrClosed) || errors.Is(err, ErrRequest) {
+		t.Errorf("new session: %v", err)
+	}
+	for _, s := range sessions {
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

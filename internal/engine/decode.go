@@ -29,8 +29,9 @@ func (s *Session) decode(ctx context.Context, r *Request, id int32, res *Result,
 		if len(s.seq) > s.opt.Context {
 			return FinishContext, nil
 		}
+		at := len(s.seq) - 1 // a failed step cuts the sequence
 		if err := s.decodeStep(ctx, r, res); err != nil {
-			return FinishError, fmt.Errorf("compute token %d: %w", len(s.seq)-1, err)
+			return FinishError, fmt.Errorf("compute token %d: %w", at, err)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/plume-run/plume/internal/gemma"
 )
@@ -27,8 +28,8 @@ var (
 	ErrContextFull = gemma.ErrContextFull
 	// ErrBusy marks a session that is already generating.
 	ErrBusy = errors.New("session busy")
-	// ErrClosed marks a session that has been closed.
-	ErrClosed = errors.New("session closed")
+	// ErrClosed marks a session that has been closed, or whose model has.
+	ErrClosed = errors.New("closed")
 	// ErrToken marks a token id outside the vocabulary.
 	ErrToken = errors.New("token outside the vocabulary")
 )
@@ -47,11 +48,33 @@ type Engine struct {
 	model *gemma.Model
 	cfg   *gemma.Config
 	step  chan struct{} // holds one value while a step runs
+	done  chan struct{} // closed by Close
+	once  sync.Once
 }
 
 // New returns an engine over m, which must outlive it.
 func New(m *gemma.Model) *Engine {
-	return &Engine{model: m, cfg: m.Config(), step: make(chan struct{}, 1)}
+	return &Engine{model: m, cfg: m.Config(), step: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+// Close waits for the step that runs and refuses all later ones with ErrClosed,
+// so that the model and its memory can go. It must not be called from a
+// callback of Evaluate, which runs within a step.
+func (e *Engine) Close() {
+	e.once.Do(func() {
+		close(e.done)
+		e.step <- struct{}{} // for good
+	})
+}
+
+// closed returns ErrClosed after Close.
+func (e *Engine) closed() error {
+	select {
+	case <-e.done:
+		return fmt.Errorf("model %w", ErrClosed)
+	default:
+		return nil
+	}
 }
 
 // forward runs one batch when its turn comes and lends the logits
@@ -59,10 +82,15 @@ func New(m *gemma.Model) *Engine {
 func (e *Engine) forward(ctx context.Context, b *gemma.Batch, use func(logits []float32, rows int) error) error {
 	select {
 	case e.step <- struct{}{}:
+	case <-e.done:
+		return e.closed()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	defer func() { <-e.step }()
+	if err := e.closed(); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}

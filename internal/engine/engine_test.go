@@ -7,7 +7,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -26,9 +28,16 @@ type golden struct {
 	NLL    float64 `json:"mean_nll"`
 }
 
+// tiny is the folder of the model whose reference outputs golden holds.
+var tiny = filepath.Join("..", "gemma", "testdata", "e-tiny")
+
 func load(t *testing.T) (*Engine, golden) {
 	t.Helper()
-	dir := filepath.Join("..", "gemma", "testdata", "e-tiny")
+	return loadFrom(t, tiny)
+}
+
+func loadFrom(t *testing.T, dir string) (*Engine, golden) {
+	t.Helper()
 	var g golden
 	raw, err := os.ReadFile(filepath.Join(dir, "expect.json"))
 	if err == nil {
@@ -306,5 +315,33 @@ func TestEvaluate(t *testing.T) {
 	_, err := e.Evaluate(t.Context(), g.IDs, EvalOptions{Hidden: func(int, int, []float32) error { return stop }})
 	if !errors.Is(err, stop) {
 		t.Errorf("hidden callback: error %v", err)
+	}
+}
+
+// A file that shrinks while its table is read ends the answer with an error
+// that says where.
+func TestFileShrinks(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("open files cannot be cut there")
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(tiny)); err != nil {
+		t.Fatal(err)
+	}
+	e, g := loadFrom(t, dir)
+	s := newSession(t, e, SessionOptions{})
+	sampler, err := sample.New(sample.Params{Temperature: 1, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := false
+	_, err = s.Generate(t.Context(), Request{Prompt: g.IDs[:3], MaxTokens: 300, Sampler: sampler}, func(int32) bool {
+		if !cut {
+			cut, err = true, os.Truncate(filepath.Join(dir, "model.safetensors"), 100)
+		}
+		return err == nil
+	})
+	if !errors.Is(err, checkpoint.ErrCorrupt) || !strings.Contains(err.Error(), "shrunk") || strings.Contains(err.Error(), "token -1") {
+		t.Errorf("error %v", err)
 	}
 }

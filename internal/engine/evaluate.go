@@ -30,6 +30,9 @@ type Evaluation struct {
 // Evaluate computes every position of ids in a cache of its own. Chunk, and
 // whatever else runs on the engine, change no bit of the result.
 func (e *Engine) Evaluate(ctx context.Context, ids []int32, o EvalOptions) (Evaluation, error) {
+	if err := e.closed(); err != nil {
+		return Evaluation{}, err
+	}
 	if err := e.checkIDs(ids); err != nil {
 		return Evaluation{}, err
 	}

@@ -70,6 +70,9 @@ func (e *Engine) NewSession(o SessionOptions) (*Session, error) {
 	if err := o.validate(e.cfg); err != nil {
 		return nil, err
 	}
+	if err := e.closed(); err != nil {
+		return nil, err
+	}
 	slack := maxDraft
 	if o.NoDraft {
 		slack = 0
@@ -131,7 +134,7 @@ func (s *Session) acquire() error {
 	}
 	if s.cache == nil {
 		s.busy.Store(false)
-		return ErrClosed
+		return fmt.Errorf("session %w", ErrClosed)
 	}
 	return nil
 }
