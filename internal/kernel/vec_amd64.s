@@ -793,3 +793,8 @@ loop:
 	JNZ         loop
 	VZEROUPPER
 	RET
+
+// func pause()
+TEXT ·pause(SB), NOSPLIT, $0
+	PAUSE
+	RET

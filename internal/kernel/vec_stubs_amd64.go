@@ -91,3 +91,6 @@ func peakInt8AVX2(n int)
 
 // peakF32AVX2 does n*96 float multiply-adds on 12 chains: the float limit. AVX2, FMA.
 func peakF32AVX2(n int)
+
+// pause is one PAUSE.
+func pause()

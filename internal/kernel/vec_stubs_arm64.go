@@ -78,3 +78,8 @@ func quantizeNEON(dst *byte, x *float32, nblk int)
 //
 //go:noescape
 func quantRowNEON(dst *int8, x *float32, id float32, n int)
+
+// pause: an instruction barrier, which takes about as long as PAUSE does on amd64; YIELD does nothing on most cores
+//
+//go:noescape
+func pause()

@@ -218,6 +218,9 @@ func armVecUnit() {
 	}
 	armConvert()
 	armQuantize()
+	armFunc("pause", "()", 0, "an instruction barrier, which takes about as long as PAUSE does on amd64; YIELD does nothing on most cores")
+	word(0xd5033fdf, "isb sy")
+	op("RET")
 	armEnd()
 }
 

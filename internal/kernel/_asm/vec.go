@@ -21,6 +21,14 @@ func vecUnit() {
 	convert()
 	readSum()
 	peaks()
+	pause()
+}
+
+func pause() {
+	TEXT("pause", NOSPLIT, "func()")
+	Doc("pause is one PAUSE.", "")
+	PAUSE()
+	RET()
 }
 
 // loop runs body for i = 0, 8, … below n and advances the pointers by 32 bytes.

@@ -1,0 +1,23 @@
+package kernel
+
+import (
+	"testing"
+	"time"
+)
+
+// TestPause: a spin loop counts on a wait that is short. The bound is generous: a busy machine.
+func TestPause(t *testing.T) {
+	fastest := time.Hour
+	for range 100 {
+		start := time.Now()
+		for range 100 {
+			Pause()
+		}
+		fastest = min(fastest, time.Since(start))
+	}
+	if d := fastest / 100; d > 2*time.Microsecond {
+		t.Errorf("Pause takes %v", d)
+	} else {
+		t.Log(d)
+	}
+}
