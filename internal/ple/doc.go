@@ -10,31 +10,49 @@
 //	│ layer 0 … L-1│             │
 //
 // This package moves bytes and knows no numbers. It does not decode, does not
-// open files, does not know tokens from other row numbers, and never writes.
-// Package gemma calls it: Fetch as soon as ids are known, Wait where the first
-// layer ends and the rows are used.
+// know tokens from other row numbers, and never writes. Package gemma calls it:
+// Fetch as soon as ids are known, Wait where the first layer ends and the rows
+// are used.
+//
+// # Sources
+//
+// A [Table] reads any io.ReaderAt. [OpenSource] opens the places where a table
+// may be, and [Auto] chooses among them:
+//
+//	disk     the page cache, told in advance what will be read
+//	direct   past the page cache; on Linux by io_uring where that is allowed
+//	mmap     a mapping; lost pages are errors, not signals
+//	ram      all of it in memory outside the Go heap, rows lent without a copy
+//	http     range requests, checked against one version of the file
 //
 // # Reading
 //
 // [Table.Fetch] returns at once. Rows already in memory are pinned, rows being
 // read for somebody else are shared (each is read once), and the others are
-// queued in ascending order for a bounded pool of goroutines. A goroutine takes
-// neighbouring rows together into one read of at most Options.MaxReadBytes.
+// queued in ascending order, rows close to each other as one read of at most
+// Options.MaxReadBytes. [Table.FetchPart] asks for the beginning of rows only.
+// The device of the table begins queued reads, up to Options.Workers at once: the
+// ring, which needs no goroutine and so no free processor, or a pool.
+//
+// A read that takes longer than Options.Timeout is given up: its rows fail, what
+// is left of it is nobody's, and another reader takes its place. Rows that fail
+// in company are read again alone, so that an error names the row it belongs to.
 //
 // Nothing here depends on timing: which bytes a row holds is the same for every
-// pool size, cache size and order of requests.
+// source, pool size, cache size and order of requests.
 //
 // # Memory
 //
 // The table owns all row buffers and lends them: a slice from [Fetch.Row] is
 // valid, and must not be written, until [Fetch.Release]. Memory in use is the
 // rows of unreleased fetches, plus the cache (Options.CacheBytes), plus a few
-// spare rows and one merge buffer per goroutine. Fetching single rows allocates
-// nothing once the buffers exist.
+// spare rows and one merge buffer per goroutine or read of the ring. Fetching
+// single rows allocates nothing once the buffers exist.
 //
 // # Goroutines
 //
 // All methods of [Table] may be called by any number of goroutines. A [Fetch]
-// belongs to one goroutine at a time. Reading goroutines start with the first
-// reads and end at [Table.Close].
+// belongs to one goroutine at a time. Reading goroutines end at [Table.Close].
+// Where every processor computes, reads by the pool begin late; a GOMAXPROCS of
+// one more than the computing goroutines helps (docs/measurements/ple-io.md).
 package ple

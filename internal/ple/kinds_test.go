@@ -57,7 +57,7 @@ func (h *home) serve(t testing.TB) Spec {
 
 // each runs do with a source of every kind that the system has.
 func (h *home) each(t *testing.T, do func(t *testing.T, src Source)) {
-	for _, kind := range append(Kinds(), HTTP, "ram over http") {
+	for _, kind := range append(Kinds(), HTTP, "ram over http", "direct by pool") {
 		t.Run(string(kind), func(t *testing.T) {
 			spec := h.spec
 			switch kind {
@@ -66,12 +66,19 @@ func (h *home) each(t *testing.T, do func(t *testing.T, src Source)) {
 			case HTTP:
 				spec = h.serve(t)
 			}
+			pool := kind == "direct by pool"
+			if pool {
+				kind = Direct
+			}
 			src, err := OpenSource(kind, spec)
 			if errors.Is(err, errors.ErrUnsupported) {
 				t.Skip(err)
 			}
 			if err != nil {
 				t.Fatal(err)
+			}
+			if pool {
+				src = poolOnly{src}
 			}
 			defer func() {
 				if err := src.Close(); err != nil {

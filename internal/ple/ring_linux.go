@@ -186,8 +186,12 @@ func (g *ring) enter(n, wait int) (int, syscall.Errno) {
 	}
 	for range 100 {
 		done, _, e := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(g.fd), uintptr(n), uintptr(wait), flags, 0, 0)
-		if e != unix.EINTR {
-			return int(done), e
+		switch e {
+		case 0:
+			return int(done), 0
+		case unix.EINTR:
+		default:
+			return 0, e
 		}
 	}
 	return 0, unix.EINTR

@@ -70,6 +70,7 @@ type Table struct {
 	traits   Traits
 	adviser  adviser // nil when src takes no advice
 	mem      []byte  // the whole table, when src has it in memory
+	device   string
 	rows     int32
 	rowBytes int
 	opt      Options
@@ -130,14 +131,17 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 	}
 	t.queue.init()
 	t.under.init()
-	t.dev = &pool{t: t}
+	t.dev, t.device = &pool{t: t}, "pool"
+	if t.mem != nil {
+		t.device = "memory"
+	}
 	if s, ok := src.(submitter); ok {
 		depth := ringDepth
 		if o.Workers > 0 {
 			depth = o.Workers
 		}
 		if dev := s.newDevice(t, depth); dev != nil {
-			t.dev, t.opt.Workers = dev, depth
+			t.dev, t.device, t.opt.Workers = dev, "ring", depth
 		}
 	}
 	return t, nil
@@ -145,6 +149,10 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 
 // Options returns the options in force, defaults filled in.
 func (t *Table) Options() Options { return t.opt }
+
+// Device says who begins reads: "ring" (the asking goroutine, by io_uring),
+// "pool" (goroutines, which need a free processor) or "memory" (nobody).
+func (t *Table) Device() string { return t.device }
 
 // Close ends the reading goroutines and waits for them, so that the source may
 // be closed afterwards; it takes as long as the reads that have begun, except

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package ple
+
+import "os"
+
+func dropCached(*os.File) {}

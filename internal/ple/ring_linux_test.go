@@ -1,0 +1,130 @@
+package ple
+
+import (
+	"errors"
+	"io"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// openRingTable opens a table whose device is a ring.
+func openRingTable(t *testing.T, h *home, o Options) (*ring, *Table) {
+	t.Helper()
+	src, err := OpenSource(Direct, h.spec)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { src.Close() })
+	table, err := Open(src, h.rows, h.row, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { table.Close() })
+	g, ok := table.dev.(*ring)
+	if !ok {
+		t.Skip("io_uring is not allowed here")
+	}
+	table.mangle = true
+	return g, table
+}
+
+// TestRingThatRefuses: reads that the kernel does not take come by plain calls.
+func TestRingThatRefuses(t *testing.T) {
+	h := newHome(t, 500, 735)
+	g, table := openRingTable(t, h, Options{Workers: 4, CacheBytes: -1})
+	ids := make([]int32, 50)
+	for i := range ids {
+		ids[i] = int32(i * 10)
+	}
+	checkParts(t, table.Fetch(ids), ids, nil, h.row)
+	fd := g.fd
+	g.fd = -1
+	checkParts(t, table.Fetch(ids), ids, nil, h.row)
+	until(t, func() bool {
+		table.mu.Lock()
+		defer table.mu.Unlock()
+		return len(g.free) == 4
+	})
+	g.fd = fd
+	checkParts(t, table.Fetch(ids), ids, nil, h.row)
+	if s := table.Stats(); s.RowsRead != 150 || s.Errors != 0 || s.DeviceBytes <= s.BytesRead || s.DeviceBytes%int64(g.src.align) != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// TestRingGivesBuffersBack uses few buffers for many rows, some of which fail.
+func TestRingGivesBuffersBack(t *testing.T) {
+	h := newHome(t, 500, 735)
+	g, table := openRingTable(t, h, Options{Workers: 3, MaxReadBytes: -1, CacheBytes: -1})
+	if err := os.Truncate(h.spec.Path, tableOffset+250*735); err != nil {
+		t.Fatal(err)
+	}
+	ids := make([]int32, 500)
+	for i := range ids {
+		ids[i] = int32(i)
+	}
+	for range 3 {
+		f := table.Fetch(ids)
+		if err := f.Wait(ctx); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("error %v", err)
+		}
+		f.Release()
+	}
+	checkParts(t, table.Fetch(ids[:250]), ids[:250], nil, h.row)
+	table.mu.Lock()
+	if len(g.free) != 3 || len(g.numbers) != 3 {
+		t.Errorf("%d buffers and %d numbers free, want 3", len(g.free), len(g.numbers))
+	}
+	table.mu.Unlock()
+	if err := table.Close(); err != nil {
+		t.Error(err)
+	}
+	table.checkIdle(t)
+}
+
+// TestDirectLeavesThePageCacheAlone asks the kernel which pages it holds.
+func TestDirectLeavesThePageCacheAlone(t *testing.T) {
+	h := newHome(t, 2000, 5040)
+	_, table := openRingTable(t, h, Options{CacheBytes: -1})
+	f, err := os.Open(h.spec.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	dropCached(f)
+	before := cachedPages(t, f, len(h.data))
+	ids := make([]int32, 400)
+	for i := range ids {
+		ids[i] = int32(i * 5)
+	}
+	checkParts(t, table.Fetch(ids), ids, nil, h.row)
+	if after := cachedPages(t, f, len(h.data)); after > before {
+		t.Errorf("%d pages of the table in the page cache, %d before", after, before)
+	}
+}
+
+func cachedPages(t *testing.T, f *os.File, n int) int {
+	t.Helper()
+	m, err := unix.Mmap(int(f.Fd()), 0, n, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(m)
+	in := make([]byte, (n+os.Getpagesize()-1)/os.Getpagesize())
+	if err := mincore(m, in); err != nil {
+		t.Skip(err)
+	}
+	held := 0
+	for _, b := range in {
+		held += int(b & 1)
+	}
+	return held
+}
