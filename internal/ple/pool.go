@@ -19,8 +19,8 @@ const ringDepth = 64
 // pool is the device for any io.ReaderAt: goroutines that read.
 type pool struct {
 	t       *Table
-	started int // goroutines that do not hang
-	asleep  int // of these, sleeping and not yet signalled
+	started int // goroutines, those that hang included
+	asleep  int // of these: sleeping and not yet signalled
 }
 
 // maxHung bounds the goroutines that hang in a read which the watchdog has given
