@@ -5,10 +5,6 @@ import "unsafe"
 // The kernels read rows as bytes; these views need no copy. Memory of floats is
 // aligned for them, and every platform plume runs on is little-endian.
 
-func bytesOf(x []float32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
-}
-
 func floatsOf(b []byte) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
 }
