@@ -336,6 +336,16 @@ func TestOpenErrors(t *testing.T) {
 	put("cut/config.json", "{}")
 	put("other/model.safetensors", string(weights))
 	put("other/config.json", `{"model_type":"llama"}`)
+	for _, name := range []string{"model.safetensors", "config.json"} {
+		data, err := os.ReadFile(filepath.Join(tiny, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		put("cut vocabulary/"+name, string(data))
+		put("other vocabulary/"+name, string(data))
+	}
+	put("cut vocabulary/tokenizer.json", `{"model": {"type": "BPE", "vo`)
+	put("other vocabulary/tokenizer.json", `{"model": {"type": "Unigram"}}`)
 	tests := []struct {
 		name, path string
 		opt        Options
@@ -346,6 +356,8 @@ func TestOpenErrors(t *testing.T) {
 		{"cut", filepath.Join(dir, "cut"), Options{}, ErrCorrupt},
 		{"broken config", filepath.Join(dir, "json"), Options{}, ErrCorrupt},
 		{"other model", filepath.Join(dir, "other"), Options{}, ErrUnsupported},
+		{"cut vocabulary", filepath.Join(dir, "cut vocabulary"), Options{}, ErrCorrupt},
+		{"other vocabulary", filepath.Join(dir, "other vocabulary"), Options{}, ErrUnsupported},
 		{"backend", tiny, Options{Backend: "gpu"}, ErrRequest},
 		{"threads", tiny, Options{Threads: -1}, ErrRequest},
 		{"kv type", tiny, Options{KVType: "q4"}, ErrRequest},
@@ -355,7 +367,11 @@ func TestOpenErrors(t *testing.T) {
 		if !errors.Is(err, tt.want) || m != nil {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
-		if tt.want != ErrRequest {
+		if strings.Contains(tt.name, "vocabulary") {
+			if _, err := OpenTokenizer(tt.path); !errors.Is(err, tt.want) {
+				t.Errorf("tokenizer of %s: %v, want %v", tt.name, err, tt.want)
+			}
+		} else if tt.want != ErrRequest {
 			if _, err := Inspect(tt.path); !errors.Is(err, tt.want) {
 				t.Errorf("inspect %s: %v, want %v", tt.name, err, tt.want)
 			}

@@ -88,7 +88,7 @@ func readSmall(path string) ([]byte, error) {
 func folderTokenizer(path, dir string, data []byte) (*Tokenizer, error) {
 	spec, err := tokenizer.ParseSpec(data)
 	if err != nil {
-		return nil, markConfig(fmt.Errorf("read tokenizer of %s: %w", path, err))
+		return nil, markVocabulary(fmt.Errorf("read tokenizer of %s: %w", path, err), data)
 	}
 	text, err := readSmall(filepath.Join(dir, "chat_template.jinja"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -129,7 +129,7 @@ func readTokenizer(cat *checkpoint.Catalog, cfg *gemma.Config) (*Tokenizer, erro
 	}
 	spec, err := tokenizer.ParseSpec(data)
 	if err != nil {
-		return nil, markConfig(fmt.Errorf("read tokenizer of %s: %w", cat.Path(), err))
+		return nil, markVocabulary(fmt.Errorf("read tokenizer of %s: %w", cat.Path(), err), data)
 	}
 	text, err := cat.File("chat_template.jinja")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -170,6 +170,14 @@ func markConfig(err error) error {
 		return fmt.Errorf("%w (%w)", err, ErrCorrupt)
 	}
 	return unsupportedError{err}
+}
+
+// markVocabulary is markConfig for a tokenizer.json of the given bytes.
+func markVocabulary(err error, data []byte) error {
+	if !json.Valid(data) {
+		return fmt.Errorf("%w (%w)", err, ErrCorrupt)
+	}
+	return markConfig(err)
 }
 
 // isSystem reports whether the file system said it.
