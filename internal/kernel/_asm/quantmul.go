@@ -62,12 +62,13 @@ type tile struct {
 	T int
 	H int
 
-	w, head GPVirtual // current block, current super-block
+	w       GPVirtual // current block
 	ahead   GPVirtual
 	half8   GPVirtual // of one half: 0 or 8
 	x       rows
 	acc     []VecVirtual
-	scratch Mem
+	scratch Mem // Q6_K: the scales of 16 columns, doubled
+	factors Mem // see widenHead
 
 	nib, bits Op // masks: in registers where there is room, else in memory
 }
@@ -99,6 +100,9 @@ func (k *tile) emit() {
 	if k.f.halves {
 		k.scratch = AllocLocal(64 * k.H)
 	}
+	if k.f.super > 1 {
+		k.factors = AllocLocal(64 * k.H)
+	}
 	k.w = field(a, 0)
 	y, ystep := field(a, 2), field(a, 4)
 	k.ahead = field(a, 7)
@@ -117,11 +121,9 @@ func (k *tile) emit() {
 	k.x.reset(Mem{Base: a, Disp: 8})
 	MOVQ(Mem{Base: a, Disp: 8 * 6}, n)
 	Label("super")
-	k.head = k.w
 	if k.f.super > 1 {
-		k.head = GP64()
-		MOVQ(k.w, k.head)
 		k.prefetch(k.f.head)
+		k.widenHead()
 		ADDQ(Imm(uint64(k.f.head)), k.w)
 		MOVQ(U32(uint32(k.f.super)), inner)
 		Label("block")
@@ -430,49 +432,76 @@ func (k *tile) sum6() []VecVirtual {
 	return s
 }
 
-// finish adds the block's float terms.
-func (k *tile) finish(s []VecVirtual) {
+// widenHead turns the factors of a super-block into floats, kept on the stack: for each half
+// d, then dmin. Converting them in every block costs 6 % in Q4_K and Q5_K.
+func (k *tile) widenHead() {
 	for h := 0; h < k.H; h++ {
-		k.finishHalf(s, h)
+		v := YMM()
+		VCVTPH2PS(k.field(k.w, h, 0, 2), v)
+		VMOVUPS(v, k.factors.Offset(64*h))
+		if k.f.kScale {
+			m := YMM()
+			VCVTPH2PS(k.field(k.w, h, 32, 2), m)
+			VMOVUPS(m, k.factors.Offset(64*h+32))
+		}
 	}
 }
 
-func (k *tile) finishHalf(s []VecVirtual, h int) {
-	d, m := YMM(), YMM()
-	f16 := func(base GPVirtual, disp int) Mem { return k.field(base, h, disp, 2) }
-	switch {
-	case k.f.kScale:
-		f := YMM()
-		VPMOVZXBD(k.field(k.w, h, 0, 1), d)
-		VCVTDQ2PS(d, d)
-		VCVTPH2PS(f16(k.head, 0), f)
-		VMULPS(f, d, d)
-		VPMOVZXBD(k.field(k.w, h, 16, 1), m)
-		VCVTDQ2PS(m, m)
-		VCVTPH2PS(f16(k.head, 32), f)
-		VMULPS(f, m, m)
-	case k.f.f16Min:
-		VCVTPH2PS(f16(k.w, 0), d)
-		VCVTPH2PS(f16(k.w, 32), m)
-	case k.f.super > 1:
-		VCVTPH2PS(f16(k.head, 0), d)
-	default:
-		VCVTPH2PS(f16(k.w, 0), d)
+// finish adds the block's float terms.
+func (k *tile) finish(s []VecVirtual) {
+	d, m := make([]VecVirtual, k.H), make([]VecVirtual, k.H)
+	for h := range d {
+		d[h], m[h] = k.factorsOf(h)
 	}
 	for t := 0; t < k.T; t++ {
-		v, acc := s[t*k.H+h], k.acc[t*k.H+h]
+		v, acc := s[t*k.H:][:k.H], k.acc[t*k.H:][:k.H]
 		if k.f.bits == 4 && !k.f.hasMin() {
-			VPADDD(bcast(k.x.at(t, actC)), v, v)
+			c := bcast(k.x.at(t, actC))
+			for h := range v {
+				VPADDD(c, v[h], v[h])
+			}
 		}
-		VCVTDQ2PS(v, v)
 		dx := YMM()
 		VBROADCASTSS(k.x.at(t, actD), dx)
-		VMULPS(d, dx, dx)
-		VFMADD231PS(dx, v, acc)
+		for h := range v {
+			f := dx
+			if h < k.H-1 {
+				f = YMM()
+			}
+			VCVTDQ2PS(v[h], v[h])
+			VMULPS(d[h], dx, f)
+			VFMADD231PS(f, v[h], acc[h])
+		}
 		if k.f.hasMin() {
 			e := YMM()
 			VBROADCASTSS(k.x.at(t, actE), e)
-			VFNMADD231PS(m, e, acc)
+			for h := range v {
+				VFNMADD231PS(m[h], e, acc[h])
+			}
 		}
 	}
+}
+
+// factorsOf is the scale and, where the format has one, the minimum of half h's rows.
+func (k *tile) factorsOf(h int) (d, m VecVirtual) {
+	d = YMM()
+	switch {
+	case k.f.kScale:
+		m = YMM()
+		VPMOVZXBD(k.field(k.w, h, 0, 1), d)
+		VCVTDQ2PS(d, d)
+		VMULPS(k.factors.Offset(64*h), d, d)
+		VPMOVZXBD(k.field(k.w, h, 16, 1), m)
+		VCVTDQ2PS(m, m)
+		VMULPS(k.factors.Offset(64*h+32), m, m)
+	case k.f.f16Min:
+		m = YMM()
+		VCVTPH2PS(k.field(k.w, h, 0, 2), d)
+		VCVTPH2PS(k.field(k.w, h, 32, 2), m)
+	case k.f.super > 1:
+		VMOVUPS(k.factors.Offset(64*h), d)
+	default:
+		VCVTPH2PS(k.field(k.w, h, 0, 2), d)
+	}
+	return d, m
 }
