@@ -4,6 +4,116 @@
 
 #include "textflag.h"
 
+// func dotF32x4x1AVX512(a *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotF32x4x1AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+
+group:
+	MOVQ   CX, DI
+	LEAQ   (DI)(SI*2), R8
+	ADDQ   SI, R8
+	MOVQ   DX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   80(AX), R10
+	TESTQ  R10, R10
+	JZ     tail
+
+loop:
+	VMOVUPS     (DI), Z4
+	VMOVUPS     (DI)(SI*1), Z5
+	VMOVUPS     (DI)(SI*2), Z6
+	VMOVUPS     (R8), Z7
+	VMOVUPS     (R9), Z8
+	VFMADD231PS Z8, Z4, Z0
+	VFMADD231PS Z8, Z5, Z1
+	VFMADD231PS Z8, Z6, Z2
+	VFMADD231PS Z8, Z7, Z3
+	ADDQ        32(AX), DI
+	ADDQ        32(AX), R8
+	ADDQ        $0x40, R9
+	DECQ        R10
+	JNZ         loop
+
+tail:
+	CMPQ        88(AX), $0x00
+	JE          reduce
+	MOVL        $0x000000ff, R10
+	KMOVW       R10, K1
+	VMOVUPS     (DI), Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z0
+	VMOVUPS     (DI)(SI*1), Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z1
+	VMOVUPS     (DI)(SI*2), Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z2
+	VMOVUPS     (R8), Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z3
+
+reduce:
+	MOVQ          56(AX), DI
+	MOVQ          BX, R8
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y4
+	VEXTRACTF32X4 $0x01, Y4, X5
+	VADDPS        X5, X4, X5
+	VEXTRACTF64X4 $0x01, Z1, Y4
+	VADDPS        Y4, Y1, Y4
+	VEXTRACTF32X4 $0x01, Y4, X6
+	VADDPS        X6, X4, X6
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y4
+	VEXTRACTF32X4 $0x01, Y4, X7
+	VADDPS        X7, X4, X7
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VADDPS        Y4, Y3, Y4
+	VEXTRACTF32X4 $0x01, Y4, X8
+	VADDPS        X8, X4, X8
+	VUNPCKLPD     X6, X5, X4
+	VUNPCKHPD     X6, X5, X5
+	VADDPS        X5, X4, X4
+	VUNPCKLPD     X8, X7, X5
+	VUNPCKHPD     X8, X7, X6
+	VADDPS        X6, X5, X5
+	VSHUFPS       $0x88, X5, X4, X6
+	VSHUFPS       $0xdd, X5, X4, X4
+	VADDPS        X4, X6, X6
+	CMPQ          DI, $0x04
+	JNE           apart0
+	VMOVUPS       X6, (R8)
+	JMP           stored0
+
+apart0:
+	VEXTRACTPS $0x00, X6, (R8)
+	ADDQ       DI, R8
+	VEXTRACTPS $0x01, X6, (R8)
+	ADDQ       DI, R8
+	VEXTRACTPS $0x02, X6, (R8)
+	ADDQ       DI, R8
+	VEXTRACTPS $0x03, X6, (R8)
+
+stored0:
+	ADDQ DI, BX
+	ADDQ DI, BX
+	ADDQ DI, BX
+	ADDQ DI, BX
+	ADDQ 40(AX), CX
+	DECQ 72(AX)
+	JNZ  group
+	VZEROUPPER
+	RET
+
 // func dotF32x4x2AVX512(a *byte)
 // Requires: AVX, AVX512F, AVX512VL
 TEXT ·dotF32x4x2AVX512(SB), NOSPLIT, $0-8
@@ -1481,6 +1591,116 @@ reduce:
 	VZEROUPPER
 	RET
 
+// func dotF16x4x1AVX512(a *byte)
+// Requires: AVX, AVX512F, AVX512VL, F16C
+TEXT ·dotF16x4x1AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+
+group:
+	MOVQ   CX, DI
+	LEAQ   (DI)(SI*2), R8
+	ADDQ   SI, R8
+	MOVQ   DX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   80(AX), R10
+	TESTQ  R10, R10
+	JZ     tail
+
+loop:
+	VCVTPH2PS   (DI), Z4
+	VCVTPH2PS   (DI)(SI*1), Z5
+	VCVTPH2PS   (DI)(SI*2), Z6
+	VCVTPH2PS   (R8), Z7
+	VMOVUPS     (R9), Z8
+	VFMADD231PS Z8, Z4, Z0
+	VFMADD231PS Z8, Z5, Z1
+	VFMADD231PS Z8, Z6, Z2
+	VFMADD231PS Z8, Z7, Z3
+	ADDQ        32(AX), DI
+	ADDQ        32(AX), R8
+	ADDQ        $0x40, R9
+	DECQ        R10
+	JNZ         loop
+
+tail:
+	CMPQ        88(AX), $0x00
+	JE          reduce
+	MOVL        $0x000000ff, R10
+	KMOVW       R10, K1
+	VCVTPH2PS   (DI), Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z0
+	VCVTPH2PS   (DI)(SI*1), Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z1
+	VCVTPH2PS   (DI)(SI*2), Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z2
+	VCVTPH2PS   (R8), Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z3
+
+reduce:
+	MOVQ          56(AX), DI
+	MOVQ          BX, R8
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y4
+	VEXTRACTF32X4 $0x01, Y4, X5
+	VADDPS        X5, X4, X5
+	VEXTRACTF64X4 $0x01, Z1, Y4
+	VADDPS        Y4, Y1, Y4
+	VEXTRACTF32X4 $0x01, Y4, X6
+	VADDPS        X6, X4, X6
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y4
+	VEXTRACTF32X4 $0x01, Y4, X7
+	VADDPS        X7, X4, X7
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VADDPS        Y4, Y3, Y4
+	VEXTRACTF32X4 $0x01, Y4, X8
+	VADDPS        X8, X4, X8
+	VUNPCKLPD     X6, X5, X4
+	VUNPCKHPD     X6, X5, X5
+	VADDPS        X5, X4, X4
+	VUNPCKLPD     X8, X7, X5
+	VUNPCKHPD     X8, X7, X6
+	VADDPS        X6, X5, X5
+	VSHUFPS       $0x88, X5, X4, X6
+	VSHUFPS       $0xdd, X5, X4, X4
+	VADDPS        X4, X6, X6
+	CMPQ          DI, $0x04
+	JNE           apart0
+	VMOVUPS       X6, (R8)
+	JMP           stored0
+
+apart0:
+	VEXTRACTPS $0x00, X6, (R8)
+	ADDQ       DI, R8
+	VEXTRACTPS $0x01, X6, (R8)
+	ADDQ       DI, R8
+	VEXTRACTPS $0x02, X6, (R8)
+	ADDQ       DI, R8
+	VEXTRACTPS $0x03, X6, (R8)
+
+stored0:
+	ADDQ DI, BX
+	ADDQ DI, BX
+	ADDQ DI, BX
+	ADDQ DI, BX
+	ADDQ 40(AX), CX
+	DECQ 72(AX)
+	JNZ  group
+	VZEROUPPER
+	RET
+
 // func dotF16x4x2AVX512(a *byte)
 // Requires: AVX, AVX512F, AVX512VL, F16C
 TEXT ·dotF16x4x2AVX512(SB), NOSPLIT, $0-8
@@ -2955,6 +3175,124 @@ reduce:
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
+	VZEROUPPER
+	RET
+
+// func dotBF16x4x1AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, AVX512VL
+TEXT ·dotBF16x4x1AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+
+group:
+	MOVQ   CX, DI
+	LEAQ   (DI)(SI*2), R8
+	ADDQ   SI, R8
+	MOVQ   DX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   80(AX), R10
+	TESTQ  R10, R10
+	JZ     tail
+
+loop:
+	VPMOVZXWD   (DI), Z4
+	VPSLLD      $0x10, Z4, Z4
+	VPMOVZXWD   (DI)(SI*1), Z5
+	VPSLLD      $0x10, Z5, Z5
+	VPMOVZXWD   (DI)(SI*2), Z6
+	VPSLLD      $0x10, Z6, Z6
+	VPMOVZXWD   (R8), Z7
+	VPSLLD      $0x10, Z7, Z7
+	VMOVUPS     (R9), Z8
+	VFMADD231PS Z8, Z4, Z0
+	VFMADD231PS Z8, Z5, Z1
+	VFMADD231PS Z8, Z6, Z2
+	VFMADD231PS Z8, Z7, Z3
+	ADDQ        32(AX), DI
+	ADDQ        32(AX), R8
+	ADDQ        $0x40, R9
+	DECQ        R10
+	JNZ         loop
+
+tail:
+	CMPQ        88(AX), $0x00
+	JE          reduce
+	MOVL        $0x000000ff, R10
+	KMOVW       R10, K1
+	VPMOVZXWD   (DI), Y9
+	VPSLLD      $0x10, Y9, Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z0
+	VPMOVZXWD   (DI)(SI*1), Y9
+	VPSLLD      $0x10, Y9, Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z1
+	VPMOVZXWD   (DI)(SI*2), Y9
+	VPSLLD      $0x10, Y9, Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z2
+	VPMOVZXWD   (R8), Y9
+	VPSLLD      $0x10, Y9, Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z3
+
+reduce:
+	MOVQ          56(AX), DI
+	MOVQ          BX, R8
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y4
+	VEXTRACTF32X4 $0x01, Y4, X5
+	VADDPS        X5, X4, X5
+	VEXTRACTF64X4 $0x01, Z1, Y4
+	VADDPS        Y4, Y1, Y4
+	VEXTRACTF32X4 $0x01, Y4, X6
+	VADDPS        X6, X4, X6
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y4
+	VEXTRACTF32X4 $0x01, Y4, X7
+	VADDPS        X7, X4, X7
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VADDPS        Y4, Y3, Y4
+	VEXTRACTF32X4 $0x01, Y4, X8
+	VADDPS        X8, X4, X8
+	VUNPCKLPD     X6, X5, X4
+	VUNPCKHPD     X6, X5, X5
+	VADDPS        X5, X4, X4
+	VUNPCKLPD     X8, X7, X5
+	VUNPCKHPD     X8, X7, X6
+	VADDPS        X6, X5, X5
+	VSHUFPS       $0x88, X5, X4, X6
+	VSHUFPS       $0xdd, X5, X4, X4
+	VADDPS        X4, X6, X6
+	CMPQ          DI, $0x04
+	JNE           apart0
+	VMOVUPS       X6, (R8)
+	JMP           stored0
+
+apart0:
+	VEXTRACTPS $0x00, X6, (R8)
+	ADDQ       DI, R8
+	VEXTRACTPS $0x01, X6, (R8)
+	ADDQ       DI, R8
+	VEXTRACTPS $0x02, X6, (R8)
+	ADDQ       DI, R8
+	VEXTRACTPS $0x03, X6, (R8)
+
+stored0:
+	ADDQ DI, BX
+	ADDQ DI, BX
+	ADDQ DI, BX
+	ADDQ DI, BX
+	ADDQ 40(AX), CX
+	DECQ 72(AX)
+	JNZ  group
 	VZEROUPPER
 	RET
 
@@ -4480,6 +4818,124 @@ reduce:
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
+	VZEROUPPER
+	RET
+
+// func dotI8x4x1AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, AVX512VL
+TEXT ·dotI8x4x1AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+
+group:
+	MOVQ   CX, DI
+	LEAQ   (DI)(SI*2), R8
+	ADDQ   SI, R8
+	MOVQ   DX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   80(AX), R10
+	TESTQ  R10, R10
+	JZ     tail
+
+loop:
+	VPMOVSXBD   (DI), Z4
+	VCVTDQ2PS   Z4, Z4
+	VPMOVSXBD   (DI)(SI*1), Z5
+	VCVTDQ2PS   Z5, Z5
+	VPMOVSXBD   (DI)(SI*2), Z6
+	VCVTDQ2PS   Z6, Z6
+	VPMOVSXBD   (R8), Z7
+	VCVTDQ2PS   Z7, Z7
+	VMOVUPS     (R9), Z8
+	VFMADD231PS Z8, Z4, Z0
+	VFMADD231PS Z8, Z5, Z1
+	VFMADD231PS Z8, Z6, Z2
+	VFMADD231PS Z8, Z7, Z3
+	ADDQ        32(AX), DI
+	ADDQ        32(AX), R8
+	ADDQ        $0x40, R9
+	DECQ        R10
+	JNZ         loop
+
+tail:
+	CMPQ        88(AX), $0x00
+	JE          reduce
+	MOVL        $0x000000ff, R10
+	KMOVW       R10, K1
+	VPMOVSXBD   (DI), Y9
+	VCVTDQ2PS   Y9, Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z0
+	VPMOVSXBD   (DI)(SI*1), Y9
+	VCVTDQ2PS   Y9, Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z1
+	VPMOVSXBD   (DI)(SI*2), Y9
+	VCVTDQ2PS   Y9, Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z2
+	VPMOVSXBD   (R8), Y9
+	VCVTDQ2PS   Y9, Y9
+	VMOVUPS     (R9), Y10
+	VFMADD231PS Z10, Z9, K1, Z3
+
+reduce:
+	MOVQ          56(AX), DI
+	MOVQ          BX, R8
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y4
+	VEXTRACTF32X4 $0x01, Y4, X5
+	VADDPS        X5, X4, X5
+	VEXTRACTF64X4 $0x01, Z1, Y4
+	VADDPS        Y4, Y1, Y4
+	VEXTRACTF32X4 $0x01, Y4, X6
+	VADDPS        X6, X4, X6
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y4
+	VEXTRACTF32X4 $0x01, Y4, X7
+	VADDPS        X7, X4, X7
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VADDPS        Y4, Y3, Y4
+	VEXTRACTF32X4 $0x01, Y4, X8
+	VADDPS        X8, X4, X8
+	VUNPCKLPD     X6, X5, X4
+	VUNPCKHPD     X6, X5, X5
+	VADDPS        X5, X4, X4
+	VUNPCKLPD     X8, X7, X5
+	VUNPCKHPD     X8, X7, X6
+	VADDPS        X6, X5, X5
+	VSHUFPS       $0x88, X5, X4, X6
+	VSHUFPS       $0xdd, X5, X4, X4
+	VADDPS        X4, X6, X6
+	CMPQ          DI, $0x04
+	JNE           apart0
+	VMOVUPS       X6, (R8)
+	JMP           stored0
+
+apart0:
+	VEXTRACTPS $0x00, X6, (R8)
+	ADDQ       DI, R8
+	VEXTRACTPS $0x01, X6, (R8)
+	ADDQ       DI, R8
+	VEXTRACTPS $0x02, X6, (R8)
+	ADDQ       DI, R8
+	VEXTRACTPS $0x03, X6, (R8)
+
+stored0:
+	ADDQ DI, BX
+	ADDQ DI, BX
+	ADDQ DI, BX
+	ADDQ DI, BX
+	ADDQ 40(AX), CX
+	DECQ 72(AX)
+	JNZ  group
 	VZEROUPPER
 	RET
 

@@ -4,6 +4,11 @@
 
 package kernel
 
+// dotF32x4x1AVX512: 4 F32 rows against 1 vectors, see dotArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func dotF32x4x1AVX512(a *byte)
+
 // dotF32x4x2AVX512: 4 F32 rows against 2 vectors, see dotArgs. AVX-512 F, BW, VL, DQ.
 //
 //go:noescape
@@ -58,6 +63,11 @@ func dotF32x1x3AVX512(a *byte)
 //
 //go:noescape
 func dotF32x1x4AVX512(a *byte)
+
+// dotF16x4x1AVX512: 4 F16 rows against 1 vectors, see dotArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func dotF16x4x1AVX512(a *byte)
 
 // dotF16x4x2AVX512: 4 F16 rows against 2 vectors, see dotArgs. AVX-512 F, BW, VL, DQ.
 //
@@ -114,6 +124,11 @@ func dotF16x1x3AVX512(a *byte)
 //go:noescape
 func dotF16x1x4AVX512(a *byte)
 
+// dotBF16x4x1AVX512: 4 BF16 rows against 1 vectors, see dotArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func dotBF16x4x1AVX512(a *byte)
+
 // dotBF16x4x2AVX512: 4 BF16 rows against 2 vectors, see dotArgs. AVX-512 F, BW, VL, DQ.
 //
 //go:noescape
@@ -168,6 +183,11 @@ func dotBF16x1x3AVX512(a *byte)
 //
 //go:noescape
 func dotBF16x1x4AVX512(a *byte)
+
+// dotI8x4x1AVX512: 4 I8 rows against 1 vectors, see dotArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func dotI8x4x1AVX512(a *byte)
 
 // dotI8x4x2AVX512: 4 I8 rows against 2 vectors, see dotArgs. AVX-512 F, BW, VL, DQ.
 //

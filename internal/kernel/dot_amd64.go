@@ -26,7 +26,7 @@ func dotTileSIMD(k Kind, R, T int, a *dotArgs) bool {
 		return false
 	}
 	p := (*byte)(unsafe.Pointer(a))
-	if useAVX512 && T > 1 {
+	if useAVX512 {
 		dotTileAVX512(k, R, T, p)
 		return true
 	}
@@ -166,6 +166,8 @@ func dotTileAVX512(k Kind, R, T int, p *byte) {
 	switch tile := R<<4 | T; k {
 	case F32:
 		switch tile {
+		case 0x41:
+			dotF32x4x1AVX512(p)
 		case 0x42:
 			dotF32x4x2AVX512(p)
 		case 0x43:
@@ -191,6 +193,8 @@ func dotTileAVX512(k Kind, R, T int, p *byte) {
 		}
 	case F16:
 		switch tile {
+		case 0x41:
+			dotF16x4x1AVX512(p)
 		case 0x42:
 			dotF16x4x2AVX512(p)
 		case 0x43:
@@ -216,6 +220,8 @@ func dotTileAVX512(k Kind, R, T int, p *byte) {
 		}
 	case BF16:
 		switch tile {
+		case 0x41:
+			dotBF16x4x1AVX512(p)
 		case 0x42:
 			dotBF16x4x2AVX512(p)
 		case 0x43:
@@ -241,6 +247,8 @@ func dotTileAVX512(k Kind, R, T int, p *byte) {
 		}
 	case I8:
 		switch tile {
+		case 0x41:
+			dotI8x4x1AVX512(p)
 		case 0x42:
 			dotI8x4x2AVX512(p)
 		case 0x43:

@@ -52,7 +52,8 @@ type tile512 struct {
 	f format
 	T int
 
-	w, head GPVirtual // current block and super-block
+	w       GPVirtual  // current block
+	d, dmin VecVirtual // factors of the super-block
 	ahead   GPVirtual
 	x       rows
 	acc     []VecVirtual
@@ -108,9 +109,11 @@ func (k *tile512) emit() {
 	MOVQ(Mem{Base: a, Disp: 8 * 6}, n)
 	Label("super")
 	if k.f.super > 1 {
-		k.head = GP64()
 		k.prefetch(k.f.head)
-		MOVQ(k.w, k.head)
+		k.d = widenF16Z(k.w, 0)
+		if k.f.kScale {
+			k.dmin = widenF16Z(k.w, 32)
+		}
 		ADDQ(Imm(uint64(k.f.head)), k.w)
 		MOVQ(U32(uint32(k.f.super)), inner)
 		Label("block")
@@ -274,12 +277,12 @@ func (k *tile512) finish(s []VecVirtual) {
 		VPMOVZXBD(Mem{Base: k.w, Disp: 16}, m)
 		VCVTDQ2PS(d, d)
 		VCVTDQ2PS(m, m)
-		VMULPS(widenF16Z(k.head, 0), d, d)
-		VMULPS(widenF16Z(k.head, 32), m, m)
+		VMULPS(k.d, d, d)
+		VMULPS(k.dmin, m, m)
 	case k.f.f16Min:
 		d, m = widenF16Z(k.w, 0), widenF16Z(k.w, 32)
 	case k.f.super > 1:
-		d = widenF16Z(k.head, 0)
+		d = k.d
 	default:
 		d = widenF16Z(k.w, 0)
 	}
