@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -60,6 +61,9 @@ func convert(ctx context.Context, src *checkpoint.Catalog, dst string, o Options
 	if err != nil {
 		return nil, err
 	}
+	if err := refuseSource(src, dst); err != nil {
+		return nil, err
+	}
 	meta, err := r.metadata(src, cfg, o)
 	if err != nil {
 		return nil, err
@@ -68,6 +72,21 @@ func convert(ctx context.Context, src *checkpoint.Catalog, dst string, o Options
 		return nil, err
 	}
 	return r, nil
+}
+
+// refuseSource keeps a conversion from replacing one of the files it reads.
+func refuseSource(src *checkpoint.Catalog, dst string) error {
+	out, err := os.Stat(dst)
+	if err != nil {
+		return nil // nothing there, or nothing that could be a source
+	}
+	for _, t := range src.Tensors() {
+		path, _ := t.Location()
+		if in, err := os.Stat(path); err == nil && os.SameFile(in, out) {
+			return fmt.Errorf("write %s: it is the source", dst)
+		}
+	}
+	return nil
 }
 
 // writeGGUF writes a whole file.

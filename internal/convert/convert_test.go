@@ -535,6 +535,21 @@ func TestFailuresLeaveNothing(t *testing.T) {
 	if _, err := Convert(context.Background(), tiny(t, "e-tiny"), filepath.Join(dir, "no", "x.gguf"), Options{Types: Types{Type: quant.BF16}}); err == nil {
 		t.Error("an output in a folder that does not exist is accepted")
 	}
+	// A file is not converted onto itself.
+	own := filepath.Join(dir, "own.gguf")
+	if _, err := Convert(context.Background(), tiny(t, "e-tiny"), own, Options{Types: Types{Type: quant.BF16}}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Convert(context.Background(), open(t, own), own, Options{Types: Types{Type: quant.Q8_0}}); err == nil {
+		t.Error("a file was converted onto itself")
+	}
+	if after, err := os.ReadFile(own); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the source of the refused conversion has changed: %v", err)
+	}
 	// A bad file that is there already stays when the conversion fails.
 	old := filepath.Join(dir, "old.gguf")
 	if err := os.WriteFile(old, []byte("old"), 0o666); err != nil {

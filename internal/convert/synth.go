@@ -63,7 +63,11 @@ func synth(ctx context.Context, cfg *gemma.Config, dst string, o SynthOptions) (
 	if err := emptyFolder(dst, "model.safetensors", "config.json"); err != nil {
 		return nil, err
 	}
-	return synthSafetensors(ctx, cfg, filepath.Join(dst, "model.safetensors"), config, o)
+	r, err := synthSafetensors(ctx, cfg, filepath.Join(dst, "model.safetensors"), config, o)
+	if err != nil {
+		_ = os.Remove(dst) // succeeds only on a folder with nothing in it
+	}
+	return r, err
 }
 
 // emptyFolder makes a folder, or accepts one that holds nothing but the files
