@@ -27,9 +27,10 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/backend/ref", "internal/backend internal/quant"},
 	{"internal/backend/cpu", "internal/backend internal/kernel internal/quant"},
 	{"internal/gemma", "internal/backend internal/checkpoint internal/ple internal/quant"},
+	{"internal/plan", "internal/backend internal/checkpoint internal/gemma internal/quant"},
 	{"internal/convert", "internal/gemma internal/checkpoint internal/quant internal/tokenizer"},
 	{"internal/engine", "internal/gemma internal/sample internal/tokenizer"},
-	{".", "internal/engine internal/gemma internal/checkpoint internal/tokenizer internal/chat internal/sample " +
+	{".", "internal/engine internal/plan internal/gemma internal/checkpoint internal/tokenizer internal/chat internal/sample " +
 		"internal/quant internal/ple internal/backend internal/backend/ref internal/backend/cpu demo"},
 	{"cmd/plume", ". internal/convert internal/checkpoint internal/gemma internal/quant demo"},
 	{testkit, "internal/checkpoint internal/gemma internal/quant"},

@@ -14,7 +14,6 @@ import (
 	"github.com/plume-run/plume/internal/engine"
 	"github.com/plume-run/plume/internal/gemma"
 	"github.com/plume-run/plume/internal/ple"
-	"github.com/plume-run/plume/internal/quant"
 )
 
 // Model is an open model: its weights in memory, its per-layer embedding table
@@ -23,6 +22,7 @@ import (
 type Model struct {
 	path   string
 	opt    Options
+	plan   *MemoryPlan
 	cfg    *gemma.Config
 	text   *Tokenizer // nil when the checkpoint has no vocabulary
 	noText error      // why text is nil
@@ -30,6 +30,10 @@ type Model struct {
 	gm     *gemma.Model
 	eng    *engine.Engine
 	stop   []int32
+
+	mu         sync.Mutex
+	cacheBytes int64 // of the sessions and evaluations that are open
+	stepBytes  int64 // most that their steps have been admitted for
 
 	closeOnce sync.Once
 	closeErr  error
@@ -42,8 +46,10 @@ type Model struct {
 // embedding table are read from path while the model runs, so the file must
 // stay until Close.
 //
-// Errors: fs.ErrNotExist, [ErrCorrupt], [ErrUnsupported], [ErrRequest] for
-// options out of range.
+// What is allocated follows a plan made from the headers, see [Options].RAM.
+//
+// Errors: fs.ErrNotExist, [ErrCorrupt], [ErrUnsupported], [ErrMemory],
+// [ErrRequest] for options out of range.
 func Open(path string, o Options) (*Model, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -76,21 +82,38 @@ func (m *Model) open() error {
 		return unsupportedError{fmt.Errorf("open %s: tokenizer has %d tokens, model %d", m.path, m.text.Len(), m.cfg.VocabSize)}
 	}
 	m.stop = stopIDs(m.cfg, m.text)
+	var b budget
+	if m.plan, b, err = makePlan(cat, m.cfg, m.text, m.opt); err != nil {
+		return err
+	}
+	p := m.plan.p
+	m.opt.Context, m.opt.Chunk, m.opt.KVType, m.opt.PLECacheBytes = p.Context, p.Chunk, p.KVType, p.PLE
+	m.limitGo()
 	if m.back, err = newBackend(m.opt); err != nil {
 		return err
 	}
 	m.closers = append(m.closers, m.back.Close)
-	m.gm, err = gemma.Bind(cat, m.cfg, m.back, gemma.BindOptions{
-		PLE:      ple.Options{Workers: m.opt.PLEWorkers, CacheBytes: m.opt.PLECacheBytes},
-		KVType:   map[string]quant.Type{"f16": quant.F16, "f32": quant.F32, "int8": quant.I8}[m.opt.KVType],
-		Progress: m.opt.Progress,
-	})
+	m.gm, err = gemma.Bind(cat, m.cfg, m.back, m.bindOptions(b))
 	if err != nil {
 		return err
 	}
 	m.closers = append(m.closers, m.gm.Close)
+	m.gm.Reserve(m.opt.Chunk, 1)
+	m.gm.Reserve(1+engine.MaxDraft, 1+engine.MaxDraft)
 	m.eng = engine.New(m.gm)
 	return nil
+}
+
+// bindOptions passes on what the plan has settled.
+func (m *Model) bindOptions(b budget) gemma.BindOptions {
+	rows := ple.Options{Workers: m.opt.PLEWorkers, CacheBytes: m.opt.PLECacheBytes, MaxReadBytes: pleReadBytes}
+	if rows.Workers == 0 {
+		rows.Workers = pleWorkers
+	}
+	if rows.CacheBytes == 0 {
+		rows.CacheBytes = -1 // none: 0 is the package's default
+	}
+	return gemma.BindOptions{PLE: rows, KVType: kvTypes[m.opt.KVType], Progress: m.opt.Progress, DropRead: b.limited}
 }
 
 // newBackend wires the concrete devices; nothing else in the program names them.
@@ -198,15 +221,33 @@ func (m *Model) Render(messages []Message, o RenderOptions) (string, error) {
 	return m.text.Render(messages, o)
 }
 
-// NewSession starts a conversation or text with a KV cache of its own.
+// NewSession starts a conversation or text with a KV cache of its own. A session of
+// the planned size always fits once; more or larger ones are refused with ErrMemory
+// where the budget has no room for them.
 func (m *Model) NewSession(o SessionOptions) (*Session, error) {
+	if o.Context == 0 {
+		o.Context = m.opt.Context
+	}
+	if o.Chunk == 0 {
+		o.Chunk = m.opt.Chunk
+	}
+	if o.Context < 1 || o.Context > m.cfg.MaxPositions || o.Chunk < 1 {
+		return nil, requestError{fmt.Errorf("size session: context %d, want 1 to %d, chunk %d, want at least 1", o.Context, m.cfg.MaxPositions, o.Chunk)}
+	}
+	cache, step := m.plan.p.Session(o.Context, min(o.Chunk, o.Context))
+	if err := m.admit(fmt.Sprintf("open session of %d tokens", o.Context), cache, step); err != nil {
+		return nil, err
+	}
 	es, err := m.eng.NewSession(engine.SessionOptions{Context: o.Context, Chunk: o.Chunk, NoDraft: o.NoDraft})
+	if err != nil {
+		m.leave(cache)
+	}
 	if errors.Is(err, ErrClosed) {
 		return nil, err
 	} else if err != nil {
 		return nil, requestError{err}
 	}
-	return &Session{m: m, es: es}, nil
+	return &Session{m: m, es: es, reserved: cache}, nil
 }
 
 // EvalOptions say what Evaluate hands out beside the mean.
@@ -231,6 +272,19 @@ type Evaluation struct {
 
 // Evaluate computes every position of ids, to which nothing is added.
 func (m *Model) Evaluate(ctx context.Context, ids []int32, o EvalOptions) (Evaluation, error) {
+	context := len(ids) + max(0, o.Greedy-1)
+	if len(ids) == 0 || o.Chunk < 0 || context > m.cfg.MaxPositions {
+		return m.evaluate(ctx, ids, o) // which says what is wrong
+	}
+	cache, err := m.admitEvaluation(context, len(ids), &o.Chunk)
+	if err != nil {
+		return Evaluation{}, err
+	}
+	defer m.leave(cache)
+	return m.evaluate(ctx, ids, o)
+}
+
+func (m *Model) evaluate(ctx context.Context, ids []int32, o EvalOptions) (Evaluation, error) {
 	ev, err := m.eng.Evaluate(ctx, ids, engine.EvalOptions{
 		Chunk: o.Chunk, Greedy: o.Greedy, Logits: o.Logits, Hidden: o.Hidden,
 	})

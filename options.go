@@ -14,7 +14,7 @@ import (
 func Backends() []string { return []string{"cpu", "ref"} }
 
 // KVTypes are the names that Options.KVType takes.
-func KVTypes() []string { return []string{"f16", "f32", "int8"} }
+func KVTypes() []string { return []string{"f16", "f32", "int8", "auto"} }
 
 // Options say how a model is opened. The zero value asks for the defaults.
 type Options struct {
@@ -25,7 +25,8 @@ type Options struct {
 	// may use. The number never changes a result.
 	Threads int
 	// KVType is the number format of the KV cache: "f16" (the default), "f32", or
-	// "int8" with a scale per head and position. The ref backend keeps float32.
+	// "int8" with a scale per head and position. "auto" is f16, or int8 where the
+	// memory budget asks for it. The ref backend keeps float32.
 	KVType string
 	// PLEWorkers is how many rows of the per-layer table are read at once; 0:
 	// a default that suits flash memory.
@@ -33,6 +34,25 @@ type Options struct {
 	// PLECacheBytes bounds the memory for rows that may be needed again; 0: a
 	// small default; negative: none.
 	PLECacheBytes int64
+
+	// RAM is the memory in bytes that the whole process may take. Open plans for it
+	// before it loads anything: what the other options leave to a default (Chunk,
+	// PLECacheBytes, KVType "auto", Context) shrinks in this order until it fits, or
+	// Open fails with ErrMemory, naming the smallest budget that works. 0: PLUME_RAM
+	// from the environment, else the memory cgroup's limit or the free memory, less a
+	// margin; negative: no budget.
+	RAM int64
+	// Context is how many tokens of a session to plan for, and what SessionOptions.Context
+	// means by 0. 0: the model's limit, at most 4096, and less where memory is short.
+	Context int
+	// Chunk is how many prompt tokens a step takes, and what SessionOptions.Chunk means
+	// by 0. 0: 256, and less where memory is short. It never changes a result.
+	Chunk int
+	// LimitGo sets the memory limit of Go's runtime (debug.SetMemoryLimit) to the
+	// plan's share, for programs that do nothing else; a budget is kept only with it,
+	// or with a limit of the caller's own that is no larger than MemoryPlan.GoHeap.
+	LimitGo bool
+
 	// Progress, when set, is told how many bytes of the weights have been loaded,
 	// one call at a time, from several goroutines.
 	Progress func(done, total int64)
@@ -64,19 +84,22 @@ func (o Options) validate() error {
 	if o.PLEWorkers < 0 || o.PLEWorkers > 1024 {
 		return requestError{fmt.Errorf("ple workers %d, want 0 to 1024", o.PLEWorkers)}
 	}
+	if o.Context < 0 || o.Chunk < 0 {
+		return requestError{fmt.Errorf("context %d, chunk %d, want 0 or more", o.Context, o.Chunk)}
+	}
 	return nil
 }
 
 // String prints the options in one line.
 func (o Options) String() string {
-	return fmt.Sprintf("backend=%s threads=%d kv=%s ple-workers=%d ple-cache=%d",
-		o.Backend, o.Threads, o.KVType, o.PLEWorkers, o.PLECacheBytes)
+	return fmt.Sprintf("backend=%s threads=%d kv=%s ple-workers=%d ple-cache=%d context=%d chunk=%d",
+		o.Backend, o.Threads, o.KVType, o.PLEWorkers, o.PLECacheBytes, o.Context, o.Chunk)
 }
 
 // SessionOptions size a session. The zero value asks for the defaults.
 type SessionOptions struct {
-	Context int // most tokens of prompts and answers together; 0: the model's limit, at most 4096
-	Chunk   int // prompt tokens per step; 0: 256. It never changes a result
+	Context int // most tokens of prompts and answers together; 0: what Open has planned for
+	Chunk   int // prompt tokens per step; 0: what Open has planned for. It never changes a result
 
 	// NoDraft turns off guessing: where the last tokens have stood in the text
 	// before, those that followed there are evaluated together with the next one,

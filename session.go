@@ -19,12 +19,20 @@ import (
 // It remembers what it has computed, so the beginning that a request shares
 // with the one before costs nothing, as long as the sliding windows still hold it.
 type Session struct {
-	m  *Model
-	es *engine.Session
+	m        *Model
+	es       *engine.Session
+	reserved int64 // of the model's budget
 }
 
 // Close frees the KV cache.
-func (s *Session) Close() error { return s.es.Close() }
+func (s *Session) Close() error {
+	err := s.es.Close()
+	if err == nil {
+		s.m.leave(s.reserved)
+		s.reserved = 0
+	}
+	return err
+}
 
 // Reset forgets what was computed and keeps the memory.
 func (s *Session) Reset() error { return s.es.Reset() }

@@ -83,6 +83,7 @@ func (f *chatFlags) run(cmd *cobra.Command) error {
 			return err
 		}
 	}
+	f.open.context, f.open.chunk = f.ctx, f.chunk
 	m, err := f.open.open(cmd, f.model)
 	if err != nil {
 		return err

@@ -21,12 +21,13 @@ const (
 	exitUnsupported = 5
 	exitContext     = 6
 	exitInput       = 7
+	exitMemory      = 8
 	exitInterrupted = 130
 )
 
 const exitHelp = `Exit codes: 0 success, 1 other failure, 2 wrong usage, 3 file not found,
 4 corrupt file, 5 unsupported by plume or by the model, 6 context full,
-7 some input lines failed, 130 interrupted.`
+7 some input lines failed, 8 not enough memory, 130 interrupted.`
 
 // errorClass is one line of the table that turns errors into exit codes; the
 // first line that fits counts.
@@ -47,6 +48,7 @@ var errorClasses = []errorClass{
 	{plume.ErrUnsupported, exitUnsupported, ""},
 	{checkpoint.ErrUnsupported, exitUnsupported, ""},
 	{plume.ErrContextFull, exitContext, "a larger --ctx, or a shorter prompt, makes room"},
+	{plume.ErrMemory, exitMemory, "plume inspect MODEL --ram SIZE shows what takes how much; --ram sets another budget"},
 	{plume.ErrRequest, exitUsage, ""},
 	{plume.ErrToken, exitUsage, ""},
 }

@@ -12,19 +12,30 @@ import (
 )
 
 func newInspect() *cobra.Command {
-	var asJSON bool
+	var (
+		asJSON bool
+		open   modelFlags
+	)
 	cmd := &cobra.Command{
 		Use:   "inspect MODEL",
 		Short: "Show what a model file holds",
 		Long: `Show what a model file holds: parameters by role, bytes by type, and what plume
-will load, leave on disk, or not use. Only headers are read.`,
+will load, leave on disk, or not use. Only headers are read.
+
+With --ram SIZE, show instead what a run within that budget would hold, use by
+use, and what had to shrink for it; a budget that is too small is refused with
+the smallest one that works (exit code 8).`,
 		Example: `  plume inspect demo
-  plume inspect e2b.gguf --json | jq .tiers`,
+  plume inspect e2b.gguf --json | jq .tiers
+  plume inspect e2b.gguf --ram 1500MiB --ctx 8192`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := modelPath(cmd, args[0])
 			if err != nil {
 				return err
+			}
+			if open.ram > 0 {
+				return printPlan(cmd.OutOrStdout(), path, &open, asJSON)
 			}
 			in, err := plume.Inspect(path)
 			if err != nil {
@@ -36,8 +47,26 @@ will load, leave on disk, or not use. Only headers are read.`,
 			return printInspection(cmd.OutOrStdout(), in)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	fs := cmd.Flags()
+	fs.BoolVar(&asJSON, "json", false, "print one JSON object")
+	fs.IntVar(&open.context, "ctx", 0, "with --ram: tokens of context (default: the model's, at most 4096, less where memory is short)")
+	fs.IntVar(&open.chunk, "chunk", 0, "with --ram: prompt tokens per step (default 256, less where memory is short)")
+	open.add(cmd, "f16")
+	fs.Lookup("ram").Usage = "plan a run within this much memory, as 1500MiB or 1.5G"
 	return cmd
+}
+
+// printPlan prints what a run would hold.
+func printPlan(out io.Writer, path string, f *modelFlags, asJSON bool) error {
+	p, err := plume.Plan(path, f.options())
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(out, p)
+	}
+	_, err = fmt.Fprint(out, p)
+	return err
 }
 
 var tierWords = map[plume.Tier]string{

@@ -64,6 +64,7 @@ func (f *logitsFlags) run(cmd *cobra.Command, name string) error {
 	}
 	ctx, stop := interruptible(cmd.Context())
 	defer stop()
+	f.open.context = len(ids) + f.greedy
 	m, err := f.open.open(cmd, name)
 	if err != nil {
 		return err

@@ -18,6 +18,10 @@ type modelFlags struct {
 	backend string
 	threads int
 	kvType  string
+	ram     sizeFlag
+
+	// What sessions or evaluations will ask for, so that the plan knows it.
+	context, chunk int
 }
 
 func (f *modelFlags) add(cmd *cobra.Command, kvType string) {
@@ -25,6 +29,7 @@ func (f *modelFlags) add(cmd *cobra.Command, kvType string) {
 	fs.StringVar(&f.backend, "backend", "cpu", "what computes: "+strings.Join(plume.Backends(), ", "))
 	fs.IntVar(&f.threads, "threads", 0, "threads of the cpu backend (default: one per physical core)")
 	fs.StringVar(&f.kvType, "kv-type", kvType, "number format of the KV cache: "+strings.Join(plume.KVTypes(), ", "))
+	fs.Var(&f.ram, "ram", "memory that the process may take, as 1500MiB or 1.5G (default: $"+plume.RAMVariable+",\nthe memory cgroup's limit, or what is free)")
 	complete(cmd, "backend", plume.Backends()...)
 	complete(cmd, "kv-type", plume.KVTypes()...)
 }
@@ -37,12 +42,22 @@ func (f *modelFlags) open(cmd *cobra.Command, name string) (*plume.Model, error)
 	}
 	bar := newBar(cmd.ErrOrStderr(), "loading", unitBytes)
 	defer bar.end()
-	return plume.Open(path, plume.Options{
-		Backend:  f.backend,
-		Threads:  f.threads,
-		KVType:   f.kvType,
-		Progress: bar.set,
-	})
+	o := f.options()
+	o.Progress = bar.set
+	return plume.Open(path, o)
+}
+
+// options are what the flags say.
+func (f *modelFlags) options() plume.Options {
+	return plume.Options{
+		Backend: f.backend,
+		Threads: f.threads,
+		KVType:  f.kvType,
+		RAM:     int64(f.ram),
+		Context: f.context,
+		Chunk:   f.chunk,
+		LimitGo: true,
+	}
 }
 
 // modelPath turns a MODEL argument into a path; "demo" is the model inside the
@@ -63,6 +78,27 @@ func modelPath(cmd *cobra.Command, name string) (string, error) {
 	}
 	return path, err
 }
+
+// sizeFlag is a number of bytes on the command line.
+type sizeFlag int64
+
+// String implements pflag.Value.
+func (s *sizeFlag) String() string {
+	if *s == 0 {
+		return ""
+	}
+	return sizeText(int64(*s))
+}
+
+// Set implements pflag.Value.
+func (s *sizeFlag) Set(text string) error {
+	n, err := plume.ParseSize(text)
+	*s = sizeFlag(n)
+	return err
+}
+
+// Type implements pflag.Value.
+func (*sizeFlag) Type() string { return "size" }
 
 // complete registers the values that a shell may offer for a flag.
 func complete(cmd *cobra.Command, flag string, values ...string) {

@@ -63,6 +63,7 @@ func (f *perplexityFlags) run(cmd *cobra.Command, name string) error {
 	}
 	ctx, stop := interruptible(cmd.Context())
 	defer stop()
+	f.open.context = f.window + 1
 	m, err := f.open.open(cmd, name)
 	if err != nil {
 		return err

@@ -128,6 +128,7 @@ func (f *runFlags) run(cmd *cobra.Command, prompt string) error {
 	}
 	ctx, stop := interruptible(cmd.Context())
 	defer stop()
+	f.open.context, f.open.chunk = f.ctx, f.chunk
 	m, err := f.open.open(cmd, f.model)
 	if err != nil {
 		return err

@@ -87,6 +87,15 @@ func (t *Tensor) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// Drop tells the system that n bytes from off on will not be read again soon, so that it
+// may forget its copy of them. Whole pages only; where a system cannot, or the tensor
+// is not on a disk, it does nothing.
+func (t *Tensor) Drop(off, n int64) {
+	if f, ok := t.src.r.(*os.File); ok {
+		dropCached(f, t.off+off, n)
+	}
+}
+
 // newCatalog indexes tensors by name. A name that occurs twice is an error.
 func newCatalog(path, format string, sources []*source, tensors []*Tensor) (*Catalog, error) {
 	byName := make(map[string]*Tensor, len(tensors))

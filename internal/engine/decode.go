@@ -68,7 +68,7 @@ func (s *Session) room(r *Request, res *Result) int {
 	if s.opt.NoDraft {
 		return 0
 	}
-	room := min(maxDraft, s.opt.Context-len(s.seq))
+	room := min(MaxDraft, s.opt.Context-len(s.seq))
 	if r.MaxTokens > 0 {
 		room = min(room, r.MaxTokens-res.Generated-1)
 	}

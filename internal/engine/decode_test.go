@@ -122,7 +122,7 @@ func TestPaceBoundsTheLoss(t *testing.T) {
 			var p pace
 			var spent, tokens float64
 			for tokens < 5000 {
-				k := p.choose(maxDraft)
+				k := p.choose(MaxDraft)
 				hits := 0
 				for hits < k && rng.Float64() < right {
 					hits++
@@ -135,7 +135,7 @@ func TestPaceBoundsTheLoss(t *testing.T) {
 				}
 			}
 			best := math.Inf(1) // time per token of the best fixed number of drafts
-			for k := range maxDraft + 1 {
+			for k := range MaxDraft + 1 {
 				yield, all := 1.0, 1.0
 				for range k {
 					all *= right

@@ -39,9 +39,9 @@ var (
 // a cancelled prefill goes on; they never change a result.
 const DefaultChunk = 256
 
-// evalChunk is the default when a row of logits is wanted for every token:
+// DefaultEvalChunk is the default when a row of logits is wanted for every token:
 // 32 rows of a 262,144-entry vocabulary are 33.5 MB.
-const evalChunk = 32
+const DefaultEvalChunk = 32
 
 // Engine hands out forward steps of one model.
 type Engine struct {

@@ -40,7 +40,7 @@ func (e *Engine) Evaluate(ctx context.Context, ids []int32, o EvalOptions) (Eval
 		return Evaluation{}, fmt.Errorf("read options: chunk %d, greedy %d, want 0 or more", o.Chunk, o.Greedy)
 	}
 	if o.Chunk == 0 {
-		o.Chunk = evalChunk
+		o.Chunk = DefaultEvalChunk
 	}
 	total := len(ids) + max(0, o.Greedy-1)
 	if limit := e.cfg.MaxPositions; limit > 0 && total > limit {

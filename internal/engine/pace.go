@@ -2,9 +2,9 @@ package engine
 
 import "time"
 
-// maxDraft is the most tokens evaluated on trial beside one that is certain. The
+// MaxDraft is the most tokens evaluated on trial beside one that is certain. The
 // matrix kernels take eight tokens in one pass over the weights.
-const maxDraft = 7
+const MaxDraft = 7
 
 // pace decides how many drafted tokens a step takes along, from what steps have
 // cost and how often drafts were right. A step with k drafts yields 1 to k+1
@@ -14,7 +14,7 @@ const maxDraft = 7
 // Only speed depends on its choice: a drafted token counts when the sampler draws
 // the same one.
 type pace struct {
-	cost  [maxDraft + 1]float64 // seconds of a step with k drafts, moving average; 0: unknown
+	cost  [MaxDraft + 1]float64 // seconds of a step with k drafts, moving average; 0: unknown
 	right float64               // probability that the next draft is right while all before it were
 	total float64               // seconds of all decode steps
 	lost  float64               // seconds that drafting has cost, less what it has saved
@@ -40,7 +40,7 @@ func (p *pace) choose(n int) int {
 		return 0 // the first steps show what a step costs
 	}
 	best, bestRate := 0, worthIt
-	for k := 1; k <= min(n, maxDraft); k++ {
+	for k := 1; k <= min(n, MaxDraft); k++ {
 		rate := p.tokens(k) / p.relative(k)
 		if rate > bestRate && p.worst(k) <= mostLost*p.total {
 			best, bestRate = k, rate
@@ -80,7 +80,7 @@ func (p *pace) relative(k int) float64 {
 		return p.cost[k] / p.cost[0]
 	}
 	// The nearest known number of drafts tells what one costs.
-	for j := maxDraft; j > 0; j-- {
+	for j := MaxDraft; j > 0; j-- {
 		if p.cost[j] > 0 {
 			return max(1, 1+(p.cost[j]/p.cost[0]-1)*float64(k)/float64(j))
 		}

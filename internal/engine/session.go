@@ -18,13 +18,13 @@ type SessionOptions struct {
 	NoDraft bool // never evaluate guessed tokens on trial
 }
 
-// defaultContext bounds the KV cache that a caller gets without asking: at
+// DefaultContext bounds the KV cache that a caller gets without asking: at
 // 4096 tokens the largest of the family (31B) needs about 1.1 GiB of it.
-const defaultContext = 4096
+const DefaultContext = 4096
 
 func (o SessionOptions) withDefaults(cfg *gemma.Config) SessionOptions {
 	if o.Context == 0 {
-		o.Context = defaultContext
+		o.Context = DefaultContext
 		if cfg.MaxPositions > 0 {
 			o.Context = min(o.Context, cfg.MaxPositions)
 		}
@@ -73,7 +73,7 @@ func (e *Engine) NewSession(o SessionOptions) (*Session, error) {
 	if err := e.closed(); err != nil {
 		return nil, err
 	}
-	slack := maxDraft
+	slack := MaxDraft
 	if o.NoDraft {
 		slack = 0
 	}

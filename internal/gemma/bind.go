@@ -3,7 +3,6 @@ package gemma
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -23,6 +22,11 @@ type BindOptions struct {
 
 	// PLE sets the resources of the per-layer embedding table.
 	PLE ple.Options
+
+	// DropRead tells the system to forget pages of the file once their weights have been
+	// read, so that they do not count in a memory cgroup, nor push other things out.
+	// Without it a later start finds them in memory.
+	DropRead bool
 
 	// Progress, when set, is told how many bytes of weights have been loaded.
 	// It is called from several goroutines, one call at a time.
@@ -96,7 +100,7 @@ func Bind(cat *checkpoint.Catalog, cfg *Config, b backend.Backend, o BindOptions
 		ropeFull:    newRopeTable(cfg.GlobalHeadDim, cfg.RotaryPairs(), cfg.RopeThetaGlobal),
 		lastOwner:   cfg.FirstShared() - 1,
 	}
-	l := loader{cat: cat, cfg: cfg, back: b, progress: o.Progress}
+	l := loader{cat: cat, cfg: cfg, back: b, progress: o.Progress, drop: o.DropRead}
 	m.bindAll(&l)
 	if cfg.PLESize > 0 {
 		m.openPLE(&l, o.PLE)
@@ -263,6 +267,7 @@ type loader struct {
 	progress func(done, total int64)
 	loads    []load
 	resident atomic.Int64
+	drop     bool // have the system forget what was read
 	dry      bool // only weigh: nothing is read, vectors are nil
 	err      error
 }
@@ -354,8 +359,23 @@ func (l *loader) add(dst *backend.Matrix, t *Source, from, to int) {
 	bytes := rowBytes * int64(to-from)
 	l.loads = append(l.loads, load{dst, backend.Source{
 		Name: t.Spec.String(), Type: t.Type, Out: to - from, In: in,
-		R: io.NewSectionReader(t, int64(from)*rowBytes, bytes),
+		R: &weightReader{t, int64(from) * rowBytes, l.drop},
 	}, bytes, t.Spec, from})
+}
+
+// weightReader reads a part of a tensor, from byte off on.
+type weightReader struct {
+	src  *Source
+	off  int64
+	drop bool
+}
+
+func (r *weightReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.src.ReadAt(p, r.off+off)
+	if r.drop {
+		r.src.Drop(r.off+off, int64(n))
+	}
+	return n, err
 }
 
 // run loads everything noted, several matrices at a time.

@@ -1,6 +1,7 @@
 package gemma
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -249,20 +250,8 @@ func (s *Source) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > s.Bytes || int64(len(p)) > s.Bytes-off {
 		return 0, fmt.Errorf("read %s: %d bytes at %d of %d: %w", s.Spec, len(p), off, s.Bytes, io.ErrUnexpectedEOF)
 	}
-	i, found := slices.BinarySearchFunc(s.pieces, off, func(pc piece, off int64) int {
-		switch {
-		case pc.start < off:
-			return -1
-		case pc.start > off:
-			return 1
-		}
-		return 0
-	})
-	if !found {
-		i--
-	}
 	done := 0
-	for ; done < len(p); i++ {
+	for i := s.pieceAt(off); done < len(p); i++ {
 		pc := s.pieces[i]
 		skip := off + int64(done) - pc.start
 		n := int(min(pc.n-skip, int64(len(p)-done)))
@@ -272,6 +261,30 @@ func (s *Source) ReadAt(p []byte, off int64) (int, error) {
 		done += n
 	}
 	return done, nil
+}
+
+// pieceAt returns the number of the piece that byte off lies in.
+func (s *Source) pieceAt(off int64) int {
+	i, found := slices.BinarySearchFunc(s.pieces, off, func(pc piece, off int64) int { return cmp.Compare(pc.start, off) })
+	if !found {
+		i--
+	}
+	return i
+}
+
+// Drop tells the system that n bytes from off on will not be read again soon, see
+// checkpoint.Tensor.Drop.
+func (s *Source) Drop(off, n int64) {
+	if n <= 0 || off < 0 || off > s.Bytes-n {
+		return
+	}
+	for i := s.pieceAt(off); n > 0; i++ {
+		pc := s.pieces[i]
+		skip := off - pc.start
+		m := min(pc.n-skip, n)
+		pc.tensor.Drop(pc.off+skip, m)
+		off, n = off+m, n-m
+	}
 }
 
 // Tensors returns the stored tensors that s is made of, in order, each once.

@@ -211,11 +211,11 @@ func (w *Weights) addWork(out *backend.Work, s StepShape) {
 	}
 }
 
-// SessionStep returns what a session's steps take: prompts in chunks, and decode steps
-// of one token and up to draft tokens on trial.
-func (w *Weights) SessionStep(z backend.Sizer, chunk, draft, context int, typ quant.Type) StepBytes {
+// SessionShapes lists a session's steps: prompts in chunks, and decode steps of one
+// token and up to draft tokens on trial.
+func SessionShapes(chunk, draft, context int, typ quant.Type) []StepShape {
 	shape := func(rows, wanted int) StepShape {
 		return StepShape{Rows: rows, Wanted: wanted, Context: context, Slack: draft, KVType: typ}
 	}
-	return w.StepBytes(z, shape(chunk, 0), shape(chunk, 1), shape(1, 1), shape(1+draft, 1+draft))
+	return []StepShape{shape(chunk, 0), shape(chunk, 1), shape(1, 1), shape(1+draft, 1+draft)}
 }

@@ -1,0 +1,171 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/plume-run/plume/internal/backend"
+	"github.com/plume-run/plume/internal/checkpoint"
+	"github.com/plume-run/plume/internal/gemma"
+	"github.com/plume-run/plume/internal/quant"
+)
+
+// Options are what the caller has decided. Zero values are not defaults here: the
+// root package fills them in.
+type Options struct {
+	RAMBytes int64         // budget of the process; 0: none
+	Sizer    backend.Sizer // of the device that will compute
+	Threads  int           // of the device
+
+	Context      int  // positions of a session's cache
+	FixedContext bool // the caller insists on it: it may not shrink
+	Chunk        int  // prompt tokens of a step
+	FixedChunk   bool
+	Draft        int // most tokens on trial beside a certain one
+
+	KVType   quant.Type // of keys and values
+	AllowI8  bool       // they may become int8 where memory is short
+	PLECache int64      // bytes of rows kept for later
+	FixedPLE bool
+
+	PLEWorkers  int   // reads under way at once
+	PLEReadSize int64 // largest read of several rows
+	Tokens      int   // vocabulary of the tokenizer; 0: the checkpoint has none
+	Merges      int
+}
+
+// Plan is what a process will hold. Sessions beyond the first need room of their
+// own, see Session.
+type Plan struct {
+	Budget  int64  `json:"budget"` // 0: unlimited
+	Total   int64  `json:"total"`
+	Heap    int64  `json:"go_heap"` // the share of Go's memory, for debug.SetMemoryLimit
+	Minimum int64  `json:"minimum"` // smallest budget that works with the same fixed options
+	Context int    `json:"context"`
+	Chunk   int    `json:"chunk"`
+	KVType  string `json:"kv_type"`
+	Threads int    `json:"threads"`
+	PLE     int64  `json:"ple_cache"`
+	Items   []Item `json:"items"`
+
+	// Shrunk says what is smaller than asked for, in the order of giving way.
+	Shrunk []string `json:"shrunk,omitempty"`
+
+	opt     Options
+	weights *gemma.Weights
+}
+
+// Item is one use of memory.
+type Item struct {
+	Role  string `json:"role"`
+	Bytes int64  `json:"bytes"`
+	Heap  bool   `json:"go_heap"` // counted by Go's memory limit
+	Note  string `json:"note,omitempty"`
+}
+
+// TooSmallError refuses a budget.
+type TooSmallError struct {
+	Budget, Minimum int64
+	Resident        int64 // of the minimum, the weights
+}
+
+func (e *TooSmallError) Error() string {
+	return fmt.Sprintf("plan memory: %s is too little: the smallest budget that works is %s, of which %s are weights (weights are not streamed from disk yet)",
+		mib(e.Budget), mib(e.Minimum), mib(e.Resident))
+}
+
+// mib prints bytes in whole MiB, rounded up.
+func mib(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
+
+// Make plans for one session. Where the budget is too small it gives way in the
+// order of steps, and returns *TooSmallError when that does not suffice. Other errors
+// are those of gemma.Weigh.
+func Make(cfg *gemma.Config, cat *checkpoint.Catalog, o Options) (*Plan, error) {
+	w, err := gemma.Weigh(cat, cfg, o.Sizer)
+	if err != nil {
+		return nil, err
+	}
+	return fit(w, o)
+}
+
+// total sums the items and the heap's share of them.
+func (p *Plan) total() {
+	p.Total, p.Heap = 0, 0
+	for _, it := range p.Items {
+		p.Total += it.Bytes
+		if it.Heap {
+			p.Heap += it.Bytes
+		}
+	}
+}
+
+// lay builds the plan of o exactly as it stands.
+func lay(w *gemma.Weights, o Options) *Plan {
+	p := &Plan{
+		Budget: o.RAMBytes, Context: o.Context, Chunk: o.Chunk, KVType: kvName(o.KVType),
+		Threads: o.Threads, opt: o, weights: w,
+	}
+	add := func(role string, bytes int64, heap bool, note string, args ...any) {
+		if bytes > 0 {
+			p.Items = append(p.Items, Item{role, bytes, heap, fmt.Sprintf(note, args...)})
+		}
+	}
+	for _, r := range w.Roles {
+		add(string(r.Role), r.Bytes, false, "weights, as the device packs them")
+	}
+	add("page ends", int64(w.Matrices)*pageBytes, false, "%d matrices begin on pages of their own", w.Matrices)
+	add("norms", w.Vectors, true, "float32")
+	full, sliding := w.CacheBytes(o.Sizer, o.Context, o.Draft, o.KVType)
+	add("kv full", full, true, "%d positions, %s", o.Context, p.KVType)
+	add("kv sliding", sliding, true, "rings, %s", p.KVType)
+	step := w.StepBytes(o.Sizer, gemma.SessionShapes(o.Chunk, o.Draft, o.Context, o.KVType)...)
+	add("activations", step.Activations+step.Books, true, "steps of %d tokens", o.Chunk)
+	add("fresh kv", step.Fresh, true, "a step's keys and values beside the rings")
+	add("logits", step.Logits, true, "%d rows", o.Draft+1)
+	add("scratch", step.Scratch, true, "%d threads", o.Threads)
+	if w.PLERows > 0 {
+		p.PLE = o.PLECache
+		rows := int64(o.Chunk) + int64(o.Draft) + spareRows
+		add("ple rows", rows*(w.PLERow+rowBooks), true, "%d bytes each", w.PLERow)
+		add("ple cache", o.PLECache+o.PLECache/max(1, w.PLERow)*rowBooks, true, "of %d MiB on disk", int64(w.PLERows)*w.PLERow>>20)
+		add("ple reads", int64(o.PLEWorkers)*max(o.PLEReadSize, w.PLERow), true, "%d at once", o.PLEWorkers)
+	}
+	add("loading", w.Loading, true, "buffers, until the weights are in place")
+	add("tokenizer", int64(o.Tokens)*tokenBytes+int64(o.Merges)*mergeBytes, true, "%d tokens, %d merges", o.Tokens, o.Merges)
+	add("sampler", 24*int64(w.Vocab()), true, "every setting at once: counts, copies, probabilities")
+	add("go runtime", runtimeBytes+int64(o.Threads)*threadBytes, true, "measured: scheduler, stacks, collector")
+	p.total()
+	add("go heap slack", p.Heap/slackShare, true, "garbage until the next collection")
+	add("program", programBytes, false, "measured: pages of the executable")
+	p.total()
+	return p
+}
+
+// kvName is the user's word for an element type.
+func kvName(t quant.Type) string {
+	switch t {
+	case quant.I8:
+		return "int8"
+	case quant.F16:
+		return "f16"
+	}
+	return "f32"
+}
+
+// Session is what a further session, or one of another size, would take: cache bytes of
+// its own, and step bytes, which it shares with the planned session's steps.
+func (p *Plan) Session(context, chunk int) (cache, step int64) {
+	full, sliding := p.weights.CacheBytes(p.opt.Sizer, context, p.opt.Draft, p.opt.KVType)
+	return full + sliding, p.stepBytes(gemma.SessionShapes(chunk, p.opt.Draft, context, p.opt.KVType)...)
+}
+
+// Evaluation is like Session for computing the logits of every token.
+func (p *Plan) Evaluation(context, chunk int) (cache, step int64) {
+	full, sliding := p.weights.CacheBytes(p.opt.Sizer, context, 0, p.opt.KVType)
+	return full + sliding, p.stepBytes(gemma.StepShape{Rows: chunk, Wanted: chunk, Context: context, KVType: p.opt.KVType})
+}
+
+// stepBytes is what such steps take together with those of the planned session.
+func (p *Plan) stepBytes(shapes ...gemma.StepShape) int64 {
+	shapes = append(shapes, gemma.SessionShapes(p.Chunk, p.opt.Draft, p.Context, p.opt.KVType)...)
+	return p.weights.StepBytes(p.opt.Sizer, shapes...).Sum()
+}

@@ -1,0 +1,232 @@
+package plan_test
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/plume-run/plume/internal/backend/cpu"
+	"github.com/plume-run/plume/internal/checkpoint"
+	"github.com/plume-run/plume/internal/gemma"
+	"github.com/plume-run/plume/internal/plan"
+	"github.com/plume-run/plume/internal/quant"
+)
+
+const mib = 1 << 20
+
+// model returns the headers of the tiny model of package gemma's goldens.
+func model(t *testing.T) (*gemma.Config, *checkpoint.Catalog) {
+	t.Helper()
+	cat, err := checkpoint.Open(filepath.Join("..", "gemma", "testdata", "e-tiny"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cat.Close() })
+	cfg, err := gemma.ReadConfig(cat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg, cat
+}
+
+func options() plan.Options {
+	return plan.Options{
+		Sizer: cpu.Sizer{Threads: 2}, Threads: 2, Context: 1 << 13, Chunk: 256, Draft: 7, KVType: quant.F16,
+		PLECache: 2 * mib, PLEWorkers: 16, PLEReadSize: 64 << 10,
+	}
+}
+
+func makePlan(t *testing.T, o plan.Options) *plan.Plan {
+	t.Helper()
+	cfg, cat := model(t)
+	cfg.MaxPositions = max(cfg.MaxPositions, o.Context)
+	p, err := plan.Make(cfg, cat, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestMinimumIsExact(t *testing.T) {
+	for name, o := range variants() {
+		t.Run(name, func(t *testing.T) {
+			least := makePlan(t, o).Minimum
+			o.RAMBytes = least
+			if p := makePlan(t, o); p.Total > least {
+				t.Errorf("a budget of %d gives a plan of %d", least, p.Total)
+			}
+			o.RAMBytes = least - mib
+			cfg, cat := model(t)
+			_, err := plan.Make(cfg, cat, o)
+			var small *plan.TooSmallError
+			if !errors.As(err, &small) || small.Minimum != least {
+				t.Fatalf("a budget of %d gives %v, want a refusal that names %d", o.RAMBytes, err, least)
+			}
+			if !strings.Contains(err.Error(), "not streamed") {
+				t.Errorf("%q does not say that weights are not streamed", err)
+			}
+		})
+	}
+}
+
+func variants() map[string]plan.Options {
+	all := map[string]plan.Options{"free": options()}
+	o := options()
+	o.FixedContext, o.FixedChunk, o.FixedPLE = true, true, true
+	all["fixed"] = o
+	o = options()
+	o.AllowI8, o.FixedContext = true, true
+	all["int8"] = o
+	return all
+}
+
+// TestShrinksInOrder takes memory away step by step: what costs only time goes first,
+// and the context last.
+func TestShrinksInOrder(t *testing.T) {
+	o := options()
+	o.AllowI8 = true
+	whole := makePlan(t, o)
+	last := whole
+	for budget := whole.Total; budget >= whole.Minimum; budget -= 4096 {
+		o.RAMBytes = budget
+		p := makePlan(t, o)
+		if p.Total > budget {
+			t.Fatalf("a budget of %d gives a plan of %d", budget, p.Total)
+		}
+		if p.Chunk > last.Chunk || p.PLE > last.PLE || p.Context > last.Context {
+			t.Errorf("less memory gives more: %+v after %+v", p.Shrunk, last.Shrunk)
+		}
+		switch {
+		case p.PLE < whole.PLE && p.Chunk != 32,
+			p.KVType != whole.KVType && p.PLE != 0,
+			p.Context < whole.Context && p.KVType != "int8":
+			t.Errorf("at %d: %v is out of order", budget, p.Shrunk)
+		}
+		last = p
+	}
+	if last.Context >= whole.Context {
+		t.Errorf("the context never shrank: %+v", last.Shrunk)
+	}
+}
+
+// TestTinyByHand compares with bytes worked out from e-tiny's config.json.
+func TestTinyByHand(t *testing.T) {
+	o := options()
+	o.Context, o.Draft, o.KVType = 32, 0, quant.F32
+	cfg, _ := model(t)
+	p := makePlan(t, o)
+	var norms int64
+	for _, spec := range cfg.Tensors() {
+		if len(spec.Shape) == 1 && !spec.Optional {
+			norms += 4 * spec.Values()
+		}
+	}
+	for role, want := range map[string]int64{
+		"kv full":    2 * 4 * 32 * 32,     // layer 4: K and V, float32, 32 positions of 32 values
+		"kv sliding": 5 * 2 * 4 * 16 * 16, // five rings of 16 positions of 16 values
+		"norms":      norms,
+		"logits":     4 * 320,
+	} {
+		if got := bytesOf(p, role); got != want {
+			t.Errorf("%s takes %d bytes, want %d", role, got, want)
+		}
+	}
+}
+
+func bytesOf(p *plan.Plan, role string) int64 {
+	for _, it := range p.Items {
+		if it.Role == role {
+			return it.Bytes
+		}
+	}
+	return 0
+}
+
+// headers returns a bf16 checkpoint of cfg of which only the header exists.
+func headers(t *testing.T, cfg *gemma.Config) *checkpoint.Catalog {
+	t.Helper()
+	table := map[string]any{}
+	var at int64
+	for _, spec := range cfg.Tensors() {
+		end := at + 2*spec.Values()
+		table["model.language_model."+spec.HF] = map[string]any{
+			"dtype": "BF16", "shape": spec.Shape, "data_offsets": []int64{at, end},
+		}
+		at = end
+	}
+	text, err := json.Marshal(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := binary.LittleEndian.AppendUint64(nil, uint64(len(text)))
+	cat, err := checkpoint.OpenReader("e2b", hollow(append(head, text...)), int64(8+len(text))+at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cat
+}
+
+// hollow is a file of which only the beginning can be read: a plan needs no more.
+type hollow []byte
+
+func (h hollow) ReadAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > int64(len(h)) {
+		return 0, errors.New("read past the header")
+	}
+	return copy(p, h[off:]), nil
+}
+
+// TestE2BByHand compares the published shape with bytes worked out from the model's
+// specification: 35 layers, the first 15 of which own keys and values, every fifth full.
+func TestE2BByHand(t *testing.T) {
+	cfg, err := gemma.ShapeConfig("e2b", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options()
+	o.Context, o.Draft = 4096, 0
+	p, err := plan.Make(cfg, headers(t, cfg), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const h, rows = 1536, 256
+	for role, want := range map[string]int64{
+		"embedding":      2 * 262144 * h,
+		"attention":      2 * h * (2*(28*2048+7*4096) + 2*(12*256+3*512)),
+		"ffn":            2 * h * 3 * (15*6144 + 20*12288),
+		"ple projection": 2 * h * (35*256 + 35*2*256),
+		"kv full":        3 * 2 * 2 * 512 * 4096,
+		"kv sliding":     12 * 2 * 2 * 256 * 512,
+		"fresh kv":       2 * 2 * 2 * 256 * rows,
+		"logits":         4 * 262144,
+		"loading":        4 << 20, // four readers of 128 rows of 4096 values
+		"activations": 4*(rows*(3*h+2*4096+2*512+h+6144)+ // x h swap, q a, k v, y, act
+			rows*2*14*256+21*256+h+ // early and its rows, late, the embedding of the last token
+			rows*2*(128+64)+35*256) + // angles, a row of the table
+			rows*24, // ids and positions
+	} {
+		if got := bytesOf(p, role); got != want {
+			t.Errorf("%s takes %d bytes, want %d", role, got, want)
+		}
+	}
+}
+
+func TestItemsAddUp(t *testing.T) {
+	p := makePlan(t, options())
+	var total, heap int64
+	for _, it := range p.Items {
+		total += it.Bytes
+		if it.Heap {
+			heap += it.Bytes
+		}
+	}
+	if total != p.Total || heap != p.Heap {
+		t.Errorf("items sum to %d and %d, the plan says %d and %d", total, heap, p.Total, p.Heap)
+	}
+	if s := p.String(); !strings.Contains(s, "kv full") || !strings.Contains(s, "smallest") {
+		t.Errorf("plan prints as %q", s)
+	}
+}

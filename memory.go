@@ -1,0 +1,205 @@
+package plume
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/plume-run/plume/internal/backend"
+	"github.com/plume-run/plume/internal/backend/cpu"
+	"github.com/plume-run/plume/internal/backend/ref"
+	"github.com/plume-run/plume/internal/checkpoint"
+	"github.com/plume-run/plume/internal/engine"
+	"github.com/plume-run/plume/internal/gemma"
+	"github.com/plume-run/plume/internal/plan"
+	"github.com/plume-run/plume/internal/quant"
+)
+
+// ErrMemory marks a model, or a session, that does not fit the memory budget. The
+// message names the smallest budget that works.
+var ErrMemory = errors.New("not enough memory")
+
+// MemoryPlan is what a process that runs a model holds, made from headers before
+// anything is loaded. It prints as a table and marshals to JSON.
+type MemoryPlan struct {
+	p    *plan.Plan
+	from string
+}
+
+// Budget is the memory that the process may take, 0 when nobody says.
+func (p *MemoryPlan) Budget() int64 { return p.p.Budget }
+
+// Total is what the process will take at most with one session.
+func (p *MemoryPlan) Total() int64 { return p.p.Total }
+
+// Minimum is the smallest budget that works with these options.
+func (p *MemoryPlan) Minimum() int64 { return p.p.Minimum }
+
+// GoHeap is the part of Total that is Go's, for [debug.SetMemoryLimit].
+func (p *MemoryPlan) GoHeap() int64 { return p.p.Heap }
+
+// String prints the plan as a table.
+func (p *MemoryPlan) String() string {
+	s := p.p.String()
+	if p.from != "" {
+		s += "budget: " + p.from + "\n"
+	}
+	return s
+}
+
+// MarshalJSON implements json.Marshaler.
+func (p *MemoryPlan) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		*plan.Plan
+		From string `json:"budget_from,omitempty"`
+	}{p.p, p.from})
+}
+
+// memoryError marks err as ErrMemory without changing its text.
+type memoryError struct{ err error }
+
+func (e memoryError) Error() string   { return e.err.Error() }
+func (e memoryError) Unwrap() []error { return []error{e.err, ErrMemory} }
+
+// Plan makes the plan that Open would obey, and reads only headers. Errors are those
+// of Open, [ErrMemory] among them.
+func Plan(path string, o Options) (*MemoryPlan, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	cat, err := checkpoint.Open(path)
+	if err != nil {
+		return nil, markUnsupported(err)
+	}
+	defer cat.Close()
+	cfg, err := gemma.ReadConfig(cat)
+	if err != nil {
+		return nil, markConfig(err)
+	}
+	text, err := readTokenizer(cat, cfg)
+	if err != nil && !errors.Is(err, ErrNoTokenizer) {
+		return nil, err
+	}
+	p, _, err := makePlan(cat, cfg, text, o)
+	return p, markUnsupported(err)
+}
+
+// makePlan finds the budget and plans for it.
+func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text *Tokenizer, o Options) (*MemoryPlan, budget, error) {
+	b, err := findBudget(o.RAM, os.Getenv(RAMVariable), "/")
+	if err != nil {
+		return nil, b, err
+	}
+	po := plan.Options{
+		RAMBytes: b.bytes, Sizer: newSizer(o), Threads: o.Threads,
+		Context: o.Context, FixedContext: o.Context > 0,
+		Chunk: o.Chunk, FixedChunk: o.Chunk > 0,
+		Draft:  engine.MaxDraft,
+		KVType: kvTypes[o.KVType], AllowI8: o.KVType == "auto",
+		PLECache: max(0, o.PLECacheBytes), FixedPLE: o.PLECacheBytes != 0,
+		PLEWorkers: o.PLEWorkers, PLEReadSize: pleReadBytes,
+	}
+	if po.Context == 0 {
+		po.Context = min(engine.DefaultContext, cfg.MaxPositions)
+	}
+	if po.Context > cfg.MaxPositions {
+		return nil, b, requestError{fmt.Errorf("size context: %d tokens, want 1 to %d", po.Context, cfg.MaxPositions)}
+	}
+	if po.Chunk == 0 {
+		po.Chunk = engine.DefaultChunk
+	}
+	if o.PLECacheBytes == 0 {
+		po.PLECache = pleCacheBytes
+	}
+	if po.PLEWorkers == 0 {
+		po.PLEWorkers = pleWorkers
+	}
+	if text != nil {
+		spec := text.tok.Spec()
+		po.Tokens, po.Merges = len(spec.Tokens), len(spec.Merges)
+	}
+	p, err := plan.Make(cfg, cat, po)
+	var small *plan.TooSmallError
+	if errors.As(err, &small) {
+		err = memoryError{fmt.Errorf("%w; budget: %s", err, b.from)}
+	}
+	if err != nil {
+		return nil, b, err
+	}
+	return &MemoryPlan{p, b.from}, b, nil
+}
+
+// What the per-layer table gets when nobody asks for other numbers; said to it
+// explicitly, since the plan counts on them.
+const (
+	pleCacheBytes = 2 << 20
+	pleWorkers    = 16
+	pleReadBytes  = 64 << 10
+)
+
+// kvTypes are the element types behind the names of KVTypes.
+var kvTypes = map[string]quant.Type{"f16": quant.F16, "f32": quant.F32, "int8": quant.I8, "auto": quant.F16}
+
+// newSizer describes the device that newBackend would start.
+func newSizer(o Options) backend.Sizer {
+	if o.Backend == "ref" {
+		return ref.Sizer{}
+	}
+	return cpu.Sizer{Threads: o.Threads}
+}
+
+// Plan returns the plan that the model was opened by.
+func (m *Model) Plan() *MemoryPlan { return m.plan }
+
+// limitGo tells Go's collector the plan's share, if the options ask for it.
+func (m *Model) limitGo() {
+	if m.opt.LimitGo && m.plan.p.Budget > 0 {
+		debug.SetMemoryLimit(m.plan.p.Heap)
+		debug.FreeOSMemory() // what parsing the header and the vocabulary has left
+	}
+}
+
+// admit reserves cache and step bytes beside what is open already, or refuses. The
+// caches of sessions add up; their steps take turns in the same buffers.
+func (m *Model) admit(what string, cache, step int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.plan.p
+	planCache, planStep := p.Session(p.Context, p.Chunk)
+	step = max(step, m.stepBytes, planStep)
+	used := p.Total - planCache - planStep + m.cacheBytes + step
+	if p.Budget > 0 && used+cache > p.Budget {
+		return memoryError{fmt.Errorf("%s: it takes %d MiB beside %d MiB in use, the budget is %d MiB (%s)",
+			what, (cache+1<<20-1)>>20, (used+1<<20-1)>>20, p.Budget>>20, m.plan.from)}
+	}
+	m.cacheBytes, m.stepBytes = m.cacheBytes+cache, step
+	return nil
+}
+
+// admitEvaluation is admit for an Evaluate of n tokens. A chunk of 0 becomes the largest
+// of the default, its half, … that fits.
+func (m *Model) admitEvaluation(context, n int, chunk *int) (cache int64, err error) {
+	asked := *chunk
+	if asked == 0 {
+		*chunk = min(engine.DefaultEvalChunk, n)
+	}
+	for {
+		var step int64
+		cache, step = m.plan.p.Evaluation(context, min(*chunk, n))
+		err = m.admit(fmt.Sprintf("evaluate %d tokens", n), cache, step)
+		if err == nil || asked > 0 || *chunk == 1 {
+			return cache, err
+		}
+		*chunk /= 2
+	}
+}
+
+// leave gives back what admit has reserved.
+func (m *Model) leave(cache int64) {
+	m.mu.Lock()
+	m.cacheBytes -= cache
+	m.mu.Unlock()
+}
