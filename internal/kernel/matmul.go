@@ -172,9 +172,9 @@ func (m *product) floatTile(y []float32, stride int, w []byte, t, n int) {
 
 // prefetchAhead is how far ahead of the weights being used a product with one vector
 // prefetches, in bytes; 0 leaves it to the hardware. What is best depends on the machine. In
-// per cent of stream read, one thread: Zen 3, Q4_0 of 1,536 columns, 0, 1, 2, 4 KiB: 71, 86,
-// 95, 92; Zen 4 (BenchmarkPrefetch, 2026-11-23): 88, 75, 81, 85. CPUs with VNNI start with 0,
-// others with 2 KiB.
+// per cent of stream read, one thread, Q4_0 of 1,536 columns, 0, 2, 4 KiB: Zen 3 (AVX2) 71, 95,
+// 92; Zen 4 (2026-11-23, medians of 60 interleaved pieces of 1 MiB) AVX2 80 to 83, 71, 84,
+// AVX-512 83 to 89, 73, 79. CPUs with VNNI start with 0, others with 2 KiB.
 var prefetchAhead = 2 << 10
 
 // SetPrefetch sets the prefetch distance in bytes, for machines where another one is better;
