@@ -96,6 +96,31 @@ func (t *Tensor) Drop(off, n int64) {
 	}
 }
 
+// ReadExactly tells the system to read from the files what is asked for and nothing
+// beyond: read-ahead of the small tensors of a layer would bring in what has been
+// read and dropped already (see Drop), up to an eighth of all weights again.
+func (c *Catalog) ReadExactly() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.sources {
+		if f, ok := s.r.(*os.File); ok {
+			stopReadAhead(f)
+		}
+	}
+}
+
+// DropAll is Drop for everything that the system holds of the files; it finds what
+// Drop had to leave because it was in use then.
+func (c *Catalog) DropAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.sources {
+		if f, ok := s.r.(*os.File); ok {
+			dropCached(f, 0, s.sizeBytes)
+		}
+	}
+}
+
 // newCatalog indexes tensors by name. A name that occurs twice is an error.
 func newCatalog(path, format string, sources []*source, tensors []*Tensor) (*Catalog, error) {
 	byName := make(map[string]*Tensor, len(tensors))

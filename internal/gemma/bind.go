@@ -106,6 +106,9 @@ func Bind(cat *checkpoint.Catalog, cfg *Config, b backend.Backend, o BindOptions
 		m.openPLE(&l, o.PLE)
 	}
 	if l.err == nil {
+		if o.DropRead {
+			cat.ReadExactly()
+		}
 		l.run()
 	}
 	if l.err != nil {
@@ -373,9 +376,21 @@ type weightReader struct {
 func (r *weightReader) ReadAt(p []byte, off int64) (int, error) {
 	n, err := r.src.ReadAt(p, r.off+off)
 	if r.drop {
-		r.src.Drop(r.off+off, int64(n))
+		// From the start: the system keeps its larger units while any part of them is
+		// outside, and those at the end of the last piece were.
+		r.src.Drop(r.off, off+int64(n))
 	}
 	return n, err
+}
+
+// sweepBytes is how much is loaded between two sweeps of the file's pages.
+const sweepBytes = 16 << 20
+
+// sweep drops what single drops have left.
+func (l *loader) sweep() {
+	if l.drop {
+		l.cat.DropAll()
+	}
 }
 
 // run loads everything noted, several matrices at a time.
@@ -402,6 +417,9 @@ func (l *loader) run() {
 				} else {
 					*w.dst = mat
 					l.resident.Add(mat.Bytes())
+					if before := done; (before+w.bytes)/sweepBytes > before/sweepBytes || before+w.bytes == total {
+						l.sweep()
+					}
 					done += w.bytes
 					if l.progress != nil {
 						l.progress(done, total)
