@@ -1,7 +1,8 @@
 package plan
 
 // What has no formula. Measured on linux/amd64, 2 cores, Go 1.26, 2026-11-23, as
-// docs/measurements/memory.md describes.
+// docs/measurements/memory.md describes, and rounded up: they err by some 15 MiB on the
+// safe side.
 const (
 	// programBytes is the pages of the executable that a run touches. They are file
 	// pages: a process in a memory cgroup pays for those that nobody else has read.
@@ -18,7 +19,7 @@ const (
 	// collector runs when the limit is reached, and should not run all the time.
 	slackShare = 32
 
-	// tokenBytes and mergeBytes are the tokenizer's tables, and the header's copies
+	// tokenBytes and mergeBytes are estimates of the tokenizer's tables, and the header's copies
 	// of the same texts, for each token and each merge of a vocabulary.
 	tokenBytes = 200
 	mergeBytes = 120
