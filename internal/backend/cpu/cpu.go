@@ -10,7 +10,6 @@ package cpu
 
 import (
 	"fmt"
-	"sync"
 
 	"github.com/plume-run/plume/internal/kernel"
 )
@@ -29,8 +28,7 @@ type CPU struct {
 	expert          expertState
 	prof            profile
 
-	mu   sync.Mutex // guards mems, since Load is called concurrently
-	mems [][]byte
+	weights arena
 }
 
 // scratch is one thread's working memory; each slice grows to what its job needs.
@@ -80,30 +78,7 @@ func (*CPU) Name() string { return "cpu " + kernel.Level() }
 // Close stops the threads and returns the weights' memory to the system.
 func (c *CPU) Close() error {
 	c.pool.close()
-	var first error
-	for _, m := range c.mems {
-		if err := release(m); err != nil && first == nil {
-			first = err
-		}
-	}
-	c.mems = nil
-	return first
-}
-
-// memory returns n zeroed bytes that live until Close. Small pieces come from the
-// Go heap: a mapping of their own would waste most of a page and a kernel object.
-func (c *CPU) memory(n int) ([]byte, error) {
-	if n < 1<<16 {
-		return make([]byte, n), nil
-	}
-	mem, err := allocate(n)
-	if err != nil {
-		return nil, fmt.Errorf("allocate %d bytes: %w", n, err)
-	}
-	c.mu.Lock()
-	c.mems = append(c.mems, mem)
-	c.mu.Unlock()
-	return mem, nil
+	return c.weights.release()
 }
 
 // grow returns s with length n, reusing its memory when it can.

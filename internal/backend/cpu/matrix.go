@@ -51,7 +51,7 @@ func (c *CPU) load(src backend.Source) (*matrix, error) {
 		return nil, err
 	}
 	m := &matrix{kernel.Matrix{Layout: layout, Rows: src.Out, Cols: src.In}}
-	if m.Data, err = c.memory(kernel.PackedBytes(src.Type, src.Out, src.In)); err != nil {
+	if m.Data, err = c.weights.take(kernel.PackedBytes(src.Type, src.Out, src.In)); err != nil {
 		return nil, err
 	}
 	step := pieceRows(rowBytes)

@@ -3,6 +3,8 @@ package cpu
 import (
 	"runtime"
 	"sync/atomic"
+
+	"github.com/plume-run/plume/internal/kernel"
 )
 
 // job is a piece of work in independent tasks. worker is below the number of
@@ -48,9 +50,10 @@ const (
 	maxTasks = 1<<taskBits - 1
 )
 
-// spins is how often an idle worker looks before it parks, about 200 µs: longer
-// than the pause between two steps of decoding (2-core Zen 4 VM, 2026-11-23).
-const spins = 1 << 17
+// spins is how often an idle worker looks before it parks, with a pause of some
+// 30 ns between: about 200 µs, longer than what lies between two steps of decoding
+// (2-core Zen 4 VM, 2026-11-23).
+const spins = 1 << 13
 
 // newPool starts the workers. do names jobs by their index.
 func newPool(threads int, jobs ...job) *pool {
@@ -82,6 +85,7 @@ func (p *pool) do(index, n int) {
 		if i > spins {
 			runtime.Gosched()
 		}
+		kernel.Pause()
 	}
 }
 
@@ -120,6 +124,7 @@ func (p *pool) work(i int) {
 	for !p.closed.Load() {
 		for n := 0; p.idle(); n++ {
 			if n < spins {
+				kernel.Pause()
 				continue
 			}
 			n = 0
