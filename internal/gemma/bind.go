@@ -23,6 +23,11 @@ type BindOptions struct {
 	// PLE sets the resources of the per-layer embedding table.
 	PLE ple.Options
 
+	// PLESource, when set, opens the place that rows of rowBytes bytes are read
+	// from, given where the checkpoint has them. Otherwise they are read through the
+	// checkpoint.
+	PLESource func(spec ple.Spec, rowBytes int) (ple.Source, error)
+
 	// DropRead tells the system to forget pages of the file once their weights have been
 	// read, so that they do not count in a memory cgroup, nor push other things out.
 	// Without it a later start finds them in memory.
@@ -103,7 +108,7 @@ func Bind(cat *checkpoint.Catalog, cfg *Config, b backend.Backend, o BindOptions
 	l := loader{cat: cat, cfg: cfg, back: b, progress: o.Progress, drop: o.DropRead}
 	m.bindAll(&l)
 	if cfg.PLESize > 0 {
-		m.openPLE(&l, o.PLE)
+		m.openPLE(&l, o)
 	}
 	if l.err == nil {
 		if o.DropRead {
@@ -208,19 +213,15 @@ func (m *Model) bindPLE(l *loader) *Source {
 }
 
 // openPLE binds the per-layer embeddings and opens the table.
-func (m *Model) openPLE(l *loader, o ple.Options) {
+func (m *Model) openPLE(l *loader, o BindOptions) {
 	table := m.bindPLE(l)
 	if table == nil {
 		return
 	}
-	rowBytes := int(table.Bytes / int64(m.cfg.PLEVocabSize))
-	rows, err := ple.Open(table, m.cfg.PLEVocabSize, rowBytes, o)
-	if err != nil {
+	if err := m.ple.open(table, o.PLESource, o.PLE); err != nil {
 		l.fail(fmt.Errorf("%s: %w", table.Spec, err))
 		m.ple = nil
-		return
 	}
-	m.ple.rows = rows
 }
 
 // Close stops reading the PLE table. The backend frees the weights.
@@ -228,7 +229,7 @@ func (m *Model) Close() error {
 	if m.ple == nil {
 		return nil
 	}
-	return m.ple.rows.Close()
+	return m.ple.close()
 }
 
 // Config returns what the model is; it must not be changed.

@@ -2,7 +2,9 @@ package gemma
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/plume-run/plume/internal/backend"
@@ -21,11 +23,50 @@ import (
 // m.lastOwner, so for them only the slices of the layers before it are computed.
 type pleTable struct {
 	rows        *ple.Table
+	source      ple.Source // nil when the rows come through the checkpoint
 	typ         quant.Type
 	vocab       int            // rows of the table
 	early, late backend.Matrix // Wctx [lastOwner·P, H] and the rest; nil when empty
 	norm        []float32      // [P]
 	split       int            // values of a row that belong to the early part
+	rowBytes    int            // of a whole row
+	partBytes   int            // of the blocks that cover the early part
+}
+
+// open makes the rows of table readable. through, when set, opens the place they
+// are read from: the stretch of a file where the checkpoint has them, or a copy of
+// it elsewhere. Otherwise they are read through the checkpoint.
+func (t *pleTable) open(table *Source, through func(ple.Spec, int) (ple.Source, error), o ple.Options) error {
+	t.rowBytes = int(table.Bytes / int64(t.vocab))
+	block := t.typ.BlockLen()
+	t.partBytes = (t.split + block - 1) / block * t.typ.BlockBytes()
+	var from io.ReaderAt = table
+	if stored := table.Tensors(); through != nil && len(stored) == 1 {
+		path, off := stored[0].Location()
+		src, err := through(ple.Spec{Path: path, Offset: off, Bytes: table.Bytes}, t.rowBytes)
+		if err != nil {
+			return err
+		}
+		t.source, from = src, src
+	}
+	rows, err := ple.Open(from, t.vocab, t.rowBytes, o)
+	if err != nil {
+		return errors.Join(err, t.close())
+	}
+	t.rows = rows
+	return nil
+}
+
+// close ends the reads and closes what open opened.
+func (t *pleTable) close() error {
+	var err error
+	if t.rows != nil {
+		err = t.rows.Close()
+	}
+	if t.source != nil {
+		err = errors.Join(err, t.source.Close())
+	}
+	return err
 }
 
 // pleStep is one Forward's use of the table.
@@ -33,6 +74,7 @@ type pleStep struct {
 	s           *step
 	fetch       *ple.Fetch
 	ids         []int32
+	bytes       []int          // of each row that will be decoded
 	values      []float32      // one decoded row
 	early, late backend.Tensor // ctx, then the mixed inputs [row, slices·P]
 	tok         backend.Tensor // token part of early or late
@@ -41,20 +83,27 @@ type pleStep struct {
 }
 
 // begin asks for the rows of the whole batch; the reads go on while layer 0 runs.
+// Of a token that nobody wants logits of, only the slices of the layers that it
+// goes through are asked for.
 func (p *pleStep) begin(s *step) {
 	t := s.m.ple
 	p.s, p.mixed = s, false
 	if t == nil {
 		return
 	}
-	p.ids = p.ids[:0]
-	for _, id := range s.ids {
+	p.ids, p.bytes = p.ids[:0], p.bytes[:0]
+	wanted := s.wanted
+	for i, id := range s.ids {
 		if int(id) >= t.vocab {
 			id = 0 // the padding row stands for ids that the table does not have
 		}
-		p.ids = append(p.ids, id)
+		n := t.partBytes
+		if len(wanted) > 0 && wanted[0] == i {
+			n, wanted = t.rowBytes, wanted[1:]
+		}
+		p.ids, p.bytes = append(p.ids, id), append(p.bytes, n)
 	}
-	p.fetch = t.rows.Fetch(p.ids)
+	p.fetch = t.rows.FetchPart(p.ids, p.bytes)
 }
 
 // end gives the rows back.
