@@ -29,8 +29,9 @@ func TestBenchAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// A few of the whole process may fall into the time: signals, the collector.
-	if run.Mallocs > 10 || greedy.Mallocs > 10 {
+	// A few of the whole process may fall into the time: signals, the collector. An
+	// answer has a dozen of its own at its start and end, whatever its length.
+	if run.Mallocs > 10 || greedy.Mallocs > 25 {
 		t.Errorf("%d allocations in %d steps, %d in %d of a session", run.Mallocs, run.Steps, greedy.Mallocs, greedy.Steps)
 	}
 }

@@ -38,6 +38,7 @@ type Model struct {
 	closeOnce sync.Once
 	closeErr  error
 	closers   []func() error
+	place     string // how the rows of the table are reached
 }
 
 // Open reads a model. path is a GGUF file (any part of a split one), a
@@ -107,13 +108,13 @@ func (m *Model) open() error {
 // bindOptions passes on what the plan has settled.
 func (m *Model) bindOptions(b budget) gemma.BindOptions {
 	rows := ple.Options{Workers: m.opt.PLEWorkers, CacheBytes: m.opt.PLECacheBytes, MaxReadBytes: pleReadBytes}
-	if rows.Workers == 0 {
-		rows.Workers = pleWorkers
-	}
 	if rows.CacheBytes == 0 {
 		rows.CacheBytes = -1 // none: 0 is the package's default
 	}
-	return gemma.BindOptions{PLE: rows, KVType: kvTypes[m.opt.KVType], Progress: m.opt.Progress, DropRead: b.limited}
+	return gemma.BindOptions{
+		PLE: rows, PLESource: m.openPLE,
+		KVType: kvTypes[m.opt.KVType], Progress: m.opt.Progress, DropRead: b.limited,
+	}
 }
 
 // newBackend wires the concrete devices; nothing else in the program names them.

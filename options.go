@@ -28,6 +28,14 @@ type Options struct {
 	// "int8" with a scale per head and position. "auto" is f16, or int8 where the
 	// memory budget asks for it. The ref backend keeps float32.
 	KVType string
+	// PLE is where the rows of the per-layer table come from: "disk" (reads through
+	// the page cache), "direct" (reads past it), "mmap", "ram" (the whole table, read
+	// once), or the http or https URL of a copy of the model's file, which is asked for
+	// ranges of bytes. "auto", the default, measures the storage for a moment and
+	// chooses; Model.PLEPlace tells what and why. Results are the same everywhere.
+	PLE string
+	// PLEHeader goes with every request to a URL in PLE: the place for Authorization.
+	PLEHeader map[string][]string
 	// PLEWorkers is how many rows of the per-layer table are read at once; 0:
 	// a default that suits flash memory.
 	PLEWorkers int
@@ -65,6 +73,9 @@ func (o Options) withDefaults() Options {
 	if o.Threads == 0 {
 		o.Threads = cpu.DefaultThreads()
 	}
+	if o.PLE == "" {
+		o.PLE = "auto"
+	}
 	if o.KVType == "" {
 		o.KVType = "f16"
 	}
@@ -81,6 +92,9 @@ func (o Options) validate() error {
 	if o.Threads < 1 || o.Threads > 1024 {
 		return requestError{fmt.Errorf("threads %d, want 1 to 1024", o.Threads)}
 	}
+	if err := o.validatePLE(); err != nil {
+		return err
+	}
 	if o.PLEWorkers < 0 || o.PLEWorkers > 1024 {
 		return requestError{fmt.Errorf("ple workers %d, want 0 to 1024", o.PLEWorkers)}
 	}
@@ -92,8 +106,8 @@ func (o Options) validate() error {
 
 // String prints the options in one line.
 func (o Options) String() string {
-	return fmt.Sprintf("backend=%s threads=%d kv=%s ple-workers=%d ple-cache=%d context=%d chunk=%d",
-		o.Backend, o.Threads, o.KVType, o.PLEWorkers, o.PLECacheBytes, o.Context, o.Chunk)
+	return fmt.Sprintf("backend=%s threads=%d kv=%s ple=%s ple-workers=%d ple-cache=%d context=%d chunk=%d",
+		o.Backend, o.Threads, o.KVType, publicPlace(o.PLE), o.PLEWorkers, o.PLECacheBytes, o.Context, o.Chunk)
 }
 
 // SessionOptions size a session. The zero value asks for the defaults.

@@ -126,7 +126,8 @@ func TestPLEFromDisk(t *testing.T) {
 	slices.Sort(ids)
 	distinct := int64(len(slices.Compact(ids)))
 	p := a.Result.PLE
-	if p.Rows != 20 || p.RowsRead != distinct || p.ReadBytes < 680*distinct || p.CacheHits != 20-distinct {
+	if p.Rows != 20 || p.RowsRead != distinct || p.ReadBytes < 340*distinct || // the early slices of all rows but one
+		p.CacheHits != 20-distinct {
 		t.Errorf("prefill of 20 tokens, %d of them different: %+v", distinct, p)
 	}
 }

@@ -58,7 +58,11 @@ the smallest one that works (exit code 8).`,
 
 // printPlan prints what a run would hold.
 func printPlan(out io.Writer, path string, f *modelFlags, asJSON bool) error {
-	p, err := plume.Plan(path, f.options())
+	o, err := f.options()
+	if err != nil {
+		return err
+	}
+	p, err := plume.Plan(path, o)
 	if err != nil {
 		return err
 	}

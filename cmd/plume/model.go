@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"strings"
 
@@ -18,6 +19,8 @@ type modelFlags struct {
 	backend string
 	threads int
 	kvType  string
+	ple     string
+	headers []string
 	ram     sizeFlag
 
 	// What sessions or evaluations will ask for, so that the plan knows it.
@@ -29,6 +32,9 @@ func (f *modelFlags) add(cmd *cobra.Command, kvType string) {
 	fs.StringVar(&f.backend, "backend", "cpu", "what computes: "+strings.Join(plume.Backends(), ", "))
 	fs.IntVar(&f.threads, "threads", 0, "threads of the cpu backend (default: one per physical core)")
 	fs.StringVar(&f.kvType, "kv-type", kvType, "number format of the KV cache: "+strings.Join(plume.KVTypes(), ", "))
+	fs.StringVar(&f.ple, "ple", "auto", "where PLE rows come from: "+strings.Join(plume.PLEPlaces(), ", ")+",\nor the URL of a copy of the model's file")
+	fs.StringArrayVar(&f.headers, "ple-header", nil, "`header` for requests to a URL in --ple, as 'Authorization: Bearer …'")
+	complete(cmd, "ple", plume.PLEPlaces()...)
 	fs.Var(&f.ram, "ram", "memory that the process may take, as 1500MiB or 1.5G (default: $"+plume.RAMVariable+",\nthe memory cgroup's limit, or what is free)")
 	complete(cmd, "backend", plume.Backends()...)
 	complete(cmd, "kv-type", plume.KVTypes()...)
@@ -42,14 +48,26 @@ func (f *modelFlags) open(cmd *cobra.Command, name string) (*plume.Model, error)
 	}
 	bar := newBar(cmd.ErrOrStderr(), "loading", unitBytes)
 	defer bar.end()
-	o := f.options()
+	o, err := f.options()
+	if err != nil {
+		return nil, usageError{err, cmd}
+	}
 	o.Progress = bar.set
 	return plume.Open(path, o)
 }
 
 // options are what the flags say.
-func (f *modelFlags) options() plume.Options {
+func (f *modelFlags) options() (plume.Options, error) {
+	header := map[string][]string{}
+	for _, h := range f.headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok || strings.TrimSpace(name) == "" {
+			return plume.Options{}, fmt.Errorf("--ple-header %q, want 'Name: value'", h)
+		}
+		header[http.CanonicalHeaderKey(strings.TrimSpace(name))] = []string{strings.TrimSpace(value)}
+	}
 	return plume.Options{
+		PLE: f.ple, PLEHeader: header,
 		Backend: f.backend,
 		Threads: f.threads,
 		KVType:  f.kvType,
@@ -57,7 +75,7 @@ func (f *modelFlags) options() plume.Options {
 		Context: f.context,
 		Chunk:   f.chunk,
 		LimitGo: true,
-	}
+	}, nil
 }
 
 // modelPath turns a MODEL argument into a path; "demo" is the model inside the

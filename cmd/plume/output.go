@@ -68,6 +68,9 @@ func printStats(w io.Writer, m *plume.Model, s *plume.Session, r *plume.Result) 
 		fmt.Fprintf(w, "table    %d PLE rows needed, %d read from disk (%s), %d found in memory; waited %.3f ms\n",
 			p.Rows, p.RowsRead, sizeText(p.ReadBytes), p.CacheHits, float64(p.Wait.Nanoseconds())/1e6)
 	}
+	if place := m.PLEPlace(); place != "" {
+		fmt.Fprintf(w, "         %s\n", place)
+	}
 	fmt.Fprintf(w, "memory   %s of weights, %s of KV cache for %d tokens\n",
 		sizeText(m.ResidentBytes()), sizeText(s.CacheBytes()), s.Context())
 	fmt.Fprintf(w, "seed     %d\n", r.Seed)

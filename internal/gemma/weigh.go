@@ -11,12 +11,11 @@ import (
 // Weights says what a checkpoint's weights will take on a device. It comes from the
 // headers, by the code that binds them.
 type Weights struct {
-	Roles    []RoleBytes // matrices, in order of Roles()
-	Matrices int         // number of them
-	Vectors  int64       // norms and scales, float32 in host memory
-	Loading  int64       // buffers while weights are read
-	PLERows  int         // rows of the per-layer table; 0: none
-	PLERow   int64       // bytes of a row as stored
+	Roles   []RoleBytes // matrices, in order of Roles()
+	Vectors int64       // norms and scales, float32 in host memory
+	Loading int64       // buffers while weights are read
+	PLERows int         // rows of the per-layer table; 0: none
+	PLERow  int64       // bytes of a row as stored
 
 	cfg      *Config
 	products []product
@@ -71,7 +70,6 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 			late: ld.spec.Key == KeyPLEProj && ld.from > 0,
 		})
 	}
-	w.Matrices = len(l.loads)
 	w.Loading = largest * int64(min(loaders, len(l.loads)))
 	for _, r := range Roles() {
 		if byRole[r] > 0 {

@@ -24,8 +24,11 @@ const (
 	tokenBytes = 200
 	mergeBytes = 120
 
-	// pageBytes is what rounding a mapping up to whole pages costs at most.
-	pageBytes = 4096
+	// The weights lie in pieces of 64 MiB that begin on huge pages; a piece is left
+	// when the next matrix does not fit, on average with some 60 MiB in it, and its
+	// last huge page counts whole.
+	pieceBytes    = 60 << 20
+	hugePageBytes = 2 << 20
 
 	// spareRows and rowBooks are the per-layer table's buffers that wait for use
 	// and its books about a row.

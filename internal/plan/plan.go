@@ -109,10 +109,13 @@ func lay(w *gemma.Weights, o Options) *Plan {
 			p.Items = append(p.Items, Item{role, bytes, heap, fmt.Sprintf(note, args...)})
 		}
 	}
+	var packed int64
 	for _, r := range w.Roles {
+		packed += r.Bytes
 		add(string(r.Role), r.Bytes, false, "weights, as the device packs them")
 	}
-	add("page ends", int64(w.Matrices)*pageBytes, false, "%d matrices begin on pages of their own", w.Matrices)
+	pieces := packed/pieceBytes + 1
+	add("page ends", pieces*hugePageBytes, false, "weights lie in %d pieces of huge pages, the last of each partly used", pieces)
 	add("norms", w.Vectors, true, "float32")
 	full, sliding := w.CacheBytes(o.Sizer, o.Context, o.Draft, o.KVType)
 	add("kv full", full, true, "%d positions, %s", o.Context, p.KVType)
@@ -132,10 +135,10 @@ func lay(w *gemma.Weights, o Options) *Plan {
 	add("loading", w.Loading, true, "buffers, until the weights are in place")
 	add("tokenizer", int64(o.Tokens)*tokenBytes+int64(o.Merges)*mergeBytes, true, "%d tokens, %d merges", o.Tokens, o.Merges)
 	add("sampler", 24*int64(w.Vocab()), true, "every setting at once: counts, copies, probabilities")
-	add("go runtime", runtimeBytes+int64(o.Threads)*threadBytes, true, "measured: scheduler, stacks, collector")
+	add("go runtime", runtimeBytes+int64(o.Threads)*threadBytes, true, "allowance: scheduler, stacks, collector")
 	p.total()
 	add("go heap slack", p.Heap/slackShare, true, "garbage until the next collection")
-	add("program", programBytes, false, "measured: pages of the executable")
+	add("program", programBytes, false, "allowance: pages of the executable")
 	p.total()
 	return p
 }

@@ -90,11 +90,16 @@ func TestShrinksInOrder(t *testing.T) {
 	o.AllowI8 = true
 	whole := makePlan(t, o)
 	last := whole
-	for budget := whole.Total; budget >= whole.Minimum; budget -= 4096 {
+	cfg, cat := model(t)
+	cfg.MaxPositions = max(cfg.MaxPositions, o.Context)
+	for budget := whole.Total; ; budget -= 4096 {
 		o.RAMBytes = budget
-		p := makePlan(t, o)
-		if p.Total > budget {
-			t.Fatalf("a budget of %d gives a plan of %d", budget, p.Total)
+		p, err := plan.Make(cfg, cat, o)
+		if err != nil { // below the least, which Minimum rounds up
+			break
+		}
+		if p.Total > o.RAMBytes {
+			t.Fatalf("a budget of %d gives a plan of %d", o.RAMBytes, p.Total)
 		}
 		if p.Chunk > last.Chunk || p.PLE > last.PLE || p.Context > last.Context {
 			t.Errorf("less memory gives more: %+v after %+v", p.Shrunk, last.Shrunk)

@@ -1,0 +1,67 @@
+package plume
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/plume-run/plume/internal/ple"
+)
+
+// PLEPlaces are the names that Options.PLE takes beside a URL.
+func PLEPlaces() []string { return []string{"auto", "disk", "direct", "mmap", "ram"} }
+
+// isURL reports whether a place is a web address.
+func isURL(place string) bool {
+	return strings.HasPrefix(place, "http://") || strings.HasPrefix(place, "https://")
+}
+
+// publicPlace is a place without the secrets that a URL may hold.
+func publicPlace(place string) string {
+	if u, err := url.Parse(place); err == nil && isURL(place) {
+		return u.Scheme + "://" + u.Host + u.Path
+	}
+	return place
+}
+
+// validatePLE checks what the options say of the table.
+func (o Options) validatePLE() error {
+	if !slices.Contains(PLEPlaces(), o.PLE) && !isURL(o.PLE) {
+		return requestError{fmt.Errorf("ple %q, want %s, or an http or https URL", o.PLE, strings.Join(PLEPlaces(), ", "))}
+	}
+	if len(o.PLEHeader) > 0 && !isURL(o.PLE) {
+		return requestError{fmt.Errorf("ple headers go with a URL, not with %q", o.PLE)}
+	}
+	return nil
+}
+
+// PLEPlace says in a sentence how the rows of the per-layer table are reached, and
+// where Options.PLE is "auto", why; "" for a model without a table.
+func (m *Model) PLEPlace() string { return m.place }
+
+// openPLE opens the place that the options ask for. spec is where the checkpoint
+// has the table; a URL has the same file. The table in memory counts against the
+// budget, of which the plan leaves room.
+func (m *Model) openPLE(spec ple.Spec, rowBytes int) (ple.Source, error) {
+	room := m.plan.p.Budget - m.plan.p.Total
+	kind := ple.Kind(m.opt.PLE)
+	switch {
+	case m.opt.PLE == "auto":
+		src, why, err := ple.Auto(spec, rowBytes, max(room, 0))
+		m.place = why
+		return src, err
+	case isURL(m.opt.PLE):
+		kind, spec.URL, spec.Path = ple.HTTP, m.opt.PLE, ""
+		spec.HTTP.Header = http.Header(m.opt.PLEHeader)
+	case kind == ple.RAM && m.plan.p.Budget > 0 && spec.Bytes > room:
+		return nil, memoryError{fmt.Errorf("hold the table in memory: it has %d MiB, the budget of %d MiB leaves %d MiB beside the rest",
+			spec.Bytes>>20, m.plan.p.Budget>>20, max(room, 0)>>20)}
+	}
+	src, err := ple.OpenSource(kind, spec)
+	if err == nil {
+		m.place = src.Traits().String()
+	}
+	return src, err
+}

@@ -1,0 +1,90 @@
+package plume
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+
+	"github.com/plume-run/plume/demo"
+)
+
+// The table's place changes where rows come from and nothing else.
+func TestPLEPlaces(t *testing.T) {
+	file, _, err := demo.Path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer me" {
+			http.Error(w, "who?", http.StatusUnauthorized)
+			return
+		}
+		http.ServeFile(w, r, file)
+	}))
+	defer server.Close()
+	var want []int32
+	for _, place := range append(PLEPlaces(), server.URL) {
+		o := Options{PLE: place}
+		if place == server.URL {
+			o.PLEHeader = map[string][]string{"Authorization": {"Bearer me"}}
+		}
+		m, err := Open(file, o)
+		if errors.Is(err, errors.ErrUnsupported) {
+			t.Logf("%s: %v", place, err)
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", place, err)
+		}
+		if m.PLEPlace() == "" {
+			t.Errorf("%s: nothing is said about the place", place)
+		}
+		s := newSession(t, m, SessionOptions{Context: 64})
+		a, err := Collect(s.Generate(t.Context(), greedyRequest(Request{Prompt: "Tell me a story about a fox.", MaxTokens: 20})))
+		if err != nil {
+			t.Fatalf("%s: %v", place, err)
+		}
+		if want == nil {
+			want = a.Result.IDs
+		}
+		if !slices.Equal(a.Result.IDs, want) {
+			t.Errorf("%s: %v, want %v", place, a.Result.IDs, want)
+		}
+		m.Close()
+	}
+}
+
+func TestPLEPlaceErrors(t *testing.T) {
+	file, _, err := demo.Path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := Plan(file, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	for name, c := range map[string]struct {
+		o    Options
+		want error
+	}{
+		"an unknown place":          {Options{PLE: "tape"}, ErrRequest},
+		"headers without a URL":     {Options{PLE: "disk", PLEHeader: map[string][]string{"X": {"y"}}}, ErrRequest},
+		"a table beyond the budget": {Options{PLE: "ram", RAM: plan.Total() + 1<<20}, ErrMemory},
+	} {
+		m, err := Open(file, c.o)
+		if err == nil {
+			m.Close()
+		}
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	if m, err := Open(file, Options{PLE: server.URL + "/model.gguf"}); err == nil {
+		m.Close()
+		t.Error("a server that does not have the file was accepted")
+	}
+}
