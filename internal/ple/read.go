@@ -24,7 +24,6 @@ type read struct {
 	off        int64
 	n          int
 	begun      time.Time
-	alone      bool // must not be read together with others: that failed
 	givenUp    bool // by the watchdog: nobody waits for it any more
 	next, prev *read
 	buf        []byte // of the ring, as user
