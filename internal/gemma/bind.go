@@ -246,12 +246,18 @@ func (m *Model) PLEStats() ple.Stats {
 // ResidentBytes is the memory that the weights take, the table left out.
 func (m *Model) ResidentBytes() int64 { return m.resident }
 
-// rope returns the angles of a layer type.
-func (m *Model) rope(sliding bool) *ropeTable {
+// rope returns the angles of a layer type for the rows that are being computed.
+func (m *Model) rope(sliding bool) *backend.Rope {
 	if sliding {
-		return m.ropeSliding
+		return &m.ropeSliding.rope
 	}
-	return m.ropeFull
+	return &m.ropeFull.rope
+}
+
+// setRope computes the angles for rows at these positions.
+func (m *Model) setRope(positions []int) {
+	m.ropeSliding.set(positions)
+	m.ropeFull.set(positions)
 }
 
 // window returns how many positions a layer type sees; 0 means all.

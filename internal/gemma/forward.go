@@ -147,6 +147,7 @@ func (s *step) begin(m *Model, b *Batch) error {
 		return fmt.Errorf("evaluate batch: hidden states need every token wanted")
 	}
 	m.Reserve(s.rows, len(s.wanted))
+	m.setRope(s.positions)
 	s.x.Resize(s.rows, m.cfg.HiddenSize)
 	if err := s.makeFresh(); err != nil {
 		return err
@@ -201,7 +202,7 @@ func (s *step) attention(i int) bool {
 	} else {
 		s.keysValues(i, l.q)
 	}
-	m.back.HeadNorm(&s.q, l.headDim, l.qNorm, eps, m.rope(l.sliding).at(s.positions))
+	m.back.HeadNorm(&s.q, l.headDim, l.qNorm, eps, m.rope(l.sliding))
 	s.a.Resize(s.rows, s.q.Cols)
 	m.back.Attend(&s.a, &s.q, s.spansOf(i), backend.Attention{
 		Heads: l.heads, KVHeads: l.kvHeads, HeadDim: l.headDim, Window: m.window(l.sliding),
@@ -231,7 +232,7 @@ func (s *step) keysValues(i int, q backend.Matrix) {
 	if l.v == nil { // the values are the raw key projection
 		copy(s.v.Data, s.k.Data)
 	}
-	m.back.HeadNorm(&s.k, l.headDim, l.kNorm, m.eps, m.rope(l.sliding).at(s.positions))
+	m.back.HeadNorm(&s.k, l.headDim, l.kNorm, m.eps, m.rope(l.sliding))
 	m.back.HeadNorm(&s.v, l.headDim, nil, m.eps, nil)
 	for p := range s.parts {
 		s.store(i, p)
@@ -259,6 +260,7 @@ func (s *step) narrow() bool {
 			live, p.nLiv = live+1, p.nLiv+1
 		}
 	}
+	m.setRope(s.positions)
 	return true
 }
 

@@ -6,10 +6,10 @@ import (
 	"github.com/plume-run/plume/internal/backend"
 )
 
-// ropeTable makes the rotation angles of one layer type.
+// ropeTable makes the rotation angles of one layer type, once for all its layers.
 type ropeTable struct {
-	freq []float32 // angle per position, one per rotated pair
-	rope backend.Rope
+	freq []float32    // angle per position, one per rotated pair
+	rope backend.Rope // of the rows that set was last told of
 }
 
 // newRopeTable returns the table for head dimension dim of which the first
@@ -34,9 +34,9 @@ func (t *ropeTable) reserve(rows int) {
 	}
 }
 
-// at returns cosines and sines for rows at the given positions; the result is
-// valid until the next call. Angles are formed in float32, as the reference does.
-func (t *ropeTable) at(positions []int) *backend.Rope {
+// set computes cosines and sines for rows at the given positions. Angles are formed
+// in float32, as the reference does.
+func (t *ropeTable) set(positions []int) {
 	n := len(positions) * len(t.freq)
 	t.reserve(len(positions))
 	t.rope.Cos, t.rope.Sin = t.rope.Cos[:n], t.rope.Sin[:n]
@@ -48,5 +48,4 @@ func (t *ropeTable) at(positions []int) *backend.Rope {
 			i++
 		}
 	}
-	return &t.rope
 }
