@@ -108,6 +108,9 @@ func (m *Model) open() error {
 // bindOptions passes on what the plan has settled.
 func (m *Model) bindOptions(b budget) gemma.BindOptions {
 	rows := ple.Options{Workers: m.opt.PLEWorkers, CacheBytes: m.opt.PLECacheBytes, MaxReadBytes: pleReadBytes}
+	if rows.Workers == 0 {
+		rows.Workers = pleWorkers // what the plan has counted, for any source
+	}
 	if rows.CacheBytes == 0 {
 		rows.CacheBytes = -1 // none: 0 is the package's default
 	}

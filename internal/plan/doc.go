@@ -3,7 +3,7 @@
 //
 // Its numbers come from the code that allocates: package gemma sizes weights, caches
 // and steps, the device's backend.Sizer sizes what is the device's. What has no
-// formula (the Go runtime, the program's pages) is a named, measured constant in
+// formula (the Go runtime, the program's pages) is a named allowance in
 // this package. It reads no tensor, allocates nothing large, asks the system nothing
 // and changes nothing: the root package finds the budget and obeys the plan.
 //

@@ -1,9 +1,9 @@
 // Package cpu is the backend that answers on the processor: a pool of threads
-// and weights kept in the quantised form of the file.
+// and weights packed for the kernels, in the precision of the file.
 //
 // Work is handed out over output rows, tokens or heads, never over a summed
 // axis, so the number of threads does not change a bit of the result. Weights
-// live outside the Go heap (see alloc.go), so the collector neither scans nor counts
+// live outside the Go heap (see arena.go), so the collector neither scans nor counts
 // them. Used by package plume, which wires it to package gemma; a CPU is used by
 // one goroutine at a time, except Load.
 package cpu

@@ -1,8 +1,8 @@
 package plan
 
-// What has no formula. Measured on linux/amd64, 2 cores, Go 1.26, 2026-11-23, as
-// docs/measurements/memory.md describes, and rounded up: they err by some 15 MiB on the
-// safe side.
+// Allowances for what has no formula, chosen and then held against measured peaks on
+// linux/amd64, 2 cores, Go 1.26, 2026-11-23 (docs/measurements/memory.md): together
+// they err by 15 to 20 MiB on the safe side.
 const (
 	// programBytes is the pages of the executable that a run touches. They are file
 	// pages: a process in a memory cgroup pays for those that nobody else has read.
