@@ -80,6 +80,21 @@ type pleStep struct {
 	tok         backend.Tensor // token part of early or late
 	h0          backend.Tensor // scaled embedding of the wanted rows
 	mixed       bool
+	counts      []PLECounts // of each part
+}
+
+// PLECounts say where rows of the per-layer table came from.
+type PLECounts = ple.Counts
+
+// PLECounts returns where the rows of part i came from, after a Forward without
+// an error; zero for a model without a table. Wait and Latency are those of the
+// whole step. Like the logits, it is for the goroutine that calls Forward, until
+// its next call.
+func (m *Model) PLECounts(i int) PLECounts {
+	if i >= len(m.step.ple.counts) {
+		return PLECounts{}
+	}
+	return m.step.ple.counts[i]
 }
 
 // begin asks for the rows of the whole batch; the reads go on while layer 0 runs.
@@ -87,7 +102,7 @@ type pleStep struct {
 // goes through are asked for.
 func (p *pleStep) begin(s *step) {
 	t := s.m.ple
-	p.s, p.mixed = s, false
+	p.s, p.mixed, p.counts = s, false, p.counts[:0]
 	if t == nil {
 		return
 	}
@@ -143,6 +158,9 @@ func (s *step) mixPLE(ctx context.Context) error {
 		return fmt.Errorf("read per-layer embeddings: %w", err)
 	}
 	p.mixed = true
+	for _, part := range s.parts {
+		p.counts = append(p.counts, p.fetch.Counts(part.row, part.row+part.n))
+	}
 	if m.ple.early != nil {
 		p.tok.Resize(p.early.Rows, p.early.Cols)
 		for i := range p.tok.Rows {

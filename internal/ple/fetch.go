@@ -14,6 +14,7 @@ type Fetch struct {
 	keys  []uint64      // id<<32 | index, ascending
 	slots []*slot       // slots[i] has the row of ids[i]; nil: no byte of it is wanted
 	bytes []int32       // bytes[i] are wanted of it; empty: the whole row
+	from  []origin      // from[i] is where the row of ids[i] was found
 	held  []*slot       // the different slots
 	fresh []*slot       // of held: to be read for this fetch
 	links []waiter      // one for each held slot at most
@@ -21,10 +22,12 @@ type Fetch struct {
 	here  bool          // the caller knows that nothing is missing
 	told  bool          // its wait is in the histogram
 	begun time.Time
+	wait  time.Duration // spent in Wait
 
 	// Guarded by t.mu; err is constant once nothing is missing.
 	missing   int
-	abandoned bool // released; with rows missing, the last of them recycles it
+	latency   time.Duration // from begun until nothing was missing
+	abandoned bool          // released; with rows missing, the last of them recycles it
 	err       error
 	errRow    int32
 }
@@ -59,9 +62,12 @@ func (t *Table) FetchPart(ids []int32, bytes []int) *Fetch {
 			n = max(n, f.wanted(int(uint32(f.keys[end]))))
 		}
 		if n > 0 && t.mem == nil {
-			s := f.hold(row, n)
-			for _, k := range f.keys[i:end] {
-				f.slots[uint32(k)] = s
+			s, from := f.hold(row, n)
+			for k, key := range f.keys[i:end] {
+				f.slots[uint32(key)] = s
+				if k == 0 {
+					f.from[uint32(key)] = from
+				}
 			}
 		} else if n > 0 {
 			t.stats.Distinct++
@@ -104,6 +110,7 @@ func (t *Table) newFetch(n int) *Fetch {
 	f.abandoned = false
 	f.keys = slices.Grow(f.keys, n)
 	f.slots = slices.Grow(f.slots, n)[:n]
+	f.from = slices.Grow(f.from, n)[:n]
 	f.held = slices.Grow(f.held, n)
 	f.fresh = slices.Grow(f.fresh, n)
 	f.links = slices.Grow(f.links, n) // never grows again: slots point into it
@@ -137,9 +144,10 @@ func (f *Fetch) sort(ids []int32, bytes []int) error {
 
 // hold pins a slot with the first n bytes of row. When nobody has asked for them
 // before, it adds the slot to fresh.
-func (f *Fetch) hold(row int32, n int) *slot {
+func (f *Fetch) hold(row int32, n int) (*slot, origin) {
 	t := f.t
 	t.stats.Distinct++
+	from := fromRead
 	s := t.known[row]
 	switch {
 	case s == nil:
@@ -147,11 +155,14 @@ func (f *Fetch) hold(row int32, n int) *slot {
 		f.fresh = append(f.fresh, s)
 	case s.state == ready && s.bytes >= n:
 		t.stats.CacheHits++
+		from = fromMemory
 	case s.state == queued:
 		t.stats.Shared++
+		from = fromOther
 		s.lengthen(n)
 	case s.state == reading && s.bytes >= n:
 		t.stats.Shared++
+		from = fromOther
 	default: // too short
 		t.cache.drop(s)
 		if s.state == ready && s.refs == 0 {
@@ -167,7 +178,7 @@ func (f *Fetch) hold(row int32, n int) *slot {
 		s.waiting = &f.links[len(f.links)-1]
 		f.missing++
 	}
-	return s
+	return s, from
 }
 
 // arrived notes that a row of f is in memory, or never will be. Of several
@@ -178,7 +189,8 @@ func (f *Fetch) arrived(row int32, err error) {
 	}
 	f.missing--
 	if f.missing == 0 {
-		f.t.stats.Latency += time.Since(f.begun)
+		f.latency = time.Since(f.begun)
+		f.t.stats.Latency += f.latency
 	}
 	switch {
 	case f.missing > 0:
@@ -223,6 +235,7 @@ func (f *Fetch) Wait(ctx context.Context) error {
 func (f *Fetch) count(waited time.Duration, missed, over bool) {
 	f.t.mu.Lock()
 	defer f.t.mu.Unlock()
+	f.wait += waited
 	if missed {
 		f.t.stats.Waits++
 		f.t.stats.Wait += waited
@@ -237,9 +250,7 @@ func (f *Fetch) count(waited time.Duration, missed, over bool) {
 // with other fetches of the same row: read only, valid until Release. It must
 // follow a Wait that returned nil.
 func (f *Fetch) Row(i int) []byte {
-	if !f.here || f.err != nil {
-		panic("ple: internal error: Row without a successful Wait")
-	}
+	f.mustBeHere("Row")
 	n := f.wanted(i)
 	switch {
 	case n == 0:
@@ -249,6 +260,12 @@ func (f *Fetch) Row(i int) []byte {
 		return f.t.mem[at : at+int64(n) : at+int64(n)]
 	}
 	return f.slots[i].buf[:n:n]
+}
+
+func (f *Fetch) mustBeHere(call string) {
+	if !f.here || f.err != nil {
+		panic("ple: internal error: " + call + " without a successful Wait")
+	}
 }
 
 // Release ends the use of f and of its rows; f must not be touched afterwards.
@@ -289,6 +306,7 @@ func (f *Fetch) recycle() {
 	default:
 	}
 	clear(f.slots)
+	clear(f.from)
 	clear(f.held)
 	clear(f.fresh)
 	clear(f.links)
@@ -297,6 +315,7 @@ func (f *Fetch) recycle() {
 		keys:  f.keys[:0],
 		slots: f.slots[:0],
 		bytes: f.bytes[:0],
+		from:  f.from[:0],
 		held:  f.held[:0],
 		fresh: f.fresh[:0],
 		links: f.links[:0],

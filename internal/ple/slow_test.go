@@ -312,3 +312,55 @@ func TestStatsTellWaitsApart(t *testing.T) {
 		t.Errorf("difference with itself %+v", d)
 	}
 }
+
+// TestCountsTellRequestsApart: requests that share a Fetch see their own rows.
+func TestCountsTellRequestsApart(t *testing.T) {
+	src := newSource(100, 8)
+	table := open(t, src, Options{})
+	f := table.Fetch([]int32{1, 2})
+	if err := f.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	f.Release()
+	src.gate, src.begun = make(chan struct{}), make(chan span, 10)
+	other := table.FetchPart([]int32{3}, []int{8})
+	<-src.begun
+	f = table.FetchPart([]int32{2, 3, 50, 50, 7}, []int{8, 8, 4, 6, 0})
+	close(src.gate)
+	for _, f := range []*Fetch{f, other} {
+		if err := f.Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		i, end int
+		want   Counts
+	}{
+		{0, 2, Counts{Rows: 2, Hits: 1, Shared: 1}},
+		{2, 4, Counts{Rows: 2, Hits: 1, Read: 1, Bytes: 6}},
+		{4, 5, Counts{Rows: 1, Hits: 1}},
+		{5, 5, Counts{}},
+		{0, 5, Counts{Rows: 5, Hits: 3, Shared: 1, Read: 1, Bytes: 6}},
+	} {
+		got := f.Counts(c.i, c.end)
+		if got.Latency <= 0 || got.Wait > got.Latency || got.Overlap() < 0 || got.Overlap() > 1 {
+			t.Errorf("ids %d to %d: waited %v of %v", c.i, c.end, got.Wait, got.Latency)
+		}
+		got.Wait, got.Latency = 0, 0
+		if got != c.want {
+			t.Errorf("ids %d to %d: %+v, want %+v", c.i, c.end, got, c.want)
+		}
+	}
+	sum := f.Counts(0, 2)
+	sum.Add(f.Counts(2, 5))
+	all := f.Counts(0, 5)
+	all.Wait, all.Latency = 2*all.Wait, 2*all.Latency
+	if sum != all {
+		t.Errorf("sum %+v, want %+v", sum, all)
+	}
+	f.Release()
+	other.Release()
+	if s := table.Stats(); s.ReadTimes.Count() != s.Reads || s.Reads != 3 {
+		t.Errorf("%d reads timed, %d counted", s.ReadTimes.Count(), s.Reads)
+	}
+}

@@ -21,7 +21,8 @@ type Stats struct {
 	Waits       int64         // calls of Wait that found rows missing
 	Wait        time.Duration // time spent in those calls
 	Latency     time.Duration // for every Fetch with rows to read: until the last was here
-	WaitTimes   Histogram     // of every Fetch waited for; 0 where nothing was missing
+	WaitTimes   Histogram     // of every Fetch waited for, one step each; 0 where nothing was missing
+	ReadTimes   Histogram     // of every read of the source that ended, from its start until it was noticed
 	IdleBytes   int64         // now: bytes of rows in the cache (not a count)
 }
 
@@ -40,9 +41,8 @@ func (s Stats) Sub(b Stats) Stats {
 	s.Waits -= b.Waits
 	s.Wait -= b.Wait
 	s.Latency -= b.Latency
-	for i := range s.WaitTimes {
-		s.WaitTimes[i] -= b.WaitTimes[i]
-	}
+	s.WaitTimes.sub(&b.WaitTimes)
+	s.ReadTimes.sub(&b.ReadTimes)
 	return s
 }
 
@@ -50,10 +50,70 @@ func (s Stats) Sub(b Stats) Stats {
 // when nothing was read. Reads that end unnoticed while all processors compute
 // count as long as they were unnoticed.
 func (s Stats) Overlap() float64 {
-	if s.Latency <= 0 {
+	return overlap(s.Wait, s.Latency)
+}
+
+func overlap(wait, latency time.Duration) float64 {
+	if latency <= 0 {
 		return 1
 	}
-	return max(0, 1-float64(s.Wait)/float64(s.Latency))
+	return max(0, 1-float64(wait)/float64(latency))
+}
+
+// origin is where a Fetch found a row.
+type origin uint8
+
+const (
+	fromMemory origin = iota // the cache, another fetch, or a repetition within the fetch
+	fromOther                // being read for somebody else
+	fromRead                 // nowhere: a read was queued for this fetch
+)
+
+// Counts say where the rows of a Fetch, or of some of its ids, came from.
+type Counts struct {
+	Rows    int64         // asked for, repetitions included; Rows = Hits + Shared + Read
+	Hits    int64         // in memory already, or asked for earlier in the same Fetch
+	Shared  int64         // being read for another Fetch
+	Read    int64         // read because of this one
+	Bytes   int64         // of the rows read, what lies between rows left out
+	Wait    time.Duration // that Wait took: of the whole Fetch, since all of its rows are waited for together
+	Latency time.Duration // until the last row was here; 0 when all were at once; likewise
+}
+
+// Add adds the counts of another fetch.
+func (c *Counts) Add(d Counts) {
+	c.Rows += d.Rows
+	c.Hits += d.Hits
+	c.Shared += d.Shared
+	c.Read += d.Read
+	c.Bytes += d.Bytes
+	c.Wait += d.Wait
+	c.Latency += d.Latency
+}
+
+// Overlap is the part of the reads' time that nobody waited through, as
+// [Stats.Overlap].
+func (c Counts) Overlap() float64 { return overlap(c.Wait, c.Latency) }
+
+// Counts returns where the rows of ids[i] to ids[end-1] came from, after a
+// successful Wait and before Release: several requests may share one Fetch.
+func (f *Fetch) Counts(i, end int) Counts {
+	f.mustBeHere("Counts")
+	f.t.mu.Lock()
+	defer f.t.mu.Unlock()
+	c := Counts{Rows: int64(end - i), Wait: f.wait, Latency: f.latency}
+	for ; i < end; i++ {
+		switch f.from[i] {
+		case fromMemory:
+			c.Hits++
+		case fromOther:
+			c.Shared++
+		case fromRead:
+			c.Read++
+			c.Bytes += int64(f.slots[i].bytes)
+		}
+	}
+	return c
 }
 
 // Stats returns one consistent snapshot of the counts, also while rows are
@@ -74,6 +134,12 @@ func (t *Table) Source() Traits { return t.traits }
 type Histogram [1 + 4*32]int64
 
 func (h *Histogram) add(d time.Duration) { h[bucket(d)]++ }
+
+func (h *Histogram) sub(b *Histogram) {
+	for i := range h {
+		h[i] -= b[i]
+	}
+}
 
 func bucket(d time.Duration) int {
 	us := uint64(max(0, d) / time.Microsecond)

@@ -1,0 +1,39 @@
+package gemma_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"github.com/plume-run/plume/internal/backend/ref"
+	"github.com/plume-run/plume/internal/gemma"
+)
+
+// TestPLECountsOfEachPart: sequences that share a step see their own rows.
+func TestPLECountsOfEachPart(t *testing.T) {
+	m := open(t, filepath.Join("testdata", "e-tiny"), ref.New())
+	a, b := newCache(t, m, 20), newCache(t, m, 20)
+	forward(t, m, a, []int32{5, 6}, gemma.WantAll) // all layers: later looks find whole rows
+	if got := m.PLECounts(0); got.Rows != 2 || got.Read != 2 || got.Bytes == 0 {
+		t.Errorf("first step: %+v", got)
+	}
+	_, _, err := m.Forward(context.Background(), &gemma.Batch{Parts: []gemma.Part{
+		{Cache: a, IDs: []int32{6, 7}, Want: gemma.WantLast},
+		{Cache: b, IDs: []int32{7, 5, 6}, Want: gemma.WantLast},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []gemma.PLECounts{{Rows: 2, Hits: 1, Read: 1}, {Rows: 3, Hits: 3}, {}} {
+		got := m.PLECounts(i)
+		got.Wait, got.Latency, got.Bytes = 0, 0, 0
+		if got != want {
+			t.Errorf("part %d: %+v, want %+v", i, got, want)
+		}
+	}
+	dense := open(t, filepath.Join("testdata", "dense-tiny"), ref.New())
+	forward(t, dense, newCache(t, dense, 4), []int32{5}, gemma.WantLast)
+	if got := dense.PLECounts(0); got != (gemma.PLECounts{}) {
+		t.Errorf("no table: %+v", got)
+	}
+}
