@@ -28,6 +28,7 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/backend/cpu", "internal/backend internal/kernel internal/quant"},
 	{"internal/gemma", "internal/backend internal/checkpoint internal/ple internal/quant"},
 	{"internal/plan", "internal/backend internal/checkpoint internal/gemma internal/quant"},
+	{"internal/plan/flash", ""},
 	{"internal/convert", "internal/gemma internal/checkpoint internal/quant internal/tokenizer"},
 	{"internal/engine", "internal/gemma internal/sample internal/tokenizer"},
 	{".", "internal/engine internal/plan internal/gemma internal/checkpoint internal/tokenizer internal/chat internal/sample " +
