@@ -6,8 +6,6 @@ import (
 	"iter"
 	"strings"
 	"time"
-
-	"github.com/plume-run/plume/internal/ple"
 )
 
 // EventKind says what an Event carries.
@@ -84,43 +82,6 @@ func (t Timings) MarshalJSON() ([]byte, error) {
 		First   float64 `json:"first_token_seconds"`
 		Decode  float64 `json:"decode_seconds"`
 	}{t.Prefill.Seconds(), t.FirstToken.Seconds(), t.Decode.Seconds()})
-}
-
-// PLEStats say what the per-layer embedding table cost: how many rows were
-// needed and where they came from. All zero for a model without a table.
-type PLEStats struct {
-	Rows      int64         // rows needed, one per token computed
-	RowsRead  int64         // rows that came from the file
-	Reads     int64         // read calls that brought them; neighbours share one
-	ReadBytes int64         // bytes of those
-	CacheHits int64         // rows found in memory
-	Wait      time.Duration // time the computation stood still for rows
-}
-
-// MarshalJSON writes Wait as seconds.
-func (p PLEStats) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Rows     int64   `json:"rows"`
-		RowsRead int64   `json:"rows_read"`
-		Reads    int64   `json:"reads"`
-		Bytes    int64   `json:"read_bytes"`
-		Hits     int64   `json:"cache_hits"`
-		Wait     float64 `json:"wait_seconds"`
-	}{p.Rows, p.RowsRead, p.Reads, p.ReadBytes, p.CacheHits, p.Wait.Seconds()})
-}
-
-func pleStats(s ple.Stats) PLEStats {
-	return PLEStats{
-		Rows: s.Rows, RowsRead: s.RowsRead, Reads: s.Reads, ReadBytes: s.BytesRead, Wait: s.Wait,
-		// A row that occurs twice in a prompt is looked up once; the second is
-		// found as surely as one from the cache.
-		CacheHits: s.CacheHits + s.Shared + s.Rows - s.Distinct,
-	}
-}
-
-func (p PLEStats) minus(q PLEStats) PLEStats {
-	return PLEStats{p.Rows - q.Rows, p.RowsRead - q.RowsRead, p.Reads - q.Reads,
-		p.ReadBytes - q.ReadBytes, p.CacheHits - q.CacheHits, p.Wait - q.Wait}
 }
 
 // Result closes an answer.

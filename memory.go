@@ -99,6 +99,7 @@ func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text *Tokenizer, o Opt
 		Chunk: o.Chunk, FixedChunk: o.Chunk > 0,
 		Draft:  engine.MaxDraft,
 		KVType: kvTypes[o.KVType], AllowI8: o.KVType == "auto",
+		Table:    tablePlace(o.PLE),
 		PLECache: max(0, o.PLECacheBytes), FixedPLE: o.PLECacheBytes != 0,
 		PLEWorkers: o.PLEWorkers, PLEReadSize: pleReadBytes,
 	}
@@ -168,9 +169,8 @@ func (m *Model) admit(what string, cache, step int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.plan.p
-	planCache, planStep := p.Session(p.Context, p.Chunk)
-	step = max(step, m.stepBytes, planStep)
-	used := p.Total - planCache - planStep + m.cacheBytes + step
+	step = max(step, m.stepBytes)
+	used := p.TotalWith(m.cacheBytes, step)
 	if p.Budget > 0 && used+cache > p.Budget {
 		return memoryError{fmt.Errorf("%s: it takes %d MiB beside %d MiB in use, the budget is %d MiB (%s)",
 			what, (cache+1<<20-1)>>20, (used+1<<20-1)>>20, p.Budget>>20, m.plan.from)}
@@ -195,6 +195,23 @@ func (m *Model) admitEvaluation(context, n int, chunk *int) (cache int64, err er
 		}
 		*chunk /= 2
 	}
+}
+
+// memoryStats are the plan's items with what is open now in place of the planned session.
+func (m *Model) memoryStats() MemoryStats {
+	m.mu.Lock()
+	items := m.plan.p.With(m.cacheBytes, m.stepBytes)
+	m.mu.Unlock()
+	s := MemoryStats{Budget: m.plan.p.Budget}
+	for _, it := range items {
+		s.Used += it.Bytes
+		s.Roles = append(s.Roles, MemoryUse{it.Role, it.Bytes})
+	}
+	if s.Budget > 0 {
+		s.Left = max(0, s.Budget-s.Used)
+	}
+	s.Process, s.ProcessPeak = processMemory()
+	return s
 }
 
 // leave gives back what admit has reserved.

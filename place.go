@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/plume-run/plume/internal/plan"
 	"github.com/plume-run/plume/internal/ple"
 )
 
@@ -37,27 +38,37 @@ func (o Options) validatePLE() error {
 	return nil
 }
 
+// tablePlace is what the plan must know of Options.PLE.
+func tablePlace(place string) plan.Place {
+	switch ple.Kind(place) {
+	case ple.RAM:
+		return plan.Held
+	case ple.Mmap:
+		return plan.Mapped
+	}
+	return plan.Outside
+}
+
 // PLEPlace says in a sentence how the rows of the per-layer table are reached, and
 // where Options.PLE is "auto", why; "" for a model without a table.
 func (m *Model) PLEPlace() string { return m.place }
 
 // openPLE opens the place that the options ask for. spec is where the checkpoint
-// has the table; a URL has the same file. The table in memory counts against the
-// budget, of which the plan leaves room.
+// has the table; a URL has the same file. Whether it is held in memory is in the
+// plan already, but for "auto", which may take what the plan has left.
 func (m *Model) openPLE(spec ple.Spec, rowBytes int) (ple.Source, error) {
-	room := m.plan.p.Budget - m.plan.p.Total
-	kind := ple.Kind(m.opt.PLE)
+	p, kind := m.plan.p, ple.Kind(m.opt.PLE)
 	switch {
 	case m.opt.PLE == "auto":
-		src, why, err := ple.Auto(spec, rowBytes, max(room, 0))
+		src, why, err := ple.Auto(spec, rowBytes, max(p.Budget-p.Total, 0))
 		m.place = why
+		if err == nil && src.Traits().Kind == ple.RAM {
+			p.HoldTable()
+		}
 		return src, err
 	case isURL(m.opt.PLE):
 		kind, spec.URL, spec.Path = ple.HTTP, m.opt.PLE, ""
 		spec.HTTP.Header = http.Header(m.opt.PLEHeader)
-	case kind == ple.RAM && m.plan.p.Budget > 0 && spec.Bytes > room:
-		return nil, memoryError{fmt.Errorf("hold the table in memory: it has %d MiB, the budget of %d MiB leaves %d MiB beside the rest",
-			spec.Bytes>>20, m.plan.p.Budget>>20, max(room, 0)>>20)}
 	}
 	src, err := ple.OpenSource(kind, spec)
 	if err == nil {

@@ -73,7 +73,7 @@ func TestPLEPlaceErrors(t *testing.T) {
 	}{
 		"an unknown place":          {Options{PLE: "tape"}, ErrRequest},
 		"headers without a URL":     {Options{PLE: "disk", PLEHeader: map[string][]string{"X": {"y"}}}, ErrRequest},
-		"a table beyond the budget": {Options{PLE: "ram", RAM: plan.Total() + 1<<20}, ErrMemory},
+		"a table beyond the budget": {Options{PLE: "ram", RAM: plan.Minimum() + 1<<20}, ErrMemory},
 	} {
 		m, err := Open(file, c.o)
 		if err == nil {

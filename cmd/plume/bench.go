@@ -165,6 +165,7 @@ func (f *benchFlags) run(cmd *cobra.Command, name string) error {
 		return err
 	}
 	defer m.Close()
+	r.model = m
 	r.out.Model = benchModel{
 		Path: m.Path(), Name: m.Name(), Layers: m.Layers(), Resident: m.ResidentBytes(),
 		Load: time.Since(begin).Seconds(),
@@ -221,7 +222,7 @@ func (r *benchRunner) all(ctx context.Context) error {
 		}
 	}
 	stop()
-	r.out.PeakMemory = max(0, peakMemory()-int64(r.limits.Bytes()))
+	r.out.PeakMemory = max(0, r.model.Stats().Memory.ProcessPeak-int64(r.limits.Bytes()))
 	return r.compare(ctx)
 }
 

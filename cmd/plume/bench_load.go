@@ -77,28 +77,6 @@ func (t cpuTimes) others(since cpuTimes) float64 {
 	return max(0, float64(busy)/float64(total))
 }
 
-// peakMemory returns the most memory that the program has held, 0 when unknown.
-func peakMemory() int64 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	return parseStatus(status, "VmHWM:")
-}
-
-// parseStatus returns a size in bytes from /proc/self/status.
-func parseStatus(status []byte, key string) int64 {
-	for line := range strings.Lines(string(status)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == key && f[2] == "kB" {
-			n, err := strconv.ParseInt(f[1], 10, 64)
-			if err == nil {
-				return n << 10
-			}
-		}
-	}
-	return 0
-}
-
 // cpuName returns what the processor calls itself, or its architecture.
 func cpuName() string {
 	info, err := os.ReadFile("/proc/cpuinfo")

@@ -12,6 +12,7 @@ import (
 // benchRunner measures and fills in the report.
 type benchRunner struct {
 	f      *benchFlags
+	model  *plume.Model
 	bench  *plume.Bench
 	limits *plume.MachineLimits
 	status *status

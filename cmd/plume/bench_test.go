@@ -88,9 +88,6 @@ func TestParseTimes(t *testing.T) {
 	if got := after.others(parseTimes(nil, nil)); got != -1 {
 		t.Errorf("unknown: %v", got)
 	}
-	if n := parseStatus([]byte("Name:\tplume\nVmHWM:\t  1234 kB\nVmRSS:\t 5 kB\n"), "VmHWM:"); n != 1234<<10 {
-		t.Errorf("peak memory %d", n)
-	}
 }
 
 func TestSpread(t *testing.T) {

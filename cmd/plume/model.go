@@ -22,6 +22,7 @@ type modelFlags struct {
 	ple     string
 	headers []string
 	ram     sizeFlag
+	rows    cacheFlag
 
 	// What sessions or evaluations will ask for, so that the plan knows it.
 	context, chunk int
@@ -34,6 +35,7 @@ func (f *modelFlags) add(cmd *cobra.Command, kvType string) {
 	fs.StringVar(&f.kvType, "kv-type", kvType, "number format of the KV cache: "+strings.Join(plume.KVTypes(), ", "))
 	fs.StringVar(&f.ple, "ple", "auto", "where PLE rows come from: "+strings.Join(plume.PLEPlaces(), ", ")+",\nor the URL of a copy of the model's file")
 	fs.StringArrayVar(&f.headers, "ple-header", nil, "`header` for requests to a URL in --ple, as 'Authorization: Bearer …'")
+	fs.Var(&f.rows, "ple-cache", "memory for PLE rows that may come again, as 8MiB; 0: none (default: 2MiB,\nless where memory is short)")
 	complete(cmd, "ple", plume.PLEPlaces()...)
 	fs.Var(&f.ram, "ram", "memory that the process may take, as 1500MiB or 1.5G (default: $"+plume.RAMVariable+",\nthe memory cgroup's limit, or what is free)")
 	complete(cmd, "backend", plume.Backends()...)
@@ -72,9 +74,11 @@ func (f *modelFlags) options() (plume.Options, error) {
 		Threads: f.threads,
 		KVType:  f.kvType,
 		RAM:     int64(f.ram),
-		Context: f.context,
-		Chunk:   f.chunk,
-		LimitGo: true,
+
+		PLECacheBytes: int64(f.rows),
+		Context:       f.context,
+		Chunk:         f.chunk,
+		LimitGo:       true,
 	}, nil
 }
 
@@ -117,6 +121,34 @@ func (s *sizeFlag) Set(text string) error {
 
 // Type implements pflag.Value.
 func (*sizeFlag) Type() string { return "size" }
+
+// cacheFlag is the size of a cache: 0 asks for none, which options call negative.
+type cacheFlag int64
+
+// String implements pflag.Value.
+func (c *cacheFlag) String() string {
+	switch {
+	case *c == 0:
+		return ""
+	case *c < 0:
+		return "0"
+	}
+	return sizeText(int64(*c))
+}
+
+// Set implements pflag.Value.
+func (c *cacheFlag) Set(text string) error {
+	if text == "0" {
+		*c = -1
+		return nil
+	}
+	n, err := plume.ParseSize(text)
+	*c = cacheFlag(n)
+	return err
+}
+
+// Type implements pflag.Value.
+func (*cacheFlag) Type() string { return "size" }
 
 // complete registers the values that a shell may offer for a flag.
 func complete(cmd *cobra.Command, flag string, values ...string) {

@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"time"
 
 	"github.com/plume-run/plume"
 )
@@ -38,6 +41,7 @@ type answerJSON struct {
 	ToolCalls []callJSON `json:"tool_calls"`
 	BadCalls  []string   `json:"bad_tool_calls,omitempty"`
 	plume.Result
+	Live plume.Stats `json:"model_stats"` // of the model since it was opened
 }
 
 type callJSON struct {
@@ -46,8 +50,8 @@ type callJSON struct {
 	Arguments json.RawMessage `json:"arguments"`
 }
 
-func jsonAnswer(model string, a *plume.Answer) answerJSON {
-	out := answerJSON{Model: model, Text: a.Text, Thinking: a.Thinking, ToolCalls: []callJSON{}, BadCalls: a.BadCalls, Result: a.Result}
+func jsonAnswer(model string, a *plume.Answer, live plume.Stats) answerJSON {
+	out := answerJSON{Model: model, Live: live, Text: a.Text, Thinking: a.Thinking, ToolCalls: []callJSON{}, BadCalls: a.BadCalls, Result: a.Result}
 	for _, c := range a.ToolCalls {
 		out.ToolCalls = append(out.ToolCalls, callJSON{c.ID, c.Name, c.Arguments})
 	}
@@ -64,16 +68,55 @@ func printStats(w io.Writer, m *plume.Model, s *plume.Session, r *plume.Result) 
 	if u.Drafted > 0 {
 		fmt.Fprintf(w, "drafts   %d tokens guessed, %d accepted (%.0f %%)\n", u.Drafted, u.Accepted, 100*float64(u.Accepted)/float64(u.Drafted))
 	}
-	if p.Rows > 0 {
-		fmt.Fprintf(w, "table    %d PLE rows needed, %d read from disk (%s), %d found in memory; waited %.3f ms\n",
-			p.Rows, p.RowsRead, sizeText(p.ReadBytes), p.CacheHits, float64(p.Wait.Nanoseconds())/1e6)
+	live := m.Stats()
+	printTable(w, "table", p)
+	if live.PLE.Rows != p.Rows {
+		printTable(w, "in all", live.PLE)
 	}
-	if place := m.PLEPlace(); place != "" {
-		fmt.Fprintf(w, "         %s\n", place)
+	if live.Place != "" {
+		fmt.Fprintf(w, "         %s\n", live.Place)
 	}
-	fmt.Fprintf(w, "memory   %s of weights, %s of KV cache for %d tokens\n",
-		sizeText(m.ResidentBytes()), sizeText(s.CacheBytes()), s.Context())
+	printMemory(w, live.Memory, s)
 	fmt.Fprintf(w, "seed     %d\n", r.Seed)
+}
+
+// printTable writes what the per-layer table cost.
+func printTable(w io.Writer, name string, p plume.PLEStats) {
+	if p.Rows == 0 {
+		return
+	}
+	ms := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
+	fmt.Fprintf(w, "%-8s %d PLE rows needed, %d found in memory, %d read in %d reads (%s, %s of the device)\n",
+		name, p.Rows, p.CacheHits, p.RowsRead, p.Reads, sizeText(p.ReadBytes), sizeText(p.DeviceBytes))
+	fmt.Fprintf(w, "         waited %.3f ms; a step p50 %.3f ms, p99 %.3f ms; %.0f %% of the reading hidden\n",
+		ms(p.Wait), ms(p.WaitP50), ms(p.WaitP99), 100*p.Overlap)
+	if p.Errors > 0 {
+		fmt.Fprintf(w, "         %d rows could not be read\n", p.Errors)
+	}
+}
+
+// smallRole is the least of all memory that gets a mention of its own.
+const smallRole = 0.02
+
+// printMemory writes what memory is taken for, the largest uses by name.
+func printMemory(w io.Writer, mem plume.MemoryStats, s *plume.Session) {
+	fmt.Fprintf(w, "memory   %s accounted", sizeText(mem.Used))
+	if mem.Budget > 0 {
+		fmt.Fprintf(w, ", %s left of %s", sizeText(mem.Left), sizeText(mem.Budget))
+	}
+	if mem.Process > 0 {
+		fmt.Fprintf(w, "; the process holds %s, at most %s", sizeText(mem.Process), sizeText(mem.ProcessPeak))
+	}
+	roles := slices.SortedStableFunc(slices.Values(mem.Roles), func(a, b plume.MemoryUse) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	rest := mem.Used
+	fmt.Fprint(w, "\n         ")
+	for _, r := range roles {
+		if float64(r.Bytes) >= smallRole*float64(mem.Used) {
+			fmt.Fprintf(w, "%s %s, ", r.Role, sizeText(r.Bytes))
+			rest -= r.Bytes
+		}
+	}
+	fmt.Fprintf(w, "others %s; %d tokens of context\n", sizeText(rest), s.Context())
 }
 
 // sizeText prints a number of bytes for people.

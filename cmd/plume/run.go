@@ -60,8 +60,8 @@ Sampling defaults are the model's own.`,
 	fs.IntVar(&f.ctx, "ctx", 0, "tokens of context (default: the model's, at most 4096)")
 	fs.IntVar(&f.chunk, "chunk", 0, "prompt tokens per step (default 256)")
 	fs.BoolVar(&f.noDraft, "no-draft", false, "never guess tokens from repetitions in the text (a matter of speed only)")
-	fs.BoolVar(&f.json, "json", false, "print one JSON object at the end: text, thinking, tool_calls,\nfinish_reason, usage, timings, ple, seed")
-	fs.BoolVar(&f.stats, "stats", false, "print counts, speed and where PLE rows came from, on stderr")
+	fs.BoolVar(&f.json, "json", false, "print one JSON object at the end: text, thinking, tool_calls,\nfinish_reason, usage, timings, ple, seed, model_stats")
+	fs.BoolVar(&f.stats, "stats", false, "print counts, speed, where PLE rows came from and what memory\nis used for, on stderr")
 	f.sample.add(cmd)
 	f.open.add(cmd, "f16")
 	return cmd
@@ -152,7 +152,7 @@ func (f *runFlags) run(cmd *cobra.Command, prompt string) error {
 		return err
 	}
 	if f.json {
-		return printJSON(cmd.OutOrStdout(), jsonAnswer(f.model, answer))
+		return printJSON(cmd.OutOrStdout(), jsonAnswer(f.model, answer, m.Stats()))
 	}
 	return nil
 }

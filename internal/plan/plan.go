@@ -24,6 +24,7 @@ type Options struct {
 
 	KVType   quant.Type // of keys and values
 	AllowI8  bool       // they may become int8 where memory is short
+	Table    Place      // of the per-layer table
 	PLECache int64      // bytes of rows kept for later
 	FixedPLE bool
 
@@ -32,6 +33,16 @@ type Options struct {
 	Tokens      int   // vocabulary of the tokenizer; 0: the checkpoint has none
 	Merges      int
 }
+
+// Place says what memory the per-layer table takes where it is.
+type Place uint8
+
+// The places.
+const (
+	Outside Place = iota // rows are read when they are needed
+	Mapped               // the same from a mapping, whose pages count once they are touched
+	Held                 // all of it in memory; rows are lent without a copy
+)
 
 // Plan is what a process will hold. Sessions beyond the first need room of their
 // own, see Session.
@@ -118,20 +129,14 @@ func lay(w *gemma.Weights, o Options) *Plan {
 	add("page ends", pieces*hugePageBytes, false, "weights lie in %d pieces of huge pages, the last of each partly used", pieces)
 	add("norms", w.Vectors, true, "float32")
 	full, sliding := w.CacheBytes(o.Sizer, o.Context, o.Draft, o.KVType)
-	add("kv full", full, true, "%d positions, %s", o.Context, p.KVType)
-	add("kv sliding", sliding, true, "rings, %s", p.KVType)
+	add(roleKVFull, full, true, "%d positions, %s", o.Context, p.KVType)
+	add(roleKVSliding, sliding, true, "rings, %s", p.KVType)
 	step := w.StepBytes(o.Sizer, gemma.SessionShapes(o.Chunk, o.Draft, o.Context, o.KVType)...)
 	add("activations", step.Activations+step.Books, true, "steps of %d tokens", o.Chunk)
 	add("fresh kv", step.Fresh, true, "a step's keys and values beside the rings")
 	add("logits", step.Logits, true, "%d rows", o.Draft+1)
 	add("scratch", step.Scratch, true, "%d threads", o.Threads)
-	if w.PLERows > 0 {
-		p.PLE = o.PLECache
-		rows := int64(o.Chunk) + int64(o.Draft) + spareRows
-		add("ple rows", rows*(w.PLERow+rowBooks), true, "%d bytes each", w.PLERow)
-		add("ple cache", o.PLECache+o.PLECache/max(1, w.PLERow)*rowBooks, true, "of %d MiB on disk", int64(w.PLERows)*w.PLERow>>20)
-		add("ple reads", int64(o.PLEWorkers)*max(o.PLEReadSize, w.PLERow), true, "%d at once", o.PLEWorkers)
-	}
+	p.addTable(add)
 	add("loading", w.Loading, true, "buffers, until the weights are in place")
 	add("tokenizer", int64(o.Tokens)*tokenBytes+int64(o.Merges)*mergeBytes, true, "%d tokens, %d merges", o.Tokens, o.Merges)
 	add("sampler", 24*int64(w.Vocab()), true, "every setting at once: counts, copies, probabilities")
@@ -142,6 +147,41 @@ func lay(w *gemma.Weights, o Options) *Plan {
 	p.total()
 	return p
 }
+
+// addTable adds what the per-layer table takes.
+func (p *Plan) addTable(add func(role string, bytes int64, heap bool, note string, args ...any)) {
+	o, row := p.opt, p.weights.PLERow
+	table := int64(p.weights.PLERows) * row
+	switch {
+	case table == 0:
+		return
+	case o.Table == Held:
+		add("ple table", table, false, "all of it, %d rows of %d bytes", p.weights.PLERows, row)
+		return
+	case o.Table == Mapped:
+		add("ple table", table, false, "mapped: pages count once a row in them was needed")
+	}
+	p.PLE = o.PLECache
+	rows := int64(o.Chunk) + int64(o.Draft) + spareRows
+	add("ple rows", rows*(row+rowBooks), true, "%d bytes each", row)
+	add("ple cache", o.PLECache+o.PLECache/max(1, row)*rowBooks, true, "of %d MiB on disk", table>>20)
+	add("ple reads", int64(o.PLEWorkers)*max(o.PLEReadSize, row), true, "%d at once", o.PLEWorkers)
+}
+
+// HoldTable changes the plan to one with the whole per-layer table in memory.
+func (p *Plan) HoldTable() {
+	o := p.opt
+	o.Table = Held
+	held := lay(p.weights, o)
+	held.Minimum, held.Shrunk = p.Minimum, p.Shrunk
+	*p = *held
+}
+
+// The items that sessions replace, see With.
+const (
+	roleKVFull    = "kv full"
+	roleKVSliding = "kv sliding"
+)
 
 // kvName is the user's word for an element type.
 func kvName(t quant.Type) string {
@@ -159,6 +199,34 @@ func kvName(t quant.Type) string {
 func (p *Plan) Session(context, chunk int) (cache, step int64) {
 	full, sliding := p.weights.CacheBytes(p.opt.Sizer, context, p.opt.Draft, p.opt.KVType)
 	return full + sliding, p.stepBytes(gemma.SessionShapes(chunk, p.opt.Draft, context, p.opt.KVType)...)
+}
+
+// With lists what the process holds while all sessions together take cache bytes of
+// keys and values, and their steps, or the planned session's if those are larger, step
+// bytes.
+func (p *Plan) With(cache, step int64) []Item {
+	items := []Item{}
+	for _, it := range p.Items {
+		if it.Role != roleKVFull && it.Role != roleKVSliding {
+			items = append(items, it)
+		}
+	}
+	if cache > 0 {
+		items = append(items, Item{Role: "kv of sessions", Bytes: cache, Heap: true})
+	}
+	if more := step - p.stepBytes(); more > 0 {
+		items = append(items, Item{Role: "larger steps", Bytes: more, Heap: true})
+	}
+	return items
+}
+
+// TotalWith sums the items of With.
+func (p *Plan) TotalWith(cache, step int64) int64 {
+	var sum int64
+	for _, it := range p.With(cache, step) {
+		sum += it.Bytes
+	}
+	return sum
 }
 
 // Evaluation is like Session for computing the logits of every token.

@@ -235,3 +235,44 @@ func TestItemsAddUp(t *testing.T) {
 		t.Errorf("plan prints as %q", s)
 	}
 }
+
+// TestTableInMemory counts the table where it is held or mapped, and drops the buffers
+// for rows that are lent.
+func TestTableInMemory(t *testing.T) {
+	o := options()
+	disk := makePlan(t, o)
+	cfg, cat := model(t)
+	w, err := gemma.Weigh(cat, cfg, o.Sizer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := int64(w.PLERows) * w.PLERow
+	o.Table = plan.Mapped
+	if p := makePlan(t, o); p.Total != disk.Total+table {
+		t.Errorf("mapped: %d bytes more, want the table's %d", p.Total-disk.Total, table)
+	}
+	o.Table = plan.Held
+	held := makePlan(t, o)
+	if got := bytesOf(held, "ple table"); got != table || bytesOf(held, "ple cache")+bytesOf(held, "ple rows") != 0 {
+		t.Errorf("held: the table takes %d bytes, want %d and no buffers for rows", got, table)
+	}
+	disk.HoldTable()
+	if disk.Total != held.Total || disk.Minimum == 0 {
+		t.Errorf("held afterwards: %d bytes, want %d, smallest %d", disk.Total, held.Total, disk.Minimum)
+	}
+}
+
+// TestWith exchanges the planned session for what is open.
+func TestWith(t *testing.T) {
+	p := makePlan(t, options())
+	cache, step := p.Session(p.Context, p.Chunk)
+	if got := p.TotalWith(cache, step); got != p.Total {
+		t.Errorf("with the planned session %d bytes, want %d", got, p.Total)
+	}
+	if got := p.TotalWith(0, 0); got != p.Total-cache {
+		t.Errorf("without a session %d bytes, want %d", got, p.Total-cache)
+	}
+	if got := p.TotalWith(3*cache, step+100); got != p.Total+2*cache+100 {
+		t.Errorf("with three sessions %d bytes, want %d", got, p.Total+2*cache+100)
+	}
+}
