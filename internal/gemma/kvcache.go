@@ -19,11 +19,13 @@ var ErrContextFull = errors.New("context is full")
 // first tokens still see, so its fresh keys and values wait beside the ring until
 // the layers that read them have run (see step.store and step.commit).
 type Cache struct {
-	layers []backend.KV // nil for a layer that shares
-	window int
-	slack  int // positions that a ring holds beyond the window
-	n, max int
-	broken error // why a step failed halfway; the rings are unusable then
+	back    backend.Backend
+	layers  []backend.KV // nil for a layer that shares
+	sliding []bool       // of the layers
+	window  int
+	slack   int // positions that a ring holds beyond the window
+	n, max  int
+	broken  error // why a step failed halfway; the rings are unusable then
 }
 
 // NewCache makes room for maxTokens positions. K and V take, per position and
@@ -34,7 +36,7 @@ func (m *Model) NewCache(maxTokens, slack int) (*Cache, error) {
 	if maxTokens < 1 || maxTokens > m.cfg.MaxPositions || slack < 0 {
 		return nil, fmt.Errorf("make cache: %d tokens with %d on trial, want 1 to %d", maxTokens, slack, m.cfg.MaxPositions)
 	}
-	c := &Cache{layers: make([]backend.KV, len(m.layers)), window: m.cfg.SlidingWindow, slack: slack, max: maxTokens}
+	c := &Cache{back: m.back, sliding: m.cfg.Sliding, layers: make([]backend.KV, len(m.layers)), window: m.cfg.SlidingWindow, slack: slack, max: maxTokens}
 	for i, spec := range m.cfg.cacheSpecs(maxTokens, slack, m.kvType) {
 		if spec.Slots == 0 {
 			continue
@@ -96,14 +98,20 @@ func (c *Cache) Truncate(n int) bool {
 		c.Reset()
 		return true
 	}
-	if c.broken != nil || n < 0 || n > c.n {
-		return false
-	}
-	if c.n > c.window+c.slack && n < c.n-c.slack-1 {
+	if c.broken != nil || !c.Reaches(c.n, n) {
 		return false
 	}
 	c.n = n
 	return true
+}
+
+// Reaches reports whether a cache like this one that holds have positions could go
+// back to n of them.
+func (c *Cache) Reaches(have, n int) bool {
+	if n < 0 || n > have {
+		return false
+	}
+	return n == 0 || have <= c.window+c.slack || n >= have-c.slack-1
 }
 
 // check reports whether n more positions fit.
