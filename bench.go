@@ -280,7 +280,7 @@ func (b *Bench) Greedy(ctx context.Context, prompt, tokens int) (BenchRun, error
 	run := BenchRun{Context: prompt, Tokens: tokens - 1, Steps: tokens - 1}
 	var before meter
 	count := 0
-	_, err = s.Generate(ctx, engine.Request{Prompt: ids, MaxTokens: tokens, Sampler: b.pick}, func(int32) bool {
+	_, err = s.Generate(ctx, engine.Request{Prompt: ids, MaxTokens: tokens, Sampler: b.pick}, func(engine.Token) bool {
 		switch count++; count {
 		case 1:
 			before.start(b.m)

@@ -188,12 +188,12 @@ func opensThought(segs []chat.Segment) bool {
 
 func (a *answer) run(ctx context.Context, req engine.Request) {
 	before := a.s.m.PLEStats()
-	res, err := a.s.es.Generate(ctx, req, func(id int32) bool {
-		a.result.IDs = append(a.result.IDs, id)
-		if slices.Contains(req.Stop, id) {
+	res, err := a.s.es.Generate(ctx, req, func(t engine.Token) bool {
+		a.result.IDs = append(a.result.IDs, t.ID)
+		if slices.Contains(req.Stop, t.ID) {
 			return true // the engine ends here; a stop token has no text
 		}
-		a.token(id)
+		a.token(t.ID)
 		return !a.left && !a.stopped
 	})
 	if res.Prompt == 0 || err != nil && res.Prefill == 0 && len(a.result.IDs) == 0 && !cancelled(ctx, err) {

@@ -1,106 +1,58 @@
 package engine
 
 import (
-	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/plume-run/plume/internal/gemma"
 )
 
-// decode hands out id, the first token, and every token after it.
-func (s *Session) decode(ctx context.Context, r *Request, id int32, res *Result, yield func(int32) bool) (Finish, error) {
-	s.drawn = append(s.drawn[:0], id)
-	for {
-		for i, id := range s.drawn {
-			res.Generated++
-			if !yield(id) {
-				s.forget(len(s.drawn) - 1 - i)
-				return FinishCaller, nil
-			}
-			if slices.Contains(r.Stop, id) {
-				return FinishStop, nil
-			}
-		}
-		if r.MaxTokens > 0 && res.Generated >= r.MaxTokens {
-			return FinishLength, nil
-		}
-		if len(s.seq) > s.opt.Context {
-			return FinishContext, nil
-		}
-		at := len(s.seq) - 1 // a failed step cuts the sequence
-		if err := s.decodeStep(ctx, r, res); err != nil {
-			return FinishError, fmt.Errorf("compute token %d: %w", at, err)
-		}
+// nextToken asks for the last token of the sequence and, on trial, what may follow
+// it. The result is what single steps give: logits do not depend on what is computed
+// beside them, and the sampler draws once for each token in the same order.
+func (q *sequence) nextToken(drafts int) gemma.Part {
+	q.trial = append(q.trial[:0], q.ids[len(q.ids)-1])
+	if room := q.room(drafts); room > 0 {
+		q.trial = q.lookup.draft(q.trial, q.ids, room)
+		q.trial = q.trial[:1+q.pace.choose(len(q.trial)-1)]
 	}
+	return gemma.Part{Cache: q.cache, IDs: q.trial, Want: gemma.WantAll}
 }
 
-// decodeStep computes the last token of the sequence and, on trial, what may
-// follow it, and leaves in s.drawn the tokens that the sampler draws: one, and one
-// more for every draft that it draws too. The result is what single steps give:
-// logits do not depend on what is computed beside them, and the sampler draws once
-// for each token in the same order.
-func (s *Session) decodeStep(ctx context.Context, r *Request, res *Result) error {
-	s.trial = append(s.trial[:0], s.seq[len(s.seq)-1])
-	if room := s.room(r, res); room > 0 {
-		s.trial = s.lookup.draft(s.trial, s.seq, room)
-		s.trial = s.trial[:1+s.pace.choose(len(s.trial)-1)]
-	}
-	if s.draw == nil {
-		s.draw = s.drawRows
-	}
-	s.drawn, s.r = s.drawn[:0], r
-	begin := time.Now()
-	if err := s.step(ctx, s.trial, gemma.WantAll, s.draw); err != nil {
-		return err
-	}
-	k := len(s.trial) - 1
-	res.Drafted, res.Accepted = res.Drafted+k, res.Accepted+len(s.drawn)-1
-	s.pace.observe(k, len(s.drawn)-1, time.Since(begin))
-	s.uncache(len(s.seq) - 1)
-	return nil
-}
-
-// room is how many tokens may be evaluated on trial: the answer's end and the
+// room is how many of n tokens may be evaluated on trial: the answer's end and the
 // context's leave it.
-func (s *Session) room(r *Request, res *Result) int {
-	if s.opt.NoDraft {
-		return 0
+func (q *sequence) room(n int) int {
+	n = min(n, MaxDraft, q.context-len(q.ids))
+	if q.req.MaxTokens > 0 {
+		n = min(n, q.req.MaxTokens-q.res.Generated-1)
 	}
-	room := min(MaxDraft, s.opt.Context-len(s.seq))
-	if r.MaxTokens > 0 {
-		room = min(room, r.MaxTokens-res.Generated-1)
-	}
-	return room
+	return n
 }
 
-// drawRows samples from the rows [rows, V] of a decode step until a draft is not
-// drawn or the generation ends.
-func (s *Session) drawRows(logits []float32, rows int) error {
+// draw samples from the rows [rows, V] of a step until a draft is not drawn or the
+// generation ends.
+func (q *sequence) draw(logits []float32, rows int) error {
 	v := len(logits) / rows
 	for i := range rows {
-		id, err := s.sample(s.r, logits[i*v:(i+1)*v])
+		t, err := q.choose(logits[i*v : (i+1)*v])
 		if err != nil {
 			return err
 		}
-		s.drawn = append(s.drawn, id)
-		if i+1 == rows || id != s.trial[i+1] || slices.Contains(s.r.Stop, id) {
-			return nil
+		q.drawn = append(q.drawn, t)
+		if i+1 == rows || t.ID != q.trial[i+1] || slices.Contains(q.req.Stop, t.ID) {
+			break
 		}
+	}
+	if k := len(q.trial) - 1; k > 0 {
+		q.res.Drafted, q.res.Accepted = q.res.Drafted+k, q.res.Accepted+len(q.drawn)-1
 	}
 	return nil
 }
 
-// forget takes back the last n tokens of the sequence.
-func (s *Session) forget(n int) {
-	s.seq = s.seq[:len(s.seq)-n]
-	s.uncache(len(s.seq) - 1)
-}
-
-// uncache makes the cache forget what lies behind its first n positions.
-func (s *Session) uncache(n int) {
-	if s.cache.Len() > n && !s.cache.Truncate(n) {
-		panic("engine: internal error: a cache kept tokens that were on trial")
+// observe tells the pace what the last step has cost, if it was a decode step of this
+// sequence alone.
+func (q *sequence) observe(took time.Duration) {
+	if len(q.trial) > 0 && len(q.drawn) > 0 {
+		q.pace.observe(len(q.trial)-1, len(q.drawn)-1, took)
 	}
 }

@@ -12,9 +12,9 @@ import (
 
 // eager makes a session draft whenever it can.
 func eager(s *Session) *Session {
-	s.pace.total, s.pace.right = 1e9, 0.99
-	for k := range s.pace.cost {
-		s.pace.cost[k] = 1
+	s.q.pace.total, s.q.pace.right = 1e9, 0.99
+	for k := range s.q.pace.cost {
+		s.q.pace.cost[k] = 1
 	}
 	return s
 }
@@ -68,8 +68,8 @@ func TestCallerStopsAmongDrafts(t *testing.T) {
 	for n := 1; n < 30; n++ {
 		s := eager(newSession(t, e, SessionOptions{}))
 		var got []int32
-		_, err := s.Generate(t.Context(), Request{Prompt: prompt, Sampler: greedy()}, func(id int32) bool {
-			got = append(got, id)
+		_, err := s.Generate(t.Context(), Request{Prompt: prompt, Sampler: greedy()}, func(tok Token) bool {
+			got = append(got, tok.ID)
 			return len(got) < n
 		})
 		if err != nil {

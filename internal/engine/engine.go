@@ -118,6 +118,17 @@ func (e *Engine) checkIDs(ids []int32) error {
 	return nil
 }
 
+// checkPrompt refuses what cannot be continued in a context of that many tokens.
+func (e *Engine) checkPrompt(ids []int32, context int) error {
+	if err := e.checkIDs(ids); err != nil {
+		return err
+	}
+	if len(ids) > context {
+		return fmt.Errorf("prefill %d tokens into a context of %d: %w", len(ids), context, ErrContextFull)
+	}
+	return nil
+}
+
 // suppress makes the ids that the model's generation settings forbid
 // impossible. logits [V] f32 belong to the current step and may be written.
 func (e *Engine) suppress(logits []float32) {

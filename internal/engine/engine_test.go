@@ -86,7 +86,7 @@ func collect(t *testing.T, s *Session, r Request) ([]int32, Result) {
 		r.Sampler = greedy(t)
 	}
 	var out []int32
-	res, err := s.Generate(t.Context(), r, func(id int32) bool { out = append(out, id); return true })
+	res, err := s.Generate(t.Context(), r, func(tok Token) bool { out = append(out, tok.ID); return true })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestCancelAndBusy(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var busy error
 	seen := 0
-	res, err := s.Generate(ctx, Request{Prompt: g.IDs, Sampler: greedy(t)}, func(id int32) bool {
+	res, err := s.Generate(ctx, Request{Prompt: g.IDs, Sampler: greedy(t)}, func(Token) bool {
 		_, busy = s.Generate(ctx, Request{Prompt: g.IDs, Sampler: greedy(t)}, nil)
 		if seen++; seen == 3 {
 			cancel()
@@ -261,7 +261,7 @@ func TestSessionsInterleave(t *testing.T) {
 			var out []int32
 			sm, _ := sample.New(sample.Params{})
 			_, err := s.Generate(t.Context(), Request{Prompt: g.IDs, MaxTokens: 10, Sampler: sm},
-				func(id int32) bool { out = append(out, id); return true })
+				func(tok Token) bool { out = append(out, tok.ID); return true })
 			if err != nil || !slices.Equal(out, g.Greedy[:10]) {
 				t.Errorf("session %d: %v, %v, want %v", i, out, err, g.Greedy[:10])
 			}
@@ -335,7 +335,7 @@ func TestFileShrinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	cut := false
-	_, err = s.Generate(t.Context(), Request{Prompt: g.IDs[:3], MaxTokens: 300, Sampler: sampler}, func(int32) bool {
+	_, err = s.Generate(t.Context(), Request{Prompt: g.IDs[:3], MaxTokens: 300, Sampler: sampler}, func(Token) bool {
 		if !cut {
 			cut, err = true, os.Truncate(filepath.Join(dir, "model.safetensors"), 100)
 		}

@@ -48,20 +48,14 @@ func (o SessionOptions) validate(cfg *gemma.Config) error {
 // Session is one sequence and its KV cache. It belongs to one goroutine at a
 // time.
 type Session struct {
-	e     *Engine
-	opt   SessionOptions
-	cache *gemma.Cache
-	seq   []int32 // tokens of the sequence; the first cache.Len() of them are in the cache
-	busy  atomic.Bool
+	e    *Engine
+	opt  SessionOptions
+	q    *sequence // nil after Close
+	busy atomic.Bool
 
-	lookup lookup
-	pace   pace
-	batch  gemma.Batch
-	parts  [1]gemma.Part
-	trial  []int32                                // the tokens of a decode step: the last of seq and drafts
-	drawn  []int32                                // the tokens that a decode step yielded
-	draw   func(logits []float32, rows int) error // drawRows, made once
-	r      *Request                               // of the generation that is running
+	batch gemma.Batch
+	parts [1]gemma.Part
+	take  func(logits []float32, rows int) error // of q, made once
 }
 
 // NewSession allocates the KV cache of one sequence. Close returns it.
@@ -73,15 +67,21 @@ func (e *Engine) NewSession(o SessionOptions) (*Session, error) {
 	if err := e.closed(); err != nil {
 		return nil, err
 	}
-	slack := MaxDraft
-	if o.NoDraft {
-		slack = 0
-	}
-	cache, err := e.model.NewCache(o.Context, slack)
+	q, err := e.newSequence(o.Context, o.drafts())
 	if err != nil {
-		return nil, fmt.Errorf("allocate kv cache of %d tokens: %w", o.Context, err)
+		return nil, err
 	}
-	return &Session{e: e, opt: o, cache: cache}, nil
+	s := &Session{e: e, opt: o, q: q, take: q.take}
+	s.batch.Parts = s.parts[:]
+	return s, nil
+}
+
+// drafts is how many tokens a step may evaluate on trial.
+func (o SessionOptions) drafts() int {
+	if o.NoDraft {
+		return 0
+	}
+	return MaxDraft
 }
 
 // Options returns the settings in force, defaults filled in.
@@ -89,18 +89,18 @@ func (s *Session) Options() SessionOptions { return s.opt }
 
 // Len returns how many tokens are in the KV cache.
 func (s *Session) Len() int {
-	if s.cache == nil {
+	if s.q == nil {
 		return 0
 	}
-	return s.cache.Len()
+	return s.q.cache.Len()
 }
 
 // CacheBytes returns the size of the KV cache.
 func (s *Session) CacheBytes() int64 {
-	if s.cache == nil {
+	if s.q == nil {
 		return 0
 	}
-	return s.cache.Bytes()
+	return s.q.cache.Bytes()
 }
 
 // Reset forgets the sequence and keeps the memory.
@@ -109,7 +109,7 @@ func (s *Session) Reset() error {
 		return err
 	}
 	defer s.busy.Store(false)
-	s.clear()
+	s.q.clear()
 	return nil
 }
 
@@ -122,7 +122,7 @@ func (s *Session) Close() error {
 	} else if err != nil {
 		return err
 	}
-	s.seq, s.cache = nil, nil
+	s.q, s.take, s.parts = nil, nil, [1]gemma.Part{}
 	s.busy.Store(false)
 	return nil
 }
@@ -132,16 +132,11 @@ func (s *Session) acquire() error {
 	if !s.busy.CompareAndSwap(false, true) {
 		return ErrBusy
 	}
-	if s.cache == nil {
+	if s.q == nil {
 		s.busy.Store(false)
 		return fmt.Errorf("session %w", ErrClosed)
 	}
 	return nil
-}
-
-func (s *Session) clear() {
-	s.cache.Reset()
-	s.seq = s.seq[:0]
 }
 
 // Finish says why a generation ended.
@@ -158,10 +153,12 @@ const (
 
 // Request is one generation.
 type Request struct {
-	Prompt    []int32         // the whole sequence so far, at least one token
-	MaxTokens int             // most tokens to sample; 0 or less: until the context is full
-	Stop      []int32         // sampling one of these ends the generation
-	Sampler   *sample.Sampler // owned by this call while it runs
+	Prompt     []int32         // the whole sequence so far, at least one token
+	MaxTokens  int             // most tokens to sample; 0 or less: until the context is full
+	Stop       []int32         // sampling one of these ends the generation
+	Sampler    *sample.Sampler // owned by this call while it runs
+	Constraint Constraint      // the same; nil: every token may come
+	Logprobs   int             // this many of the most likely tokens are told with every token; 0: none
 }
 
 // Result counts one generation. It is filled as far as it went when Generate
@@ -185,107 +182,38 @@ type Result struct {
 //
 // Cancelling ctx ends the generation between two steps with ctx's cause. After
 // an error the session can be used again.
-func (s *Session) Generate(ctx context.Context, r Request, yield func(id int32) bool) (Result, error) {
+func (s *Session) Generate(ctx context.Context, r Request, yield func(Token) bool) (Result, error) {
 	if err := s.acquire(); err != nil {
 		return Result{Finish: FinishError}, err
 	}
 	defer s.busy.Store(false)
-	res := Result{Prompt: len(r.Prompt), Finish: FinishError}
-	if err := s.e.checkIDs(r.Prompt); err != nil {
-		return res, err
+	if err := s.e.checkPrompt(r.Prompt, s.opt.Context); err != nil {
+		return Result{Prompt: len(r.Prompt), Finish: FinishError}, err
 	}
-	if len(r.Prompt) > s.opt.Context {
-		return res, fmt.Errorf("prefill %d tokens into a context of %d: %w", len(r.Prompt), s.opt.Context, ErrContextFull)
-	}
-	start := time.Now()
-	id, err := s.prefill(ctx, &r, &res)
-	if err != nil {
-		return res, err
-	}
-	res.First = time.Since(start)
-	first := time.Now()
-	res.Finish, err = s.decode(ctx, &r, id, &res, yield)
-	res.Decode = time.Since(first)
-	return res, err
-}
-
-// prefill brings the cache to the end of the prompt and samples the first
-// token.
-func (s *Session) prefill(ctx context.Context, r *Request, res *Result) (int32, error) {
-	start := time.Now()
-	res.Reused = s.reuse(r.Prompt)
-	s.seq = append(s.seq[:res.Reused], r.Prompt[res.Reused:]...)
-	for at := res.Reused; ; {
-		end := min(at+s.opt.Chunk, len(r.Prompt))
-		if end == len(r.Prompt) {
-			break
+	q := s.q
+	q.start(&r)
+	for !q.ended() {
+		if err := s.step(ctx); err != nil {
+			return q.res, err
 		}
-		if err := s.advance(ctx, at, end, gemma.WantNone, nil); err != nil {
-			return 0, err
+		for i, t := range q.drawn {
+			if !yield(t) {
+				q.forget(len(q.drawn) - 1 - i)
+				q.end(FinishCaller)
+				return q.res, nil
+			}
 		}
-		at = end
 	}
-	var id int32
-	err := s.advance(ctx, s.cache.Len(), len(r.Prompt), gemma.WantLast, func(logits []float32, rows int) (err error) {
-		res.Prefill = time.Since(start)
-		id, err = s.sample(r, logits)
-		return err
-	})
-	return id, err
+	return q.res, nil
 }
 
-// reuse returns how many tokens of prompt the cache keeps. The last prompt
-// token is always computed, since its logits are wanted. Sliding rings forget
-// what they overwrite, so a cache that cannot go back starts afresh.
-func (s *Session) reuse(prompt []int32) int {
-	have := s.cache.Len()
-	n := 0
-	for n < have && n < len(prompt)-1 && s.seq[n] == prompt[n] {
-		n++
+// step computes what the sequence wants next and draws.
+func (s *Session) step(ctx context.Context) error {
+	s.parts[0] = s.q.next(s.opt.Chunk, s.opt.drafts())
+	begin := time.Now()
+	if err := s.e.forward(ctx, &s.batch, s.take); err != nil {
+		return s.q.fail(err)
 	}
-	if n == have || s.cache.Truncate(n) {
-		return n
-	}
-	s.clear()
-	return 0
-}
-
-// advance computes tokens [at, end) of the sequence. After an error the
-// sequence is cut to what the cache holds.
-func (s *Session) advance(ctx context.Context, at, end int, want gemma.Want, use func([]float32, int) error) error {
-	if err := s.step(ctx, s.seq[at:end], want, use); err != nil {
-		return fmt.Errorf("compute tokens %d to %d: %w", at, end, err)
-	}
+	s.q.observe(time.Since(begin))
 	return nil
-}
-
-// step computes ids after what the cache holds.
-func (s *Session) step(ctx context.Context, ids []int32, want gemma.Want, use func([]float32, int) error) error {
-	s.parts[0] = gemma.Part{Cache: s.cache, IDs: ids, Want: want}
-	s.batch.Parts = s.parts[:]
-	err := s.e.forward(ctx, &s.batch, use)
-	if err != nil {
-		// A step that failed halfway leaves a cache that cannot go on; one
-		// that was refused leaves it as it was.
-		if n := s.cache.Len(); s.cache.Truncate(n) {
-			s.seq = s.seq[:n]
-		} else {
-			s.clear()
-		}
-	}
-	return err
-}
-
-// errNoChoice is what damaged weights come to: every logit is NaN or -Inf.
-var errNoChoice = errors.New("sample: the logits leave no token to choose; are the weights damaged?")
-
-// sample draws a token from logits [V] f32 and appends it to the sequence.
-func (s *Session) sample(r *Request, logits []float32) (int32, error) {
-	s.e.suppress(logits)
-	id := r.Sampler.Sample(logits, s.seq)
-	if id < 0 {
-		return 0, errNoChoice
-	}
-	s.seq = append(s.seq, id)
-	return id, nil
 }
