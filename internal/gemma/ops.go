@@ -1,0 +1,141 @@
+package gemma
+
+import (
+	"math"
+
+	"github.com/plume-run/plume/internal/backend"
+	"github.com/plume-run/plume/internal/quant"
+)
+
+// OpKind says what an Op does.
+type OpKind uint8
+
+// The kinds of operations that take time.
+const (
+	OpProduct   OpKind = iota + 1 // weights × activations
+	OpHead                        // the output matrix, which a prompt's chunks do without
+	OpExperts                     // the chosen experts' products
+	OpAttention                   // queries × keys, weights × values
+)
+
+// String returns the kind in one word.
+func (k OpKind) String() string {
+	switch k {
+	case OpProduct:
+		return "products"
+	case OpHead:
+		return "head"
+	case OpExperts:
+		return "experts"
+	case OpAttention:
+		return "attention"
+	}
+	return "operation"
+}
+
+// Op sums up the operations of a step that are of one kind and type, as far as
+// their time depends on them.
+type Op struct {
+	Kind  OpKind
+	Type  quant.Type // of the weights as stored, or of keys and values
+	Rows  int        // rows that the weights meet at once; of attention: queries of a sequence
+	Calls float64    // operations of the backend
+	Bytes int64      // weights, or keys and values, as the device holds them, each counted once
+	MACs  int64      // multiply-adds
+	Elems int64      // activations read and written: what norms, rounding and GELU go through too
+}
+
+// StepWork says what a step computes: Rows tokens of each of so many sequences, Wanted
+// of which get logits, after Position others.
+type StepWork struct {
+	Sequences, Rows, Wanted, Position int
+	KVType                            quant.Type
+}
+
+// Ops lists what a step asks of the device that z describes. The number of experts is what
+// is expected when every token chooses among all alike.
+func (w *Weights) Ops(z backend.Sizer, s StepWork) []Op {
+	sums := opSums{}
+	for _, p := range w.products {
+		rows := s.Sequences * w.rowsOf(p, s.Rows, s.Wanted)
+		if rows == 0 {
+			continue
+		}
+		op := Op{Kind: OpProduct, Type: p.typ, Rows: rows, Calls: 1, Bytes: z.MatrixBytes(p.typ, p.out, p.in)}
+		op.MACs = int64(rows) * int64(p.out) * int64(p.in)
+		op.Elems = int64(rows) * int64(p.out+p.in)
+		switch p.key {
+		case KeyEmbed:
+			op.Kind = OpHead
+		case KeyExpertsGateUp, KeyExpertsDown:
+			op = w.expertOp(op)
+		}
+		sums.add(op)
+	}
+	for i := range w.cfg.NumLayers {
+		if rows := w.cfg.layerRows(i, s.Rows, s.Wanted); rows > 0 {
+			sums.add(w.attentionOp(z, i, rows, s))
+		}
+	}
+	return sums.list
+}
+
+// rowsOf is how many rows of a sequence meet a matrix.
+func (w *Weights) rowsOf(p product, rows, wanted int) int {
+	switch {
+	case p.layer >= 0 && p.key != KeyK && p.key != KeyV:
+		return w.cfg.layerRows(p.layer, rows, wanted)
+	case p.key == KeyEmbed || p.late:
+		return wanted
+	}
+	return rows
+}
+
+// expertOp turns an expert's product, as if all rows had chosen it, into its share of
+// what is expected: E experts of which a row chooses K meet rows·K/E rows each, and one
+// is touched with the probability 1 − (1 − K/E)^rows.
+func (w *Weights) expertOp(op Op) Op {
+	share := float64(w.cfg.TopKExperts) / float64(w.cfg.NumExperts)
+	touched := 1 - math.Pow(1-share, float64(op.Rows))
+	op.Kind = OpExperts // of them all E are listed, so that the sums are right
+	op.MACs = int64(float64(op.MACs) * share)
+	op.Bytes = int64(float64(op.Bytes) * touched)
+	op.Elems = int64(float64(op.Elems) * share)
+	op.Calls *= touched
+	op.Rows = max(1, int(math.Round(float64(op.Rows)*share/touched)))
+	return op
+}
+
+// attentionOp is layer i's attention of rows queries of every sequence, the last ones
+// of s.Rows tokens.
+func (w *Weights) attentionOp(z backend.Sizer, i, rows int, s StepWork) Op {
+	c := w.cfg
+	var seen int64 // keys, summed over the queries
+	most := 0
+	for r := s.Rows - rows; r < s.Rows; r++ {
+		keys := s.Position + r + 1
+		if c.Sliding[i] {
+			keys = min(keys, c.SlidingWindow)
+		}
+		seen, most = seen+int64(keys), max(most, keys)
+	}
+	spec := c.kvSpec(i, most, s.KVType)
+	return Op{
+		Kind: OpAttention, Type: s.KVType, Rows: rows, Calls: 1,
+		Bytes: int64(s.Sequences) * z.KVBytes(spec),
+		MACs:  int64(s.Sequences) * 2 * seen * int64(c.NumHeads) * int64(c.LayerHeadDim(i)),
+	}
+}
+
+// opSums adds up operations that differ in size alone.
+type opSums struct{ list []Op }
+
+func (s *opSums) add(op Op) {
+	for i := range s.list {
+		if a := &s.list[i]; a.Kind == op.Kind && a.Type == op.Type && a.Rows == op.Rows {
+			a.Calls, a.Bytes, a.MACs, a.Elems = a.Calls+op.Calls, a.Bytes+op.Bytes, a.MACs+op.MACs, a.Elems+op.Elems
+			return
+		}
+	}
+	s.list = append(s.list, op)
+}
