@@ -19,6 +19,7 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/tokenizer", ""},
 	{"internal/sample", ""},
 	{"internal/ple", ""},
+	{"internal/hub", ""},
 	{"demo", ""},
 	{"internal/chat", "internal/tokenizer"},
 	{"internal/kernel", "internal/quant"},
@@ -29,10 +30,11 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/gemma", "internal/backend internal/checkpoint internal/ple internal/quant"},
 	{"internal/plan", "internal/backend internal/checkpoint internal/gemma internal/quant"},
 	{"internal/plan/flash", ""},
+	{"internal/plan/forecast", "internal/backend internal/gemma internal/plan/flash internal/quant"},
 	{"internal/convert", "internal/gemma internal/checkpoint internal/quant internal/tokenizer"},
 	{"internal/engine", "internal/gemma internal/sample internal/tokenizer"},
 	{".", "internal/engine internal/plan internal/gemma internal/checkpoint internal/tokenizer internal/chat internal/sample " +
-		"internal/quant internal/ple internal/backend internal/backend/ref internal/backend/cpu demo"},
+		"internal/quant internal/ple internal/backend internal/backend/ref internal/backend/cpu internal/hub demo"},
 	{"cmd/plume", ". internal/convert internal/checkpoint internal/gemma internal/quant demo"},
 	{testkit, "internal/checkpoint internal/gemma internal/quant"},
 }

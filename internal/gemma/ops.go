@@ -139,3 +139,9 @@ func (s *opSums) add(op Op) {
 	}
 	s.list = append(s.list, op)
 }
+
+// Layers is the number of decoder layers.
+func (w *Weights) Layers() int { return w.cfg.NumLayers }
+
+// PLEValues is the number of values in a row of the per-layer table.
+func (w *Weights) PLEValues() int { return w.cfg.RowValues() }

@@ -1,0 +1,218 @@
+package forecast
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/plume-run/plume/internal/plan/flash"
+)
+
+// Machine is what a forecast must know of a computer. Rates are 10⁹ per second: bytes for
+// memory, multiply-adds for arithmetic.
+type Machine struct {
+	Name  string `json:"name"`
+	About string `json:"about"`
+
+	RAM     int64  `json:"ram_bytes"` // what the process may take
+	VRAM    int64  `json:"vram_bytes,omitempty"`
+	Threads []Rate `json:"threads"` // ascending; the last is what answers are forecast for
+
+	// Vector is the rate, in bytes of weights, of a product with one row; Matrix the
+	// rate of one with many rows. Both by type of weight; a type that is missing has that
+	// of "other".
+	Vector map[string]float64 `json:"vector_gbps"`
+	Matrix map[string]float64 `json:"matrix_gmacs"`
+
+	AttendOne  float64 `json:"attend_one_gmacs"`  // attention of single queries
+	AttendMany float64 `json:"attend_many_gmacs"` // of a prompt's
+	Rows       float64 `json:"rows_gelems"`       // activations through norms, rounding, GELU
+	Call       float64 `json:"call_us"`           // handing out one operation
+	Step       float64 `json:"step_us"`           // a step beside its operations: sampling, laying out
+
+	// Storage is a built-in profile of package flash, a file with one, or nothing where
+	// Measured has the points of a depth curve to fit one to.
+	Storage  string        `json:"storage,omitempty"`
+	Measured []flash.Point `json:"storage_points,omitempty"`
+	ReadRate float64       `json:"read_gbps"` // sequential
+
+	IdleWatts float64 `json:"idle_watts"`
+	BusyWatts float64 `json:"busy_watts"`
+	Price     float64 `json:"price"` // purchase, in the currency of all prices
+
+	// Sources says for every figure above where it is from, by its JSON name; a name may
+	// stand for several, joined by commas.
+	Sources map[string]string `json:"sources"`
+}
+
+// Rate is what so many threads do together.
+type Rate struct {
+	Threads int     `json:"threads"`
+	Stream  float64 `json:"stream_gbps"` // plain reading of memory
+	Int8    float64 `json:"int8_gmacs"`  // on registers alone
+	F32     float64 `json:"f32_gmacs"`
+}
+
+//go:embed machines/*.json
+var machineFiles embed.FS
+
+// Names lists the built-in machines.
+func Names() []string {
+	entries, err := machineFiles.ReadDir("machines")
+	if err != nil {
+		panic("forecast: internal error: " + err.Error())
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), ".json"))
+	}
+	return names
+}
+
+// maxMachineBytes bounds a machine's file.
+const maxMachineBytes = 1 << 20
+
+// Load returns the built-in machine of that name, or reads the file of that name.
+func Load(nameOrFile string) (*Machine, error) {
+	data, err := machineFiles.ReadFile(path.Join("machines", nameOrFile+".json"))
+	if err != nil || strings.ContainsAny(nameOrFile, `/\`) {
+		info, statErr := os.Stat(nameOrFile)
+		if statErr != nil {
+			return nil, fmt.Errorf("find hardware profile %q: neither a file nor one of %s", nameOrFile, strings.Join(Names(), ", "))
+		}
+		if !info.Mode().IsRegular() || info.Size() > maxMachineBytes {
+			return nil, fmt.Errorf("read hardware profile %s: want a regular file of at most %d bytes", nameOrFile, maxMachineBytes)
+		}
+		if data, err = os.ReadFile(nameOrFile); err != nil {
+			return nil, fmt.Errorf("read hardware profile: %w", err)
+		}
+	}
+	m, err := Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("read hardware profile %s: %w", nameOrFile, err)
+	}
+	return m, nil
+}
+
+// Parse reads a machine from JSON and checks it.
+func Parse(data []byte) (*Machine, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	m := &Machine{}
+	if err := dec.Decode(m); err != nil {
+		return nil, err
+	}
+	return m, m.Validate()
+}
+
+// Validate refuses figures that no machine can have.
+func (m *Machine) Validate() error {
+	if len(m.Threads) == 0 || len(m.Threads) > 1024 {
+		return fmt.Errorf("threads has %d entries, want 1 to 1024", len(m.Threads))
+	}
+	for i, r := range m.Threads {
+		if r.Threads < 1 || r.Threads > 1<<16 || i > 0 && r.Threads <= m.Threads[i-1].Threads {
+			return fmt.Errorf("threads[%d] has %d threads, want more than the entry before", i, r.Threads)
+		}
+		if err := positive("stream_gbps", r.Stream); err != nil {
+			return fmt.Errorf("threads[%d]: %w", i, err)
+		}
+	}
+	if m.RAM < 0 || m.VRAM < 0 {
+		return fmt.Errorf("ram_bytes %d, vram_bytes %d, want 0 or more", m.RAM, m.VRAM)
+	}
+	for name, rates := range map[string]map[string]float64{"vector_gbps": m.Vector, "matrix_gmacs": m.Matrix} {
+		if _, ok := rates["other"]; !ok {
+			return fmt.Errorf("%s has no entry \"other\"", name)
+		}
+		for typ, x := range rates {
+			if err := positive(name+"."+typ, x); err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range []struct {
+		name string
+		x    float64
+	}{
+		{"attend_one_gmacs", m.AttendOne}, {"attend_many_gmacs", m.AttendMany}, {"rows_gelems", m.Rows}, {"read_gbps", m.ReadRate},
+	} {
+		if err := positive(c.name, c.x); err != nil {
+			return err
+		}
+	}
+	for _, c := range []struct {
+		name string
+		x    float64
+	}{{"call_us", m.Call}, {"step_us", m.Step}, {"idle_watts", m.IdleWatts}, {"busy_watts", m.BusyWatts}, {"price", m.Price}} {
+		if !(c.x >= 0 && c.x <= 1e9) {
+			return fmt.Errorf("%s is %g, want 0 to 1e9", c.name, c.x)
+		}
+	}
+	return nil
+}
+
+func positive(name string, x float64) error {
+	if !(x >= 1e-6 && x <= 1e9) { // NaN too
+		return fmt.Errorf("%s is %g, want 1e-6 to 1e9", name, x)
+	}
+	return nil
+}
+
+// Unsourced lists the figures that Sources says nothing about.
+func (m *Machine) Unsourced() []string {
+	var told []string
+	for names := range m.Sources {
+		for name := range strings.SplitSeq(names, ",") {
+			told = append(told, strings.TrimSpace(name))
+		}
+	}
+	data, err := json.Marshal(m)
+	if err != nil {
+		panic("forecast: internal error: " + err.Error())
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		panic("forecast: internal error: " + err.Error())
+	}
+	var missing []string
+	for name := range fields {
+		if !slices.Contains([]string{"name", "about", "sources"}, name) && !slices.Contains(told, name) {
+			missing = append(missing, name)
+		}
+	}
+	slices.Sort(missing)
+	return missing
+}
+
+// Best is the rate of the most threads.
+func (m *Machine) Best() Rate { return m.Threads[len(m.Threads)-1] }
+
+// rate is that of a type, or of "other".
+func rate(rates map[string]float64, typ string) float64 {
+	if x, ok := rates[typ]; ok {
+		return x
+	}
+	return rates["other"]
+}
+
+// Device is the model of the machine's storage.
+func (m *Machine) Device() (*flash.Profile, error) {
+	if len(m.Measured) > 0 {
+		base, err := flash.Load("nvme")
+		if err != nil {
+			return nil, err
+		}
+		p, _, err := flash.Calibrate(base, m.Measured)
+		return p, err
+	}
+	if m.Storage == "" {
+		return nil, fmt.Errorf("forecast storage of %s: its profile names none", m.Name)
+	}
+	return flash.Load(m.Storage)
+}

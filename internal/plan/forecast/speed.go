@@ -1,0 +1,169 @@
+package forecast
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/plume-run/plume/internal/backend"
+	"github.com/plume-run/plume/internal/gemma"
+	"github.com/plume-run/plume/internal/plan/flash"
+	"github.com/plume-run/plume/internal/quant"
+)
+
+// Model is what a forecast must know of a model: its weights as a plan has weighed them,
+// the device that holds them, and what of them is read anew for each step.
+type Model struct {
+	Weights *gemma.Weights
+	Sizer   backend.Sizer
+	KVType  quant.Type
+
+	Stored   int64 // bytes of all weights in the file, the table left out: what a start reads
+	Streamed int64 // bytes that each step reads from storage, 0 when all weights are held
+	Chunk    int   // prompt tokens of a step
+}
+
+// Time is what a step takes, by what it does.
+type Time struct {
+	Products, Head, Experts, Attention, Rows, Calls time.Duration
+}
+
+// Total is the sum.
+func (t Time) Total() time.Duration {
+	return t.Products + t.Head + t.Experts + t.Attention + t.Rows + t.Calls
+}
+
+func (t *Time) add(u Time) {
+	t.Products, t.Head, t.Experts = t.Products+u.Products, t.Head+u.Head, t.Experts+u.Experts
+	t.Attention, t.Rows, t.Calls = t.Attention+u.Attention, t.Rows+u.Rows, t.Calls+u.Calls
+}
+
+// Compute is what a step of the model takes on the machine while nothing is waited for:
+// for each operation the larger of the times that its bytes and its arithmetic need.
+func (m *Machine) Compute(mod *Model, work gemma.StepWork) Time {
+	t := Time{Calls: micros(m.Step)}
+	for _, op := range mod.Weights.Ops(mod.Sizer, work) {
+		typ := strings.ToLower(op.Type.String())
+		if op.Kind == gemma.OpAttention {
+			macs := m.AttendMany
+			if op.Rows == 1 {
+				macs = m.AttendOne
+			}
+			t.Attention += max(seconds(float64(op.Bytes), m.Best().Stream), seconds(float64(op.MACs), macs))
+			t.Calls += micros(op.Calls * m.Call)
+			continue
+		}
+		need := max(seconds(float64(op.Bytes), rate(m.Vector, typ)), seconds(float64(op.MACs), rate(m.Matrix, typ)))
+		switch op.Kind {
+		case gemma.OpHead:
+			t.Head += need
+		case gemma.OpExperts:
+			t.Experts += need
+		default:
+			t.Products += need
+		}
+		t.Rows += seconds(float64(op.Elems), m.Rows)
+		t.Calls += micros(op.Calls * m.Call)
+	}
+	return t
+}
+
+// seconds is how long n take at giga·10⁹ per second.
+func seconds(n, giga float64) time.Duration { return time.Duration(n / giga) }
+
+func micros(us float64) time.Duration { return time.Duration(us * 1000) }
+
+// Speed is a forecast of one kind of step.
+type Speed struct {
+	Compute Time          `json:"-"`
+	Stream  time.Duration `json:"-"` // reading weights from storage, per step
+	Wait    time.Duration `json:"-"` // standing still for rows of the table, per step
+	Step    time.Duration `json:"-"`
+	Rate    float64       `json:"tokens_per_second"`
+	Rows    flash.Outcome `json:"table"`
+}
+
+// tableSteps is how many decode steps are simulated to see how long they wait.
+const tableSteps = 200
+
+// Decode forecasts one token for each of so many sequences, after position others.
+// Rows of the table are those of tokens that do not repeat, the worst case.
+func (m *Machine) Decode(mod *Model, store *flash.Profile, sequences, position int) (Speed, error) {
+	s := Speed{Compute: m.Compute(mod, gemma.StepWork{
+		Sequences: sequences, Rows: 1, Wanted: 1, Position: position, KVType: mod.KVType,
+	})}
+	return s, s.finish(m, mod, store, sequences, tableSteps)
+}
+
+// finish adds the storage's part: weights that are streamed while the step computes, and
+// rows that are not there in time.
+func (s *Speed) finish(m *Machine, mod *Model, store *flash.Profile, tokens, steps int) error {
+	compute := s.Compute.Total()
+	s.Stream = seconds(float64(mod.Streamed), m.ReadRate)
+	s.Step = max(compute, s.Stream)
+	if n := mod.Weights.PLERows; n > 0 && store != nil {
+		r := flash.Replay{
+			Table: flash.Table{Rows: n, RowBytes: int(mod.Weights.PLERow), Values: mod.Weights.PLEValues()},
+			Every: s.Step, Hide: compute / time.Duration(mod.Weights.Layers()), Depth: 16,
+		}
+		out, err := r.Run(store, distinct(n, tokens, steps))
+		if err != nil {
+			return fmt.Errorf("forecast the table's rows: %w", err)
+		}
+		s.Rows, s.Wait = out, micros(out.Wait)
+		s.Step += s.Wait
+	}
+	s.Rate = float64(tokens) / s.Step.Seconds()
+	return nil
+}
+
+// distinct is steps of tokens rows each, of which neighbours are far apart.
+func distinct(rows, tokens, steps int) []flash.Step {
+	out := make([]flash.Step, steps)
+	stride := max(1, int(float64(rows)*0.6180339887))
+	at := 0
+	for i := range out {
+		for range min(tokens, rows) {
+			at = (at + stride) % rows
+			out[i] = append(out[i], int32(at))
+		}
+	}
+	return out
+}
+
+// Prefill forecasts a prompt of so many tokens from an empty cache up to the logits of its
+// last one.
+func (m *Machine) Prefill(mod *Model, store *flash.Profile, tokens int) (Speed, error) {
+	if tokens < 1 {
+		return Speed{}, fmt.Errorf("forecast prefill: %d tokens", tokens)
+	}
+	var all Speed
+	for at := 0; at < tokens; at += mod.Chunk {
+		n := min(mod.Chunk, tokens-at)
+		wanted := 0
+		if at+n == tokens {
+			wanted = 1
+		}
+		s := Speed{Compute: m.Compute(mod, gemma.StepWork{Sequences: 1, Rows: n, Wanted: wanted, Position: at, KVType: mod.KVType})}
+		if err := s.finish(m, mod, store, n, 1); err != nil {
+			return Speed{}, err
+		}
+		all.Compute.add(s.Compute)
+		all.Stream, all.Wait, all.Step = all.Stream+s.Stream, all.Wait+s.Wait, all.Step+s.Step
+		all.Rows = s.Rows
+	}
+	all.Rate = float64(tokens) / all.Step.Seconds()
+	return all, nil
+}
+
+// FirstToken is the time to the first token of a prompt: warm with the weights in
+// memory, cold with all of them on storage, from where they arrive in order of use while
+// the prompt is computed.
+func (m *Machine) FirstToken(mod *Model, store *flash.Profile, tokens int) (warm, cold time.Duration, err error) {
+	s, err := m.Prefill(mod, store, tokens)
+	if err != nil {
+		return 0, 0, err
+	}
+	load := seconds(float64(mod.Stored), m.ReadRate)
+	return s.Step, max(s.Step, load) + min(s.Step, load)/time.Duration(mod.Weights.Layers()), nil
+}
