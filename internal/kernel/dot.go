@@ -83,7 +83,7 @@ func Dots(y []float32, rowStep, vecStep int, w Rows, x Vecs) {
 	_ = y[(w.N-1)*rowStep+(x.N-1)*vecStep]
 	// Rows in blocks that stay in the first-level cache while the vectors pass, and
 	// at most about 1M multiply-adds (20–50 µs) a call.
-	block := max(2, 16<<10/(w.Cols*w.Kind.Size())&^1)
+	block := max(2, 8<<10/(w.Cols*w.Kind.Size())&^1)
 	block = max(2, min(block, 1<<20/(w.Cols*x.N)&^1))
 	for r := 0; r < w.N; r += block {
 		part := w
@@ -132,6 +132,9 @@ func dotsBlock(y []float32, rowStep, vecStep int, w Rows, x Vecs) {
 			a.w = unsafe.Pointer(&w.Data[r*w.Stride])
 			a.y = unsafe.Pointer(&y[r*rowStep+t*vecStep])
 			a.gstep, a.groups = tile*w.Stride, groups
+			// The next block of rows, spread over the passes of the vectors.
+			a.ahead = w.N*w.Stride - r*w.Stride + (t*w.N+r*nt)*w.Stride/x.N
+			a.astep = tile * 16 * w.Kind.Size() * nt / x.N
 			if !dotTileSIMD(w.Kind, tile, nt, &a) {
 				dotsGeneric(y, rowStep, vecStep, w, x)
 				return
@@ -173,18 +176,26 @@ func mixBlock(y, p Vecs, v Rows) {
 			raceWrite(y.Data[t*y.Stride:][:v.Cols])
 		}
 	}
-	for t := 0; t < y.N; t += mixWidth {
-		nt := min(mixWidth, y.N-t)
+	for t, nt := 0, 0; t < y.N; t += nt {
+		nt = evenly(y.N-t, mixWidth())
 		a := mixArgs{
 			v: unsafe.Pointer(&v.Data[0]), p: unsafe.Pointer(&p.Data[t*p.Stride]), y: unsafe.Pointer(&y.Data[t*y.Stride]),
 			vstep: v.Stride, pstep: 4 * p.Stride, ystep: 4 * y.Stride,
 			n: v.N, chunks: v.Cols / 16, tail: v.Cols / 8 % 2,
 		}
+		a.ahead = v.N*v.Stride + t*v.N*v.Stride/y.N
+		a.astep = 16 * v.Kind.Size() * nt / y.N
 		if !mixTileSIMD(v.Kind, nt, &a) {
 			mixGeneric(y, p, v)
 			return
 		}
 	}
+}
+
+// evenly is the first of the fewest parts, each at most most, that n is cut into without leaving a small one.
+func evenly(n, most int) int {
+	parts := (n + most - 1) / most
+	return (n + parts - 1) / parts
 }
 
 // dotArgs is what a dot tile reads (and uses up: groups and chunks count down). Steps are bytes.
@@ -199,6 +210,8 @@ type dotArgs struct {
 	groups  int // tiles of rows, at least 1
 	chunks  int // columns / 16
 	tail    int // 1: 8 columns more
+	ahead   int // from w to what is prefetched first
+	astep   int // to what is prefetched next: after 16 columns of the tile
 }
 
 // mixArgs is what a mix tile reads (and uses up). Steps are bytes.
@@ -210,4 +223,6 @@ type mixArgs struct {
 	n       int // rows, at least 1
 	chunks  int // columns / 16
 	tail    int // 1: 8 columns more
+	ahead   int // from v to what is prefetched first
+	astep   int // to what is prefetched next: after 16 columns of a row
 }

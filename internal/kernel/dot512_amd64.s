@@ -13,6 +13,8 @@ TEXT ·dotF32x4x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
 
 group:
 	MOVQ   CX, DI
@@ -115,7 +117,7 @@ stored0:
 	RET
 
 // func dotF32x4x2AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, MMX+
 TEXT ·dotF32x4x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -123,12 +125,14 @@ TEXT ·dotF32x4x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	MOVQ   DX, R10
+	MOVQ   CX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	MOVQ   DX, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -137,60 +141,65 @@ group:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   80(AX), R11
-	TESTQ  R11, R11
+	MOVQ   80(AX), R12
+	TESTQ  R12, R12
 	JZ     tail
 
 loop:
-	VMOVUPS     (R8), Z8
-	VMOVUPS     (R8)(SI*1), Z9
-	VMOVUPS     (R8)(SI*2), Z10
-	VMOVUPS     (R9), Z11
-	VMOVUPS     (R10), Z12
+	PREFETCHT0  (R8)
+	PREFETCHT0  64(R8)
+	PREFETCHT0  128(R8)
+	PREFETCHT0  192(R8)
+	ADDQ        104(AX), R8
+	VMOVUPS     (R9), Z8
+	VMOVUPS     (R9)(SI*1), Z9
+	VMOVUPS     (R9)(SI*2), Z10
+	VMOVUPS     (R10), Z11
+	VMOVUPS     (R11), Z12
 	VFMADD231PS Z12, Z8, Z0
 	VFMADD231PS Z12, Z9, Z2
 	VFMADD231PS Z12, Z10, Z4
 	VFMADD231PS Z12, Z11, Z6
-	VMOVUPS     (R10)(DI*1), Z12
+	VMOVUPS     (R11)(DI*1), Z12
 	VFMADD231PS Z12, Z8, Z1
 	VFMADD231PS Z12, Z9, Z3
 	VFMADD231PS Z12, Z10, Z5
 	VFMADD231PS Z12, Z11, Z7
-	ADDQ        32(AX), R8
 	ADDQ        32(AX), R9
-	ADDQ        $0x40, R10
-	DECQ        R11
+	ADDQ        32(AX), R10
+	ADDQ        $0x40, R11
+	DECQ        R12
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R11
-	KMOVW       R11, K1
-	VMOVUPS     (R8), Y13
-	VMOVUPS     (R10), Y14
-	VFMADD231PS Z14, Z13, K1, Z0
-	VMOVUPS     (R10)(DI*1), Y14
-	VFMADD231PS Z14, Z13, K1, Z1
-	VMOVUPS     (R8)(SI*1), Y13
-	VMOVUPS     (R10), Y14
-	VFMADD231PS Z14, Z13, K1, Z2
-	VMOVUPS     (R10)(DI*1), Y14
-	VFMADD231PS Z14, Z13, K1, Z3
-	VMOVUPS     (R8)(SI*2), Y13
-	VMOVUPS     (R10), Y14
-	VFMADD231PS Z14, Z13, K1, Z4
-	VMOVUPS     (R10)(DI*1), Y14
-	VFMADD231PS Z14, Z13, K1, Z5
+	MOVL        $0x000000ff, R12
+	KMOVW       R12, K1
 	VMOVUPS     (R9), Y13
-	VMOVUPS     (R10), Y14
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Z14, Z13, K1, Z0
+	VMOVUPS     (R11)(DI*1), Y14
+	VFMADD231PS Z14, Z13, K1, Z1
+	VMOVUPS     (R9)(SI*1), Y13
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Z14, Z13, K1, Z2
+	VMOVUPS     (R11)(DI*1), Y14
+	VFMADD231PS Z14, Z13, K1, Z3
+	VMOVUPS     (R9)(SI*2), Y13
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Z14, Z13, K1, Z4
+	VMOVUPS     (R11)(DI*1), Y14
+	VFMADD231PS Z14, Z13, K1, Z5
+	VMOVUPS     (R10), Y13
+	VMOVUPS     (R11), Y14
 	VFMADD231PS Z14, Z13, K1, Z6
-	VMOVUPS     (R10)(DI*1), Y14
+	VMOVUPS     (R11)(DI*1), Y14
 	VFMADD231PS Z14, Z13, K1, Z7
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y8
 	VADDPS        Y8, Y0, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -216,23 +225,23 @@ reduce:
 	VSHUFPS       $0x88, X9, X8, X10
 	VSHUFPS       $0xdd, X9, X8, X8
 	VADDPS        X8, X10, X10
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart0
-	VMOVUPS       X10, (R9)
+	VMOVUPS       X10, (R10)
 	JMP           stored0
 
 apart0:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X10, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X10, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X10, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X10, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X10, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X10, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X10, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X10, (R11)
 
 stored0:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y8
 	VADDPS        Y8, Y1, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -258,25 +267,25 @@ stored0:
 	VSHUFPS       $0x88, X9, X8, X10
 	VSHUFPS       $0xdd, X9, X8, X8
 	VADDPS        X8, X10, X10
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart1
-	VMOVUPS       X10, (R9)
+	VMOVUPS       X10, (R10)
 	JMP           stored1
 
 apart1:
-	VEXTRACTPS $0x00, X10, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x01, X10, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x02, X10, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x03, X10, (R9)
+	VEXTRACTPS $0x00, X10, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x01, X10, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x02, X10, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x03, X10, (R10)
 
 stored1:
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
 	ADDQ 40(AX), CX
 	DECQ 72(AX)
 	JNZ  group
@@ -284,7 +293,7 @@ stored1:
 	RET
 
 // func dotF32x4x3AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, MMX+
 TEXT ·dotF32x4x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -292,12 +301,14 @@ TEXT ·dotF32x4x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	MOVQ   DX, R10
+	MOVQ   CX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	MOVQ   DX, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -310,73 +321,78 @@ group:
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	MOVQ   80(AX), R11
-	TESTQ  R11, R11
+	MOVQ   80(AX), R12
+	TESTQ  R12, R12
 	JZ     tail
 
 loop:
-	VMOVUPS     (R8), Z12
-	VMOVUPS     (R8)(SI*1), Z13
-	VMOVUPS     (R8)(SI*2), Z14
-	VMOVUPS     (R9), Z15
-	VMOVUPS     (R10), Z16
+	PREFETCHT0  (R8)
+	PREFETCHT0  64(R8)
+	PREFETCHT0  128(R8)
+	PREFETCHT0  192(R8)
+	ADDQ        104(AX), R8
+	VMOVUPS     (R9), Z12
+	VMOVUPS     (R9)(SI*1), Z13
+	VMOVUPS     (R9)(SI*2), Z14
+	VMOVUPS     (R10), Z15
+	VMOVUPS     (R11), Z16
 	VFMADD231PS Z16, Z12, Z0
 	VFMADD231PS Z16, Z13, Z3
 	VFMADD231PS Z16, Z14, Z6
 	VFMADD231PS Z16, Z15, Z9
-	VMOVUPS     (R10)(DI*1), Z16
+	VMOVUPS     (R11)(DI*1), Z16
 	VFMADD231PS Z16, Z12, Z1
 	VFMADD231PS Z16, Z13, Z4
 	VFMADD231PS Z16, Z14, Z7
 	VFMADD231PS Z16, Z15, Z10
-	VMOVUPS     (R10)(DI*2), Z16
+	VMOVUPS     (R11)(DI*2), Z16
 	VFMADD231PS Z16, Z12, Z2
 	VFMADD231PS Z16, Z13, Z5
 	VFMADD231PS Z16, Z14, Z8
 	VFMADD231PS Z16, Z15, Z11
-	ADDQ        32(AX), R8
 	ADDQ        32(AX), R9
-	ADDQ        $0x40, R10
-	DECQ        R11
+	ADDQ        32(AX), R10
+	ADDQ        $0x40, R11
+	DECQ        R12
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R11
-	KMOVW       R11, K1
-	VMOVUPS     (R8), Y17
-	VMOVUPS     (R10), Y18
-	VFMADD231PS Z18, Z17, K1, Z0
-	VMOVUPS     (R10)(DI*1), Y18
-	VFMADD231PS Z18, Z17, K1, Z1
-	VMOVUPS     (R10)(DI*2), Y18
-	VFMADD231PS Z18, Z17, K1, Z2
-	VMOVUPS     (R8)(SI*1), Y17
-	VMOVUPS     (R10), Y18
-	VFMADD231PS Z18, Z17, K1, Z3
-	VMOVUPS     (R10)(DI*1), Y18
-	VFMADD231PS Z18, Z17, K1, Z4
-	VMOVUPS     (R10)(DI*2), Y18
-	VFMADD231PS Z18, Z17, K1, Z5
-	VMOVUPS     (R8)(SI*2), Y17
-	VMOVUPS     (R10), Y18
-	VFMADD231PS Z18, Z17, K1, Z6
-	VMOVUPS     (R10)(DI*1), Y18
-	VFMADD231PS Z18, Z17, K1, Z7
-	VMOVUPS     (R10)(DI*2), Y18
-	VFMADD231PS Z18, Z17, K1, Z8
+	MOVL        $0x000000ff, R12
+	KMOVW       R12, K1
 	VMOVUPS     (R9), Y17
-	VMOVUPS     (R10), Y18
+	VMOVUPS     (R11), Y18
+	VFMADD231PS Z18, Z17, K1, Z0
+	VMOVUPS     (R11)(DI*1), Y18
+	VFMADD231PS Z18, Z17, K1, Z1
+	VMOVUPS     (R11)(DI*2), Y18
+	VFMADD231PS Z18, Z17, K1, Z2
+	VMOVUPS     (R9)(SI*1), Y17
+	VMOVUPS     (R11), Y18
+	VFMADD231PS Z18, Z17, K1, Z3
+	VMOVUPS     (R11)(DI*1), Y18
+	VFMADD231PS Z18, Z17, K1, Z4
+	VMOVUPS     (R11)(DI*2), Y18
+	VFMADD231PS Z18, Z17, K1, Z5
+	VMOVUPS     (R9)(SI*2), Y17
+	VMOVUPS     (R11), Y18
+	VFMADD231PS Z18, Z17, K1, Z6
+	VMOVUPS     (R11)(DI*1), Y18
+	VFMADD231PS Z18, Z17, K1, Z7
+	VMOVUPS     (R11)(DI*2), Y18
+	VFMADD231PS Z18, Z17, K1, Z8
+	VMOVUPS     (R10), Y17
+	VMOVUPS     (R11), Y18
 	VFMADD231PS Z18, Z17, K1, Z9
-	VMOVUPS     (R10)(DI*1), Y18
+	VMOVUPS     (R11)(DI*1), Y18
 	VFMADD231PS Z18, Z17, K1, Z10
-	VMOVUPS     (R10)(DI*2), Y18
+	VMOVUPS     (R11)(DI*2), Y18
 	VFMADD231PS Z18, Z17, K1, Z11
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y12
 	VADDPS        Y12, Y0, Y12
 	VEXTRACTF32X4 $0x01, Y12, X13
@@ -402,23 +418,23 @@ reduce:
 	VSHUFPS       $0x88, X13, X12, X14
 	VSHUFPS       $0xdd, X13, X12, X12
 	VADDPS        X12, X14, X14
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart0
-	VMOVUPS       X14, (R9)
+	VMOVUPS       X14, (R10)
 	JMP           stored0
 
 apart0:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X14, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X14, (R11)
 
 stored0:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y12
 	VADDPS        Y12, Y1, Y12
 	VEXTRACTF32X4 $0x01, Y12, X13
@@ -444,23 +460,23 @@ stored0:
 	VSHUFPS       $0x88, X13, X12, X14
 	VSHUFPS       $0xdd, X13, X12, X12
 	VADDPS        X12, X14, X14
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart1
-	VMOVUPS       X14, (R9)
+	VMOVUPS       X14, (R10)
 	JMP           stored1
 
 apart1:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X14, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X14, (R11)
 
 stored1:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y12
 	VADDPS        Y12, Y2, Y12
 	VEXTRACTF32X4 $0x01, Y12, X13
@@ -486,25 +502,25 @@ stored1:
 	VSHUFPS       $0x88, X13, X12, X14
 	VSHUFPS       $0xdd, X13, X12, X12
 	VADDPS        X12, X14, X14
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart2
-	VMOVUPS       X14, (R9)
+	VMOVUPS       X14, (R10)
 	JMP           stored2
 
 apart2:
-	VEXTRACTPS $0x00, X14, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x01, X14, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x02, X14, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x03, X14, (R9)
+	VEXTRACTPS $0x00, X14, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x01, X14, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x02, X14, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x03, X14, (R10)
 
 stored2:
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
 	ADDQ 40(AX), CX
 	DECQ 72(AX)
 	JNZ  group
@@ -512,7 +528,7 @@ stored2:
 	RET
 
 // func dotF32x4x4AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, MMX+
 TEXT ·dotF32x4x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -520,14 +536,16 @@ TEXT ·dotF32x4x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	MOVQ   DX, R10
-	LEAQ   (R10)(DI*2), R11
-	ADDQ   DI, R11
+	MOVQ   CX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	MOVQ   DX, R11
+	LEAQ   (R11)(DI*2), R12
+	ADDQ   DI, R12
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -544,87 +562,92 @@ group:
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
-	MOVQ   80(AX), R12
-	TESTQ  R12, R12
+	MOVQ   80(AX), R13
+	TESTQ  R13, R13
 	JZ     tail
 
 loop:
-	VMOVUPS     (R8), Z16
-	VMOVUPS     (R8)(SI*1), Z17
-	VMOVUPS     (R8)(SI*2), Z18
-	VMOVUPS     (R9), Z19
-	VMOVUPS     (R10), Z20
+	PREFETCHT0  (R8)
+	PREFETCHT0  64(R8)
+	PREFETCHT0  128(R8)
+	PREFETCHT0  192(R8)
+	ADDQ        104(AX), R8
+	VMOVUPS     (R9), Z16
+	VMOVUPS     (R9)(SI*1), Z17
+	VMOVUPS     (R9)(SI*2), Z18
+	VMOVUPS     (R10), Z19
+	VMOVUPS     (R11), Z20
 	VFMADD231PS Z20, Z16, Z0
 	VFMADD231PS Z20, Z17, Z4
 	VFMADD231PS Z20, Z18, Z8
 	VFMADD231PS Z20, Z19, Z12
-	VMOVUPS     (R10)(DI*1), Z20
+	VMOVUPS     (R11)(DI*1), Z20
 	VFMADD231PS Z20, Z16, Z1
 	VFMADD231PS Z20, Z17, Z5
 	VFMADD231PS Z20, Z18, Z9
 	VFMADD231PS Z20, Z19, Z13
-	VMOVUPS     (R10)(DI*2), Z20
+	VMOVUPS     (R11)(DI*2), Z20
 	VFMADD231PS Z20, Z16, Z2
 	VFMADD231PS Z20, Z17, Z6
 	VFMADD231PS Z20, Z18, Z10
 	VFMADD231PS Z20, Z19, Z14
-	VMOVUPS     (R11), Z20
+	VMOVUPS     (R12), Z20
 	VFMADD231PS Z20, Z16, Z3
 	VFMADD231PS Z20, Z17, Z7
 	VFMADD231PS Z20, Z18, Z11
 	VFMADD231PS Z20, Z19, Z15
-	ADDQ        32(AX), R8
 	ADDQ        32(AX), R9
-	ADDQ        $0x40, R10
+	ADDQ        32(AX), R10
 	ADDQ        $0x40, R11
-	DECQ        R12
+	ADDQ        $0x40, R12
+	DECQ        R13
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R12
-	KMOVW       R12, K1
-	VMOVUPS     (R8), Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z0
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z1
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z2
-	VMOVUPS     (R11), Y22
-	VFMADD231PS Z22, Z21, K1, Z3
-	VMOVUPS     (R8)(SI*1), Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z4
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z5
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z6
-	VMOVUPS     (R11), Y22
-	VFMADD231PS Z22, Z21, K1, Z7
-	VMOVUPS     (R8)(SI*2), Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z8
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z9
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z10
-	VMOVUPS     (R11), Y22
-	VFMADD231PS Z22, Z21, K1, Z11
+	MOVL        $0x000000ff, R13
+	KMOVW       R13, K1
 	VMOVUPS     (R9), Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z12
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z13
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z14
 	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z0
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z1
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z2
+	VMOVUPS     (R12), Y22
+	VFMADD231PS Z22, Z21, K1, Z3
+	VMOVUPS     (R9)(SI*1), Y21
+	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z4
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z5
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z6
+	VMOVUPS     (R12), Y22
+	VFMADD231PS Z22, Z21, K1, Z7
+	VMOVUPS     (R9)(SI*2), Y21
+	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z8
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z9
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z10
+	VMOVUPS     (R12), Y22
+	VFMADD231PS Z22, Z21, K1, Z11
+	VMOVUPS     (R10), Y21
+	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z12
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z13
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z14
+	VMOVUPS     (R12), Y22
 	VFMADD231PS Z22, Z21, K1, Z15
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y16
 	VADDPS        Y16, Y0, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -650,23 +673,23 @@ reduce:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart0
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored0
 
 apart0:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X18, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X18, (R11)
 
 stored0:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y16
 	VADDPS        Y16, Y1, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -692,23 +715,23 @@ stored0:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart1
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored1
 
 apart1:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X18, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X18, (R11)
 
 stored1:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y16
 	VADDPS        Y16, Y2, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -734,23 +757,23 @@ stored1:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart2
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored2
 
 apart2:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X18, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X18, (R11)
 
 stored2:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z3, Y16
 	VADDPS        Y16, Y3, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -776,25 +799,25 @@ stored2:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart3
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored3
 
 apart3:
-	VEXTRACTPS $0x00, X18, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x01, X18, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x02, X18, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x03, X18, (R9)
+	VEXTRACTPS $0x00, X18, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x01, X18, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x02, X18, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x03, X18, (R10)
 
 stored3:
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
 	ADDQ 40(AX), CX
 	DECQ 72(AX)
 	JNZ  group
@@ -810,6 +833,8 @@ TEXT ·dotF32x2x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
 
 group:
 	MOVQ   CX, DI
@@ -874,7 +899,7 @@ reduce:
 	RET
 
 // func dotF32x2x2AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, MMX+
 TEXT ·dotF32x2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -882,51 +907,56 @@ TEXT ·dotF32x2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	MOVQ   DX, R9
+	MOVQ   CX, R9
+	MOVQ   DX, R10
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	MOVQ   80(AX), R10
-	TESTQ  R10, R10
+	MOVQ   80(AX), R11
+	TESTQ  R11, R11
 	JZ     tail
 
 loop:
-	VMOVUPS     (R8), Z4
-	VMOVUPS     (R8)(SI*1), Z5
-	VMOVUPS     (R9), Z6
+	PREFETCHT0  (R8)
+	PREFETCHT0  64(R8)
+	ADDQ        104(AX), R8
+	VMOVUPS     (R9), Z4
+	VMOVUPS     (R9)(SI*1), Z5
+	VMOVUPS     (R10), Z6
 	VFMADD231PS Z6, Z4, Z0
 	VFMADD231PS Z6, Z5, Z2
-	VMOVUPS     (R9)(DI*1), Z6
+	VMOVUPS     (R10)(DI*1), Z6
 	VFMADD231PS Z6, Z4, Z1
 	VFMADD231PS Z6, Z5, Z3
-	ADDQ        32(AX), R8
-	ADDQ        $0x40, R9
-	DECQ        R10
+	ADDQ        32(AX), R9
+	ADDQ        $0x40, R10
+	DECQ        R11
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R10
-	KMOVW       R10, K1
-	VMOVUPS     (R8), Y7
-	VMOVUPS     (R9), Y8
+	MOVL        $0x000000ff, R11
+	KMOVW       R11, K1
+	VMOVUPS     (R9), Y7
+	VMOVUPS     (R10), Y8
 	VFMADD231PS Z8, Z7, K1, Z0
-	VMOVUPS     (R9)(DI*1), Y8
+	VMOVUPS     (R10)(DI*1), Y8
 	VFMADD231PS Z8, Z7, K1, Z1
-	VMOVUPS     (R8)(SI*1), Y7
-	VMOVUPS     (R9), Y8
+	VMOVUPS     (R9)(SI*1), Y7
+	VMOVUPS     (R10), Y8
 	VFMADD231PS Z8, Z7, K1, Z2
-	VMOVUPS     (R9)(DI*1), Y8
+	VMOVUPS     (R10)(DI*1), Y8
 	VFMADD231PS Z8, Z7, K1, Z3
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VADDPS        Y4, Y0, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
@@ -935,19 +965,19 @@ reduce:
 	VADDPS        Y4, Y2, Y4
 	VEXTRACTF32X4 $0x01, Y4, X6
 	VADDPS        X6, X4, X6
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X5, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X6, X6, X4
 	VADDPS        X4, X6, X6
 	VSHUFPS       $0x01, X6, X6, X4
 	VADDPS        X4, X6, X6
-	VMOVSS        X6, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X6, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y4
 	VADDPS        Y4, Y1, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
@@ -960,15 +990,15 @@ reduce:
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          R8, R9
+	VMOVSS        X5, (R10)
+	ADDQ          R9, R10
 	VUNPCKHPD     X6, X6, X4
 	VADDPS        X4, X6, X6
 	VSHUFPS       $0x01, X6, X6, X4
 	VADDPS        X4, X6, X6
-	VMOVSS        X6, (R9)
-	ADDQ          R8, BX
-	ADDQ          R8, BX
+	VMOVSS        X6, (R10)
+	ADDQ          R9, BX
+	ADDQ          R9, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -976,7 +1006,7 @@ reduce:
 	RET
 
 // func dotF32x2x3AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, MMX+
 TEXT ·dotF32x2x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -984,60 +1014,65 @@ TEXT ·dotF32x2x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	MOVQ   DX, R9
+	MOVQ   CX, R9
+	MOVQ   DX, R10
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	MOVQ   80(AX), R10
-	TESTQ  R10, R10
+	MOVQ   80(AX), R11
+	TESTQ  R11, R11
 	JZ     tail
 
 loop:
-	VMOVUPS     (R8), Z6
-	VMOVUPS     (R8)(SI*1), Z7
-	VMOVUPS     (R9), Z8
+	PREFETCHT0  (R8)
+	PREFETCHT0  64(R8)
+	ADDQ        104(AX), R8
+	VMOVUPS     (R9), Z6
+	VMOVUPS     (R9)(SI*1), Z7
+	VMOVUPS     (R10), Z8
 	VFMADD231PS Z8, Z6, Z0
 	VFMADD231PS Z8, Z7, Z3
-	VMOVUPS     (R9)(DI*1), Z8
+	VMOVUPS     (R10)(DI*1), Z8
 	VFMADD231PS Z8, Z6, Z1
 	VFMADD231PS Z8, Z7, Z4
-	VMOVUPS     (R9)(DI*2), Z8
+	VMOVUPS     (R10)(DI*2), Z8
 	VFMADD231PS Z8, Z6, Z2
 	VFMADD231PS Z8, Z7, Z5
-	ADDQ        32(AX), R8
-	ADDQ        $0x40, R9
-	DECQ        R10
+	ADDQ        32(AX), R9
+	ADDQ        $0x40, R10
+	DECQ        R11
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R10
-	KMOVW       R10, K1
-	VMOVUPS     (R8), Y9
-	VMOVUPS     (R9), Y10
+	MOVL        $0x000000ff, R11
+	KMOVW       R11, K1
+	VMOVUPS     (R9), Y9
+	VMOVUPS     (R10), Y10
 	VFMADD231PS Z10, Z9, K1, Z0
-	VMOVUPS     (R9)(DI*1), Y10
+	VMOVUPS     (R10)(DI*1), Y10
 	VFMADD231PS Z10, Z9, K1, Z1
-	VMOVUPS     (R9)(DI*2), Y10
+	VMOVUPS     (R10)(DI*2), Y10
 	VFMADD231PS Z10, Z9, K1, Z2
-	VMOVUPS     (R8)(SI*1), Y9
-	VMOVUPS     (R9), Y10
+	VMOVUPS     (R9)(SI*1), Y9
+	VMOVUPS     (R10), Y10
 	VFMADD231PS Z10, Z9, K1, Z3
-	VMOVUPS     (R9)(DI*1), Y10
+	VMOVUPS     (R10)(DI*1), Y10
 	VFMADD231PS Z10, Z9, K1, Z4
-	VMOVUPS     (R9)(DI*2), Y10
+	VMOVUPS     (R10)(DI*2), Y10
 	VFMADD231PS Z10, Z9, K1, Z5
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y6
 	VADDPS        Y6, Y0, Y6
 	VEXTRACTF32X4 $0x01, Y6, X7
@@ -1046,19 +1081,19 @@ reduce:
 	VADDPS        Y6, Y3, Y6
 	VEXTRACTF32X4 $0x01, Y6, X8
 	VADDPS        X8, X6, X8
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X7, X7, X6
 	VADDPS        X6, X7, X7
 	VSHUFPS       $0x01, X7, X7, X6
 	VADDPS        X6, X7, X7
-	VMOVSS        X7, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X7, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X8, X8, X6
 	VADDPS        X6, X8, X8
 	VSHUFPS       $0x01, X8, X8, X6
 	VADDPS        X6, X8, X8
-	VMOVSS        X8, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X8, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y6
 	VADDPS        Y6, Y1, Y6
 	VEXTRACTF32X4 $0x01, Y6, X7
@@ -1067,19 +1102,19 @@ reduce:
 	VADDPS        Y6, Y4, Y6
 	VEXTRACTF32X4 $0x01, Y6, X8
 	VADDPS        X8, X6, X8
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X7, X7, X6
 	VADDPS        X6, X7, X7
 	VSHUFPS       $0x01, X7, X7, X6
 	VADDPS        X6, X7, X7
-	VMOVSS        X7, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X7, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X8, X8, X6
 	VADDPS        X6, X8, X8
 	VSHUFPS       $0x01, X8, X8, X6
 	VADDPS        X6, X8, X8
-	VMOVSS        X8, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X8, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y6
 	VADDPS        Y6, Y2, Y6
 	VEXTRACTF32X4 $0x01, Y6, X7
@@ -1092,15 +1127,15 @@ reduce:
 	VADDPS        X6, X7, X7
 	VSHUFPS       $0x01, X7, X7, X6
 	VADDPS        X6, X7, X7
-	VMOVSS        X7, (R9)
-	ADDQ          R8, R9
+	VMOVSS        X7, (R10)
+	ADDQ          R9, R10
 	VUNPCKHPD     X8, X8, X6
 	VADDPS        X6, X8, X8
 	VSHUFPS       $0x01, X8, X8, X6
 	VADDPS        X6, X8, X8
-	VMOVSS        X8, (R9)
-	ADDQ          R8, BX
-	ADDQ          R8, BX
+	VMOVSS        X8, (R10)
+	ADDQ          R9, BX
+	ADDQ          R9, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -1108,7 +1143,7 @@ reduce:
 	RET
 
 // func dotF32x2x4AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, MMX+
 TEXT ·dotF32x2x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -1116,12 +1151,14 @@ TEXT ·dotF32x2x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	MOVQ   DX, R9
-	LEAQ   (R9)(DI*2), R10
-	ADDQ   DI, R10
+	MOVQ   CX, R9
+	MOVQ   DX, R10
+	LEAQ   (R10)(DI*2), R11
+	ADDQ   DI, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1130,58 +1167,61 @@ group:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   80(AX), R11
-	TESTQ  R11, R11
+	MOVQ   80(AX), R12
+	TESTQ  R12, R12
 	JZ     tail
 
 loop:
-	VMOVUPS     (R8), Z8
-	VMOVUPS     (R8)(SI*1), Z9
-	VMOVUPS     (R9), Z10
+	PREFETCHT0  (R8)
+	PREFETCHT0  64(R8)
+	ADDQ        104(AX), R8
+	VMOVUPS     (R9), Z8
+	VMOVUPS     (R9)(SI*1), Z9
+	VMOVUPS     (R10), Z10
 	VFMADD231PS Z10, Z8, Z0
 	VFMADD231PS Z10, Z9, Z4
-	VMOVUPS     (R9)(DI*1), Z10
+	VMOVUPS     (R10)(DI*1), Z10
 	VFMADD231PS Z10, Z8, Z1
 	VFMADD231PS Z10, Z9, Z5
-	VMOVUPS     (R9)(DI*2), Z10
+	VMOVUPS     (R10)(DI*2), Z10
 	VFMADD231PS Z10, Z8, Z2
 	VFMADD231PS Z10, Z9, Z6
-	VMOVUPS     (R10), Z10
+	VMOVUPS     (R11), Z10
 	VFMADD231PS Z10, Z8, Z3
 	VFMADD231PS Z10, Z9, Z7
-	ADDQ        32(AX), R8
-	ADDQ        $0x40, R9
+	ADDQ        32(AX), R9
 	ADDQ        $0x40, R10
-	DECQ        R11
+	ADDQ        $0x40, R11
+	DECQ        R12
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R11
-	KMOVW       R11, K1
-	VMOVUPS     (R8), Y11
-	VMOVUPS     (R9), Y12
+	MOVL        $0x000000ff, R12
+	KMOVW       R12, K1
+	VMOVUPS     (R9), Y11
+	VMOVUPS     (R10), Y12
 	VFMADD231PS Z12, Z11, K1, Z0
-	VMOVUPS     (R9)(DI*1), Y12
+	VMOVUPS     (R10)(DI*1), Y12
 	VFMADD231PS Z12, Z11, K1, Z1
-	VMOVUPS     (R9)(DI*2), Y12
+	VMOVUPS     (R10)(DI*2), Y12
 	VFMADD231PS Z12, Z11, K1, Z2
-	VMOVUPS     (R10), Y12
+	VMOVUPS     (R11), Y12
 	VFMADD231PS Z12, Z11, K1, Z3
-	VMOVUPS     (R8)(SI*1), Y11
-	VMOVUPS     (R9), Y12
-	VFMADD231PS Z12, Z11, K1, Z4
-	VMOVUPS     (R9)(DI*1), Y12
-	VFMADD231PS Z12, Z11, K1, Z5
-	VMOVUPS     (R9)(DI*2), Y12
-	VFMADD231PS Z12, Z11, K1, Z6
+	VMOVUPS     (R9)(SI*1), Y11
 	VMOVUPS     (R10), Y12
+	VFMADD231PS Z12, Z11, K1, Z4
+	VMOVUPS     (R10)(DI*1), Y12
+	VFMADD231PS Z12, Z11, K1, Z5
+	VMOVUPS     (R10)(DI*2), Y12
+	VFMADD231PS Z12, Z11, K1, Z6
+	VMOVUPS     (R11), Y12
 	VFMADD231PS Z12, Z11, K1, Z7
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y8
 	VADDPS        Y8, Y0, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -1190,19 +1230,19 @@ reduce:
 	VADDPS        Y8, Y4, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
 	VADDPS        X10, X8, X10
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X9, X9, X8
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X9, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X10, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y8
 	VADDPS        Y8, Y1, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -1211,19 +1251,19 @@ reduce:
 	VADDPS        Y8, Y5, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
 	VADDPS        X10, X8, X10
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X9, X9, X8
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X9, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X10, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y8
 	VADDPS        Y8, Y2, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -1232,19 +1272,19 @@ reduce:
 	VADDPS        Y8, Y6, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
 	VADDPS        X10, X8, X10
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X9, X9, X8
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X9, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X10, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z3, Y8
 	VADDPS        Y8, Y3, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -1257,15 +1297,15 @@ reduce:
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R9)
-	ADDQ          R8, R9
+	VMOVSS        X9, (R10)
+	ADDQ          R9, R10
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R9)
-	ADDQ          R8, BX
-	ADDQ          R8, BX
+	VMOVSS        X10, (R10)
+	ADDQ          R9, BX
+	ADDQ          R9, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -1281,6 +1321,8 @@ TEXT ·dotF32x1x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), SI
+	MOVQ 96(AX), SI
+	ADDQ CX, SI
 
 group:
 	MOVQ   CX, SI
@@ -1328,7 +1370,7 @@ reduce:
 	RET
 
 // func dotF32x1x2AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, MMX+
 TEXT ·dotF32x1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -1336,190 +1378,27 @@ TEXT ·dotF32x1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), SI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
 
 group:
-	MOVQ   CX, DI
-	MOVQ   DX, R8
+	MOVQ   CX, R8
+	MOVQ   DX, R9
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	MOVQ   80(AX), R9
-	TESTQ  R9, R9
-	JZ     tail
-
-loop:
-	VMOVUPS     (DI), Z2
-	VMOVUPS     (R8), Z3
-	VFMADD231PS Z3, Z2, Z0
-	VMOVUPS     (R8)(SI*1), Z3
-	VFMADD231PS Z3, Z2, Z1
-	ADDQ        32(AX), DI
-	ADDQ        $0x40, R8
-	DECQ        R9
-	JNZ         loop
-
-tail:
-	CMPQ        88(AX), $0x00
-	JE          reduce
-	MOVL        $0x000000ff, R9
-	KMOVW       R9, K1
-	VMOVUPS     (DI), Y4
-	VMOVUPS     (R8), Y5
-	VFMADD231PS Z5, Z4, K1, Z0
-	VMOVUPS     (R8)(SI*1), Y5
-	VFMADD231PS Z5, Z4, K1, Z1
-
-reduce:
-	MOVQ          56(AX), DI
-	MOVQ          BX, R8
-	VEXTRACTF64X4 $0x01, Z0, Y2
-	VADDPS        Y2, Y0, Y2
-	VEXTRACTF32X4 $0x01, Y2, X3
-	VADDPS        X3, X2, X3
-	MOVQ          R8, R9
-	VUNPCKHPD     X3, X3, X2
-	VADDPS        X2, X3, X3
-	VSHUFPS       $0x01, X3, X3, X2
-	VADDPS        X2, X3, X3
-	VMOVSS        X3, (R9)
-	ADDQ          64(AX), R8
-	VEXTRACTF64X4 $0x01, Z1, Y2
-	VADDPS        Y2, Y1, Y2
-	VEXTRACTF32X4 $0x01, Y2, X3
-	VADDPS        X3, X2, X3
-	VUNPCKHPD     X3, X3, X2
-	VADDPS        X2, X3, X3
-	VSHUFPS       $0x01, X3, X3, X2
-	VADDPS        X2, X3, X3
-	VMOVSS        X3, (R8)
-	ADDQ          DI, BX
-	ADDQ          40(AX), CX
-	DECQ          72(AX)
-	JNZ           group
-	VZEROUPPER
-	RET
-
-// func dotF32x1x3AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
-TEXT ·dotF32x1x3AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 48(AX), SI
-
-group:
-	MOVQ   CX, DI
-	MOVQ   DX, R8
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	MOVQ   80(AX), R9
-	TESTQ  R9, R9
-	JZ     tail
-
-loop:
-	VMOVUPS     (DI), Z3
-	VMOVUPS     (R8), Z4
-	VFMADD231PS Z4, Z3, Z0
-	VMOVUPS     (R8)(SI*1), Z4
-	VFMADD231PS Z4, Z3, Z1
-	VMOVUPS     (R8)(SI*2), Z4
-	VFMADD231PS Z4, Z3, Z2
-	ADDQ        32(AX), DI
-	ADDQ        $0x40, R8
-	DECQ        R9
-	JNZ         loop
-
-tail:
-	CMPQ        88(AX), $0x00
-	JE          reduce
-	MOVL        $0x000000ff, R9
-	KMOVW       R9, K1
-	VMOVUPS     (DI), Y5
-	VMOVUPS     (R8), Y6
-	VFMADD231PS Z6, Z5, K1, Z0
-	VMOVUPS     (R8)(SI*1), Y6
-	VFMADD231PS Z6, Z5, K1, Z1
-	VMOVUPS     (R8)(SI*2), Y6
-	VFMADD231PS Z6, Z5, K1, Z2
-
-reduce:
-	MOVQ          56(AX), DI
-	MOVQ          BX, R8
-	VEXTRACTF64X4 $0x01, Z0, Y3
-	VADDPS        Y3, Y0, Y3
-	VEXTRACTF32X4 $0x01, Y3, X4
-	VADDPS        X4, X3, X4
-	MOVQ          R8, R9
-	VUNPCKHPD     X4, X4, X3
-	VADDPS        X3, X4, X4
-	VSHUFPS       $0x01, X4, X4, X3
-	VADDPS        X3, X4, X4
-	VMOVSS        X4, (R9)
-	ADDQ          64(AX), R8
-	VEXTRACTF64X4 $0x01, Z1, Y3
-	VADDPS        Y3, Y1, Y3
-	VEXTRACTF32X4 $0x01, Y3, X4
-	VADDPS        X4, X3, X4
-	MOVQ          R8, R9
-	VUNPCKHPD     X4, X4, X3
-	VADDPS        X3, X4, X4
-	VSHUFPS       $0x01, X4, X4, X3
-	VADDPS        X3, X4, X4
-	VMOVSS        X4, (R9)
-	ADDQ          64(AX), R8
-	VEXTRACTF64X4 $0x01, Z2, Y3
-	VADDPS        Y3, Y2, Y3
-	VEXTRACTF32X4 $0x01, Y3, X4
-	VADDPS        X4, X3, X4
-	VUNPCKHPD     X4, X4, X3
-	VADDPS        X3, X4, X4
-	VSHUFPS       $0x01, X4, X4, X3
-	VADDPS        X3, X4, X4
-	VMOVSS        X4, (R8)
-	ADDQ          DI, BX
-	ADDQ          40(AX), CX
-	DECQ          72(AX)
-	JNZ           group
-	VZEROUPPER
-	RET
-
-// func dotF32x1x4AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
-TEXT ·dotF32x1x4AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 48(AX), SI
-
-group:
-	MOVQ   CX, DI
-	MOVQ   DX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
 	MOVQ   80(AX), R10
 	TESTQ  R10, R10
 	JZ     tail
 
 loop:
-	VMOVUPS     (DI), Z4
-	VMOVUPS     (R8), Z5
-	VFMADD231PS Z5, Z4, Z0
-	VMOVUPS     (R8)(SI*1), Z5
-	VFMADD231PS Z5, Z4, Z1
-	VMOVUPS     (R8)(SI*2), Z5
-	VFMADD231PS Z5, Z4, Z2
-	VMOVUPS     (R9), Z5
-	VFMADD231PS Z5, Z4, Z3
-	ADDQ        32(AX), DI
-	ADDQ        $0x40, R8
+	PREFETCHT0  (DI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (R8), Z2
+	VMOVUPS     (R9), Z3
+	VFMADD231PS Z3, Z2, Z0
+	VMOVUPS     (R9)(SI*1), Z3
+	VFMADD231PS Z3, Z2, Z1
+	ADDQ        32(AX), R8
 	ADDQ        $0x40, R9
 	DECQ        R10
 	JNZ         loop
@@ -1529,52 +1408,227 @@ tail:
 	JE          reduce
 	MOVL        $0x000000ff, R10
 	KMOVW       R10, K1
-	VMOVUPS     (DI), Y6
-	VMOVUPS     (R8), Y7
-	VFMADD231PS Z7, Z6, K1, Z0
-	VMOVUPS     (R8)(SI*1), Y7
-	VFMADD231PS Z7, Z6, K1, Z1
-	VMOVUPS     (R8)(SI*2), Y7
-	VFMADD231PS Z7, Z6, K1, Z2
+	VMOVUPS     (R8), Y4
+	VMOVUPS     (R9), Y5
+	VFMADD231PS Z5, Z4, K1, Z0
+	VMOVUPS     (R9)(SI*1), Y5
+	VFMADD231PS Z5, Z4, K1, Z1
+
+reduce:
+	MOVQ          56(AX), R8
+	MOVQ          BX, R9
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VADDPS        X3, X2, X3
+	MOVQ          R9, R10
+	VUNPCKHPD     X3, X3, X2
+	VADDPS        X2, X3, X3
+	VSHUFPS       $0x01, X3, X3, X2
+	VADDPS        X2, X3, X3
+	VMOVSS        X3, (R10)
+	ADDQ          64(AX), R9
+	VEXTRACTF64X4 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VADDPS        X3, X2, X3
+	VUNPCKHPD     X3, X3, X2
+	VADDPS        X2, X3, X3
+	VSHUFPS       $0x01, X3, X3, X2
+	VADDPS        X2, X3, X3
+	VMOVSS        X3, (R9)
+	ADDQ          R8, BX
+	ADDQ          40(AX), CX
+	DECQ          72(AX)
+	JNZ           group
+	VZEROUPPER
+	RET
+
+// func dotF32x1x3AVX512(a *byte)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·dotF32x1x3AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), SI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
+
+group:
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	MOVQ   80(AX), R10
+	TESTQ  R10, R10
+	JZ     tail
+
+loop:
+	PREFETCHT0  (DI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (R8), Z3
+	VMOVUPS     (R9), Z4
+	VFMADD231PS Z4, Z3, Z0
+	VMOVUPS     (R9)(SI*1), Z4
+	VFMADD231PS Z4, Z3, Z1
+	VMOVUPS     (R9)(SI*2), Z4
+	VFMADD231PS Z4, Z3, Z2
+	ADDQ        32(AX), R8
+	ADDQ        $0x40, R9
+	DECQ        R10
+	JNZ         loop
+
+tail:
+	CMPQ        88(AX), $0x00
+	JE          reduce
+	MOVL        $0x000000ff, R10
+	KMOVW       R10, K1
+	VMOVUPS     (R8), Y5
+	VMOVUPS     (R9), Y6
+	VFMADD231PS Z6, Z5, K1, Z0
+	VMOVUPS     (R9)(SI*1), Y6
+	VFMADD231PS Z6, Z5, K1, Z1
+	VMOVUPS     (R9)(SI*2), Y6
+	VFMADD231PS Z6, Z5, K1, Z2
+
+reduce:
+	MOVQ          56(AX), R8
+	MOVQ          BX, R9
+	VEXTRACTF64X4 $0x01, Z0, Y3
+	VADDPS        Y3, Y0, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X4
+	MOVQ          R9, R10
+	VUNPCKHPD     X4, X4, X3
+	VADDPS        X3, X4, X4
+	VSHUFPS       $0x01, X4, X4, X3
+	VADDPS        X3, X4, X4
+	VMOVSS        X4, (R10)
+	ADDQ          64(AX), R9
+	VEXTRACTF64X4 $0x01, Z1, Y3
+	VADDPS        Y3, Y1, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X4
+	MOVQ          R9, R10
+	VUNPCKHPD     X4, X4, X3
+	VADDPS        X3, X4, X4
+	VSHUFPS       $0x01, X4, X4, X3
+	VADDPS        X3, X4, X4
+	VMOVSS        X4, (R10)
+	ADDQ          64(AX), R9
+	VEXTRACTF64X4 $0x01, Z2, Y3
+	VADDPS        Y3, Y2, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X4
+	VUNPCKHPD     X4, X4, X3
+	VADDPS        X3, X4, X4
+	VSHUFPS       $0x01, X4, X4, X3
+	VADDPS        X3, X4, X4
+	VMOVSS        X4, (R9)
+	ADDQ          R8, BX
+	ADDQ          40(AX), CX
+	DECQ          72(AX)
+	JNZ           group
+	VZEROUPPER
+	RET
+
+// func dotF32x1x4AVX512(a *byte)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·dotF32x1x4AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), SI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
+
+group:
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   80(AX), R11
+	TESTQ  R11, R11
+	JZ     tail
+
+loop:
+	PREFETCHT0  (DI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (R8), Z4
+	VMOVUPS     (R9), Z5
+	VFMADD231PS Z5, Z4, Z0
+	VMOVUPS     (R9)(SI*1), Z5
+	VFMADD231PS Z5, Z4, Z1
+	VMOVUPS     (R9)(SI*2), Z5
+	VFMADD231PS Z5, Z4, Z2
+	VMOVUPS     (R10), Z5
+	VFMADD231PS Z5, Z4, Z3
+	ADDQ        32(AX), R8
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         loop
+
+tail:
+	CMPQ        88(AX), $0x00
+	JE          reduce
+	MOVL        $0x000000ff, R11
+	KMOVW       R11, K1
+	VMOVUPS     (R8), Y6
 	VMOVUPS     (R9), Y7
+	VFMADD231PS Z7, Z6, K1, Z0
+	VMOVUPS     (R9)(SI*1), Y7
+	VFMADD231PS Z7, Z6, K1, Z1
+	VMOVUPS     (R9)(SI*2), Y7
+	VFMADD231PS Z7, Z6, K1, Z2
+	VMOVUPS     (R10), Y7
 	VFMADD231PS Z7, Z6, K1, Z3
 
 reduce:
-	MOVQ          56(AX), DI
-	MOVQ          BX, R8
+	MOVQ          56(AX), R8
+	MOVQ          BX, R9
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VADDPS        Y4, Y0, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
 	VADDPS        X5, X4, X5
-	MOVQ          R8, R9
+	MOVQ          R9, R10
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          64(AX), R8
+	VMOVSS        X5, (R10)
+	ADDQ          64(AX), R9
 	VEXTRACTF64X4 $0x01, Z1, Y4
 	VADDPS        Y4, Y1, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
 	VADDPS        X5, X4, X5
-	MOVQ          R8, R9
+	MOVQ          R9, R10
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          64(AX), R8
+	VMOVSS        X5, (R10)
+	ADDQ          64(AX), R9
 	VEXTRACTF64X4 $0x01, Z2, Y4
 	VADDPS        Y4, Y2, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
 	VADDPS        X5, X4, X5
-	MOVQ          R8, R9
+	MOVQ          R9, R10
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          64(AX), R8
+	VMOVSS        X5, (R10)
+	ADDQ          64(AX), R9
 	VEXTRACTF64X4 $0x01, Z3, Y4
 	VADDPS        Y4, Y3, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
@@ -1583,8 +1637,8 @@ reduce:
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R8)
-	ADDQ          DI, BX
+	VMOVSS        X5, (R9)
+	ADDQ          R8, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -1600,6 +1654,8 @@ TEXT ·dotF16x4x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
 
 group:
 	MOVQ   CX, DI
@@ -1702,7 +1758,7 @@ stored0:
 	RET
 
 // func dotF16x4x2AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, F16C
+// Requires: AVX, AVX512F, AVX512VL, F16C, MMX+
 TEXT ·dotF16x4x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -1710,12 +1766,14 @@ TEXT ·dotF16x4x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	MOVQ   DX, R10
+	MOVQ   CX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	MOVQ   DX, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1724,60 +1782,63 @@ group:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   80(AX), R11
-	TESTQ  R11, R11
+	MOVQ   80(AX), R12
+	TESTQ  R12, R12
 	JZ     tail
 
 loop:
-	VCVTPH2PS   (R8), Z8
-	VCVTPH2PS   (R8)(SI*1), Z9
-	VCVTPH2PS   (R8)(SI*2), Z10
-	VCVTPH2PS   (R9), Z11
-	VMOVUPS     (R10), Z12
+	PREFETCHT0  (R8)
+	PREFETCHT0  64(R8)
+	ADDQ        104(AX), R8
+	VCVTPH2PS   (R9), Z8
+	VCVTPH2PS   (R9)(SI*1), Z9
+	VCVTPH2PS   (R9)(SI*2), Z10
+	VCVTPH2PS   (R10), Z11
+	VMOVUPS     (R11), Z12
 	VFMADD231PS Z12, Z8, Z0
 	VFMADD231PS Z12, Z9, Z2
 	VFMADD231PS Z12, Z10, Z4
 	VFMADD231PS Z12, Z11, Z6
-	VMOVUPS     (R10)(DI*1), Z12
+	VMOVUPS     (R11)(DI*1), Z12
 	VFMADD231PS Z12, Z8, Z1
 	VFMADD231PS Z12, Z9, Z3
 	VFMADD231PS Z12, Z10, Z5
 	VFMADD231PS Z12, Z11, Z7
-	ADDQ        32(AX), R8
 	ADDQ        32(AX), R9
-	ADDQ        $0x40, R10
-	DECQ        R11
+	ADDQ        32(AX), R10
+	ADDQ        $0x40, R11
+	DECQ        R12
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R11
-	KMOVW       R11, K1
-	VCVTPH2PS   (R8), Y13
-	VMOVUPS     (R10), Y14
-	VFMADD231PS Z14, Z13, K1, Z0
-	VMOVUPS     (R10)(DI*1), Y14
-	VFMADD231PS Z14, Z13, K1, Z1
-	VCVTPH2PS   (R8)(SI*1), Y13
-	VMOVUPS     (R10), Y14
-	VFMADD231PS Z14, Z13, K1, Z2
-	VMOVUPS     (R10)(DI*1), Y14
-	VFMADD231PS Z14, Z13, K1, Z3
-	VCVTPH2PS   (R8)(SI*2), Y13
-	VMOVUPS     (R10), Y14
-	VFMADD231PS Z14, Z13, K1, Z4
-	VMOVUPS     (R10)(DI*1), Y14
-	VFMADD231PS Z14, Z13, K1, Z5
+	MOVL        $0x000000ff, R12
+	KMOVW       R12, K1
 	VCVTPH2PS   (R9), Y13
-	VMOVUPS     (R10), Y14
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Z14, Z13, K1, Z0
+	VMOVUPS     (R11)(DI*1), Y14
+	VFMADD231PS Z14, Z13, K1, Z1
+	VCVTPH2PS   (R9)(SI*1), Y13
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Z14, Z13, K1, Z2
+	VMOVUPS     (R11)(DI*1), Y14
+	VFMADD231PS Z14, Z13, K1, Z3
+	VCVTPH2PS   (R9)(SI*2), Y13
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Z14, Z13, K1, Z4
+	VMOVUPS     (R11)(DI*1), Y14
+	VFMADD231PS Z14, Z13, K1, Z5
+	VCVTPH2PS   (R10), Y13
+	VMOVUPS     (R11), Y14
 	VFMADD231PS Z14, Z13, K1, Z6
-	VMOVUPS     (R10)(DI*1), Y14
+	VMOVUPS     (R11)(DI*1), Y14
 	VFMADD231PS Z14, Z13, K1, Z7
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y8
 	VADDPS        Y8, Y0, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -1803,23 +1864,23 @@ reduce:
 	VSHUFPS       $0x88, X9, X8, X10
 	VSHUFPS       $0xdd, X9, X8, X8
 	VADDPS        X8, X10, X10
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart0
-	VMOVUPS       X10, (R9)
+	VMOVUPS       X10, (R10)
 	JMP           stored0
 
 apart0:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X10, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X10, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X10, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X10, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X10, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X10, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X10, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X10, (R11)
 
 stored0:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y8
 	VADDPS        Y8, Y1, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -1845,25 +1906,25 @@ stored0:
 	VSHUFPS       $0x88, X9, X8, X10
 	VSHUFPS       $0xdd, X9, X8, X8
 	VADDPS        X8, X10, X10
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart1
-	VMOVUPS       X10, (R9)
+	VMOVUPS       X10, (R10)
 	JMP           stored1
 
 apart1:
-	VEXTRACTPS $0x00, X10, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x01, X10, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x02, X10, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x03, X10, (R9)
+	VEXTRACTPS $0x00, X10, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x01, X10, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x02, X10, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x03, X10, (R10)
 
 stored1:
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
 	ADDQ 40(AX), CX
 	DECQ 72(AX)
 	JNZ  group
@@ -1871,7 +1932,7 @@ stored1:
 	RET
 
 // func dotF16x4x3AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, F16C
+// Requires: AVX, AVX512F, AVX512VL, F16C, MMX+
 TEXT ·dotF16x4x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -1879,12 +1940,14 @@ TEXT ·dotF16x4x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	MOVQ   DX, R10
+	MOVQ   CX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	MOVQ   DX, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1897,73 +1960,76 @@ group:
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	MOVQ   80(AX), R11
-	TESTQ  R11, R11
+	MOVQ   80(AX), R12
+	TESTQ  R12, R12
 	JZ     tail
 
 loop:
-	VCVTPH2PS   (R8), Z12
-	VCVTPH2PS   (R8)(SI*1), Z13
-	VCVTPH2PS   (R8)(SI*2), Z14
-	VCVTPH2PS   (R9), Z15
-	VMOVUPS     (R10), Z16
+	PREFETCHT0  (R8)
+	PREFETCHT0  64(R8)
+	ADDQ        104(AX), R8
+	VCVTPH2PS   (R9), Z12
+	VCVTPH2PS   (R9)(SI*1), Z13
+	VCVTPH2PS   (R9)(SI*2), Z14
+	VCVTPH2PS   (R10), Z15
+	VMOVUPS     (R11), Z16
 	VFMADD231PS Z16, Z12, Z0
 	VFMADD231PS Z16, Z13, Z3
 	VFMADD231PS Z16, Z14, Z6
 	VFMADD231PS Z16, Z15, Z9
-	VMOVUPS     (R10)(DI*1), Z16
+	VMOVUPS     (R11)(DI*1), Z16
 	VFMADD231PS Z16, Z12, Z1
 	VFMADD231PS Z16, Z13, Z4
 	VFMADD231PS Z16, Z14, Z7
 	VFMADD231PS Z16, Z15, Z10
-	VMOVUPS     (R10)(DI*2), Z16
+	VMOVUPS     (R11)(DI*2), Z16
 	VFMADD231PS Z16, Z12, Z2
 	VFMADD231PS Z16, Z13, Z5
 	VFMADD231PS Z16, Z14, Z8
 	VFMADD231PS Z16, Z15, Z11
-	ADDQ        32(AX), R8
 	ADDQ        32(AX), R9
-	ADDQ        $0x40, R10
-	DECQ        R11
+	ADDQ        32(AX), R10
+	ADDQ        $0x40, R11
+	DECQ        R12
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R11
-	KMOVW       R11, K1
-	VCVTPH2PS   (R8), Y17
-	VMOVUPS     (R10), Y18
-	VFMADD231PS Z18, Z17, K1, Z0
-	VMOVUPS     (R10)(DI*1), Y18
-	VFMADD231PS Z18, Z17, K1, Z1
-	VMOVUPS     (R10)(DI*2), Y18
-	VFMADD231PS Z18, Z17, K1, Z2
-	VCVTPH2PS   (R8)(SI*1), Y17
-	VMOVUPS     (R10), Y18
-	VFMADD231PS Z18, Z17, K1, Z3
-	VMOVUPS     (R10)(DI*1), Y18
-	VFMADD231PS Z18, Z17, K1, Z4
-	VMOVUPS     (R10)(DI*2), Y18
-	VFMADD231PS Z18, Z17, K1, Z5
-	VCVTPH2PS   (R8)(SI*2), Y17
-	VMOVUPS     (R10), Y18
-	VFMADD231PS Z18, Z17, K1, Z6
-	VMOVUPS     (R10)(DI*1), Y18
-	VFMADD231PS Z18, Z17, K1, Z7
-	VMOVUPS     (R10)(DI*2), Y18
-	VFMADD231PS Z18, Z17, K1, Z8
+	MOVL        $0x000000ff, R12
+	KMOVW       R12, K1
 	VCVTPH2PS   (R9), Y17
-	VMOVUPS     (R10), Y18
+	VMOVUPS     (R11), Y18
+	VFMADD231PS Z18, Z17, K1, Z0
+	VMOVUPS     (R11)(DI*1), Y18
+	VFMADD231PS Z18, Z17, K1, Z1
+	VMOVUPS     (R11)(DI*2), Y18
+	VFMADD231PS Z18, Z17, K1, Z2
+	VCVTPH2PS   (R9)(SI*1), Y17
+	VMOVUPS     (R11), Y18
+	VFMADD231PS Z18, Z17, K1, Z3
+	VMOVUPS     (R11)(DI*1), Y18
+	VFMADD231PS Z18, Z17, K1, Z4
+	VMOVUPS     (R11)(DI*2), Y18
+	VFMADD231PS Z18, Z17, K1, Z5
+	VCVTPH2PS   (R9)(SI*2), Y17
+	VMOVUPS     (R11), Y18
+	VFMADD231PS Z18, Z17, K1, Z6
+	VMOVUPS     (R11)(DI*1), Y18
+	VFMADD231PS Z18, Z17, K1, Z7
+	VMOVUPS     (R11)(DI*2), Y18
+	VFMADD231PS Z18, Z17, K1, Z8
+	VCVTPH2PS   (R10), Y17
+	VMOVUPS     (R11), Y18
 	VFMADD231PS Z18, Z17, K1, Z9
-	VMOVUPS     (R10)(DI*1), Y18
+	VMOVUPS     (R11)(DI*1), Y18
 	VFMADD231PS Z18, Z17, K1, Z10
-	VMOVUPS     (R10)(DI*2), Y18
+	VMOVUPS     (R11)(DI*2), Y18
 	VFMADD231PS Z18, Z17, K1, Z11
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y12
 	VADDPS        Y12, Y0, Y12
 	VEXTRACTF32X4 $0x01, Y12, X13
@@ -1989,23 +2055,23 @@ reduce:
 	VSHUFPS       $0x88, X13, X12, X14
 	VSHUFPS       $0xdd, X13, X12, X12
 	VADDPS        X12, X14, X14
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart0
-	VMOVUPS       X14, (R9)
+	VMOVUPS       X14, (R10)
 	JMP           stored0
 
 apart0:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X14, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X14, (R11)
 
 stored0:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y12
 	VADDPS        Y12, Y1, Y12
 	VEXTRACTF32X4 $0x01, Y12, X13
@@ -2031,23 +2097,23 @@ stored0:
 	VSHUFPS       $0x88, X13, X12, X14
 	VSHUFPS       $0xdd, X13, X12, X12
 	VADDPS        X12, X14, X14
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart1
-	VMOVUPS       X14, (R9)
+	VMOVUPS       X14, (R10)
 	JMP           stored1
 
 apart1:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X14, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X14, (R11)
 
 stored1:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y12
 	VADDPS        Y12, Y2, Y12
 	VEXTRACTF32X4 $0x01, Y12, X13
@@ -2073,25 +2139,25 @@ stored1:
 	VSHUFPS       $0x88, X13, X12, X14
 	VSHUFPS       $0xdd, X13, X12, X12
 	VADDPS        X12, X14, X14
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart2
-	VMOVUPS       X14, (R9)
+	VMOVUPS       X14, (R10)
 	JMP           stored2
 
 apart2:
-	VEXTRACTPS $0x00, X14, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x01, X14, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x02, X14, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x03, X14, (R9)
+	VEXTRACTPS $0x00, X14, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x01, X14, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x02, X14, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x03, X14, (R10)
 
 stored2:
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
 	ADDQ 40(AX), CX
 	DECQ 72(AX)
 	JNZ  group
@@ -2099,7 +2165,7 @@ stored2:
 	RET
 
 // func dotF16x4x4AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, F16C
+// Requires: AVX, AVX512F, AVX512VL, F16C, MMX+
 TEXT ·dotF16x4x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -2107,14 +2173,16 @@ TEXT ·dotF16x4x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	MOVQ   DX, R10
-	LEAQ   (R10)(DI*2), R11
-	ADDQ   DI, R11
+	MOVQ   CX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	MOVQ   DX, R11
+	LEAQ   (R11)(DI*2), R12
+	ADDQ   DI, R12
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2131,87 +2199,90 @@ group:
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
-	MOVQ   80(AX), R12
-	TESTQ  R12, R12
+	MOVQ   80(AX), R13
+	TESTQ  R13, R13
 	JZ     tail
 
 loop:
-	VCVTPH2PS   (R8), Z16
-	VCVTPH2PS   (R8)(SI*1), Z17
-	VCVTPH2PS   (R8)(SI*2), Z18
-	VCVTPH2PS   (R9), Z19
-	VMOVUPS     (R10), Z20
+	PREFETCHT0  (R8)
+	PREFETCHT0  64(R8)
+	ADDQ        104(AX), R8
+	VCVTPH2PS   (R9), Z16
+	VCVTPH2PS   (R9)(SI*1), Z17
+	VCVTPH2PS   (R9)(SI*2), Z18
+	VCVTPH2PS   (R10), Z19
+	VMOVUPS     (R11), Z20
 	VFMADD231PS Z20, Z16, Z0
 	VFMADD231PS Z20, Z17, Z4
 	VFMADD231PS Z20, Z18, Z8
 	VFMADD231PS Z20, Z19, Z12
-	VMOVUPS     (R10)(DI*1), Z20
+	VMOVUPS     (R11)(DI*1), Z20
 	VFMADD231PS Z20, Z16, Z1
 	VFMADD231PS Z20, Z17, Z5
 	VFMADD231PS Z20, Z18, Z9
 	VFMADD231PS Z20, Z19, Z13
-	VMOVUPS     (R10)(DI*2), Z20
+	VMOVUPS     (R11)(DI*2), Z20
 	VFMADD231PS Z20, Z16, Z2
 	VFMADD231PS Z20, Z17, Z6
 	VFMADD231PS Z20, Z18, Z10
 	VFMADD231PS Z20, Z19, Z14
-	VMOVUPS     (R11), Z20
+	VMOVUPS     (R12), Z20
 	VFMADD231PS Z20, Z16, Z3
 	VFMADD231PS Z20, Z17, Z7
 	VFMADD231PS Z20, Z18, Z11
 	VFMADD231PS Z20, Z19, Z15
-	ADDQ        32(AX), R8
 	ADDQ        32(AX), R9
-	ADDQ        $0x40, R10
+	ADDQ        32(AX), R10
 	ADDQ        $0x40, R11
-	DECQ        R12
+	ADDQ        $0x40, R12
+	DECQ        R13
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R12
-	KMOVW       R12, K1
-	VCVTPH2PS   (R8), Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z0
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z1
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z2
-	VMOVUPS     (R11), Y22
-	VFMADD231PS Z22, Z21, K1, Z3
-	VCVTPH2PS   (R8)(SI*1), Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z4
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z5
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z6
-	VMOVUPS     (R11), Y22
-	VFMADD231PS Z22, Z21, K1, Z7
-	VCVTPH2PS   (R8)(SI*2), Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z8
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z9
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z10
-	VMOVUPS     (R11), Y22
-	VFMADD231PS Z22, Z21, K1, Z11
+	MOVL        $0x000000ff, R13
+	KMOVW       R13, K1
 	VCVTPH2PS   (R9), Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z12
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z13
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z14
 	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z0
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z1
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z2
+	VMOVUPS     (R12), Y22
+	VFMADD231PS Z22, Z21, K1, Z3
+	VCVTPH2PS   (R9)(SI*1), Y21
+	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z4
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z5
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z6
+	VMOVUPS     (R12), Y22
+	VFMADD231PS Z22, Z21, K1, Z7
+	VCVTPH2PS   (R9)(SI*2), Y21
+	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z8
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z9
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z10
+	VMOVUPS     (R12), Y22
+	VFMADD231PS Z22, Z21, K1, Z11
+	VCVTPH2PS   (R10), Y21
+	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z12
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z13
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z14
+	VMOVUPS     (R12), Y22
 	VFMADD231PS Z22, Z21, K1, Z15
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y16
 	VADDPS        Y16, Y0, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -2237,23 +2308,23 @@ reduce:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart0
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored0
 
 apart0:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X18, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X18, (R11)
 
 stored0:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y16
 	VADDPS        Y16, Y1, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -2279,23 +2350,23 @@ stored0:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart1
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored1
 
 apart1:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X18, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X18, (R11)
 
 stored1:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y16
 	VADDPS        Y16, Y2, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -2321,23 +2392,23 @@ stored1:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart2
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored2
 
 apart2:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X18, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X18, (R11)
 
 stored2:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z3, Y16
 	VADDPS        Y16, Y3, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -2363,25 +2434,25 @@ stored2:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart3
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored3
 
 apart3:
-	VEXTRACTPS $0x00, X18, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x01, X18, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x02, X18, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x03, X18, (R9)
+	VEXTRACTPS $0x00, X18, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x01, X18, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x02, X18, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x03, X18, (R10)
 
 stored3:
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
 	ADDQ 40(AX), CX
 	DECQ 72(AX)
 	JNZ  group
@@ -2397,6 +2468,8 @@ TEXT ·dotF16x2x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
 
 group:
 	MOVQ   CX, DI
@@ -2461,7 +2534,7 @@ reduce:
 	RET
 
 // func dotF16x2x2AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, F16C
+// Requires: AVX, AVX512F, AVX512VL, F16C, MMX+
 TEXT ·dotF16x2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -2469,51 +2542,55 @@ TEXT ·dotF16x2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	MOVQ   DX, R9
+	MOVQ   CX, R9
+	MOVQ   DX, R10
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	MOVQ   80(AX), R10
-	TESTQ  R10, R10
+	MOVQ   80(AX), R11
+	TESTQ  R11, R11
 	JZ     tail
 
 loop:
-	VCVTPH2PS   (R8), Z4
-	VCVTPH2PS   (R8)(SI*1), Z5
-	VMOVUPS     (R9), Z6
+	PREFETCHT0  (R8)
+	ADDQ        104(AX), R8
+	VCVTPH2PS   (R9), Z4
+	VCVTPH2PS   (R9)(SI*1), Z5
+	VMOVUPS     (R10), Z6
 	VFMADD231PS Z6, Z4, Z0
 	VFMADD231PS Z6, Z5, Z2
-	VMOVUPS     (R9)(DI*1), Z6
+	VMOVUPS     (R10)(DI*1), Z6
 	VFMADD231PS Z6, Z4, Z1
 	VFMADD231PS Z6, Z5, Z3
-	ADDQ        32(AX), R8
-	ADDQ        $0x40, R9
-	DECQ        R10
+	ADDQ        32(AX), R9
+	ADDQ        $0x40, R10
+	DECQ        R11
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R10
-	KMOVW       R10, K1
-	VCVTPH2PS   (R8), Y7
-	VMOVUPS     (R9), Y8
+	MOVL        $0x000000ff, R11
+	KMOVW       R11, K1
+	VCVTPH2PS   (R9), Y7
+	VMOVUPS     (R10), Y8
 	VFMADD231PS Z8, Z7, K1, Z0
-	VMOVUPS     (R9)(DI*1), Y8
+	VMOVUPS     (R10)(DI*1), Y8
 	VFMADD231PS Z8, Z7, K1, Z1
-	VCVTPH2PS   (R8)(SI*1), Y7
-	VMOVUPS     (R9), Y8
+	VCVTPH2PS   (R9)(SI*1), Y7
+	VMOVUPS     (R10), Y8
 	VFMADD231PS Z8, Z7, K1, Z2
-	VMOVUPS     (R9)(DI*1), Y8
+	VMOVUPS     (R10)(DI*1), Y8
 	VFMADD231PS Z8, Z7, K1, Z3
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VADDPS        Y4, Y0, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
@@ -2522,19 +2599,19 @@ reduce:
 	VADDPS        Y4, Y2, Y4
 	VEXTRACTF32X4 $0x01, Y4, X6
 	VADDPS        X6, X4, X6
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X5, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X6, X6, X4
 	VADDPS        X4, X6, X6
 	VSHUFPS       $0x01, X6, X6, X4
 	VADDPS        X4, X6, X6
-	VMOVSS        X6, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X6, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y4
 	VADDPS        Y4, Y1, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
@@ -2547,15 +2624,15 @@ reduce:
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          R8, R9
+	VMOVSS        X5, (R10)
+	ADDQ          R9, R10
 	VUNPCKHPD     X6, X6, X4
 	VADDPS        X4, X6, X6
 	VSHUFPS       $0x01, X6, X6, X4
 	VADDPS        X4, X6, X6
-	VMOVSS        X6, (R9)
-	ADDQ          R8, BX
-	ADDQ          R8, BX
+	VMOVSS        X6, (R10)
+	ADDQ          R9, BX
+	ADDQ          R9, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -2563,7 +2640,7 @@ reduce:
 	RET
 
 // func dotF16x2x3AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, F16C
+// Requires: AVX, AVX512F, AVX512VL, F16C, MMX+
 TEXT ·dotF16x2x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -2571,60 +2648,64 @@ TEXT ·dotF16x2x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	MOVQ   DX, R9
+	MOVQ   CX, R9
+	MOVQ   DX, R10
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	MOVQ   80(AX), R10
-	TESTQ  R10, R10
+	MOVQ   80(AX), R11
+	TESTQ  R11, R11
 	JZ     tail
 
 loop:
-	VCVTPH2PS   (R8), Z6
-	VCVTPH2PS   (R8)(SI*1), Z7
-	VMOVUPS     (R9), Z8
+	PREFETCHT0  (R8)
+	ADDQ        104(AX), R8
+	VCVTPH2PS   (R9), Z6
+	VCVTPH2PS   (R9)(SI*1), Z7
+	VMOVUPS     (R10), Z8
 	VFMADD231PS Z8, Z6, Z0
 	VFMADD231PS Z8, Z7, Z3
-	VMOVUPS     (R9)(DI*1), Z8
+	VMOVUPS     (R10)(DI*1), Z8
 	VFMADD231PS Z8, Z6, Z1
 	VFMADD231PS Z8, Z7, Z4
-	VMOVUPS     (R9)(DI*2), Z8
+	VMOVUPS     (R10)(DI*2), Z8
 	VFMADD231PS Z8, Z6, Z2
 	VFMADD231PS Z8, Z7, Z5
-	ADDQ        32(AX), R8
-	ADDQ        $0x40, R9
-	DECQ        R10
+	ADDQ        32(AX), R9
+	ADDQ        $0x40, R10
+	DECQ        R11
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R10
-	KMOVW       R10, K1
-	VCVTPH2PS   (R8), Y9
-	VMOVUPS     (R9), Y10
+	MOVL        $0x000000ff, R11
+	KMOVW       R11, K1
+	VCVTPH2PS   (R9), Y9
+	VMOVUPS     (R10), Y10
 	VFMADD231PS Z10, Z9, K1, Z0
-	VMOVUPS     (R9)(DI*1), Y10
+	VMOVUPS     (R10)(DI*1), Y10
 	VFMADD231PS Z10, Z9, K1, Z1
-	VMOVUPS     (R9)(DI*2), Y10
+	VMOVUPS     (R10)(DI*2), Y10
 	VFMADD231PS Z10, Z9, K1, Z2
-	VCVTPH2PS   (R8)(SI*1), Y9
-	VMOVUPS     (R9), Y10
+	VCVTPH2PS   (R9)(SI*1), Y9
+	VMOVUPS     (R10), Y10
 	VFMADD231PS Z10, Z9, K1, Z3
-	VMOVUPS     (R9)(DI*1), Y10
+	VMOVUPS     (R10)(DI*1), Y10
 	VFMADD231PS Z10, Z9, K1, Z4
-	VMOVUPS     (R9)(DI*2), Y10
+	VMOVUPS     (R10)(DI*2), Y10
 	VFMADD231PS Z10, Z9, K1, Z5
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y6
 	VADDPS        Y6, Y0, Y6
 	VEXTRACTF32X4 $0x01, Y6, X7
@@ -2633,19 +2714,19 @@ reduce:
 	VADDPS        Y6, Y3, Y6
 	VEXTRACTF32X4 $0x01, Y6, X8
 	VADDPS        X8, X6, X8
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X7, X7, X6
 	VADDPS        X6, X7, X7
 	VSHUFPS       $0x01, X7, X7, X6
 	VADDPS        X6, X7, X7
-	VMOVSS        X7, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X7, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X8, X8, X6
 	VADDPS        X6, X8, X8
 	VSHUFPS       $0x01, X8, X8, X6
 	VADDPS        X6, X8, X8
-	VMOVSS        X8, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X8, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y6
 	VADDPS        Y6, Y1, Y6
 	VEXTRACTF32X4 $0x01, Y6, X7
@@ -2654,19 +2735,19 @@ reduce:
 	VADDPS        Y6, Y4, Y6
 	VEXTRACTF32X4 $0x01, Y6, X8
 	VADDPS        X8, X6, X8
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X7, X7, X6
 	VADDPS        X6, X7, X7
 	VSHUFPS       $0x01, X7, X7, X6
 	VADDPS        X6, X7, X7
-	VMOVSS        X7, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X7, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X8, X8, X6
 	VADDPS        X6, X8, X8
 	VSHUFPS       $0x01, X8, X8, X6
 	VADDPS        X6, X8, X8
-	VMOVSS        X8, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X8, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y6
 	VADDPS        Y6, Y2, Y6
 	VEXTRACTF32X4 $0x01, Y6, X7
@@ -2679,15 +2760,15 @@ reduce:
 	VADDPS        X6, X7, X7
 	VSHUFPS       $0x01, X7, X7, X6
 	VADDPS        X6, X7, X7
-	VMOVSS        X7, (R9)
-	ADDQ          R8, R9
+	VMOVSS        X7, (R10)
+	ADDQ          R9, R10
 	VUNPCKHPD     X8, X8, X6
 	VADDPS        X6, X8, X8
 	VSHUFPS       $0x01, X8, X8, X6
 	VADDPS        X6, X8, X8
-	VMOVSS        X8, (R9)
-	ADDQ          R8, BX
-	ADDQ          R8, BX
+	VMOVSS        X8, (R10)
+	ADDQ          R9, BX
+	ADDQ          R9, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -2695,7 +2776,7 @@ reduce:
 	RET
 
 // func dotF16x2x4AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, F16C
+// Requires: AVX, AVX512F, AVX512VL, F16C, MMX+
 TEXT ·dotF16x2x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -2703,12 +2784,14 @@ TEXT ·dotF16x2x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	MOVQ   DX, R9
-	LEAQ   (R9)(DI*2), R10
-	ADDQ   DI, R10
+	MOVQ   CX, R9
+	MOVQ   DX, R10
+	LEAQ   (R10)(DI*2), R11
+	ADDQ   DI, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2717,58 +2800,60 @@ group:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   80(AX), R11
-	TESTQ  R11, R11
+	MOVQ   80(AX), R12
+	TESTQ  R12, R12
 	JZ     tail
 
 loop:
-	VCVTPH2PS   (R8), Z8
-	VCVTPH2PS   (R8)(SI*1), Z9
-	VMOVUPS     (R9), Z10
+	PREFETCHT0  (R8)
+	ADDQ        104(AX), R8
+	VCVTPH2PS   (R9), Z8
+	VCVTPH2PS   (R9)(SI*1), Z9
+	VMOVUPS     (R10), Z10
 	VFMADD231PS Z10, Z8, Z0
 	VFMADD231PS Z10, Z9, Z4
-	VMOVUPS     (R9)(DI*1), Z10
+	VMOVUPS     (R10)(DI*1), Z10
 	VFMADD231PS Z10, Z8, Z1
 	VFMADD231PS Z10, Z9, Z5
-	VMOVUPS     (R9)(DI*2), Z10
+	VMOVUPS     (R10)(DI*2), Z10
 	VFMADD231PS Z10, Z8, Z2
 	VFMADD231PS Z10, Z9, Z6
-	VMOVUPS     (R10), Z10
+	VMOVUPS     (R11), Z10
 	VFMADD231PS Z10, Z8, Z3
 	VFMADD231PS Z10, Z9, Z7
-	ADDQ        32(AX), R8
-	ADDQ        $0x40, R9
+	ADDQ        32(AX), R9
 	ADDQ        $0x40, R10
-	DECQ        R11
+	ADDQ        $0x40, R11
+	DECQ        R12
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R11
-	KMOVW       R11, K1
-	VCVTPH2PS   (R8), Y11
-	VMOVUPS     (R9), Y12
+	MOVL        $0x000000ff, R12
+	KMOVW       R12, K1
+	VCVTPH2PS   (R9), Y11
+	VMOVUPS     (R10), Y12
 	VFMADD231PS Z12, Z11, K1, Z0
-	VMOVUPS     (R9)(DI*1), Y12
+	VMOVUPS     (R10)(DI*1), Y12
 	VFMADD231PS Z12, Z11, K1, Z1
-	VMOVUPS     (R9)(DI*2), Y12
+	VMOVUPS     (R10)(DI*2), Y12
 	VFMADD231PS Z12, Z11, K1, Z2
-	VMOVUPS     (R10), Y12
+	VMOVUPS     (R11), Y12
 	VFMADD231PS Z12, Z11, K1, Z3
-	VCVTPH2PS   (R8)(SI*1), Y11
-	VMOVUPS     (R9), Y12
-	VFMADD231PS Z12, Z11, K1, Z4
-	VMOVUPS     (R9)(DI*1), Y12
-	VFMADD231PS Z12, Z11, K1, Z5
-	VMOVUPS     (R9)(DI*2), Y12
-	VFMADD231PS Z12, Z11, K1, Z6
+	VCVTPH2PS   (R9)(SI*1), Y11
 	VMOVUPS     (R10), Y12
+	VFMADD231PS Z12, Z11, K1, Z4
+	VMOVUPS     (R10)(DI*1), Y12
+	VFMADD231PS Z12, Z11, K1, Z5
+	VMOVUPS     (R10)(DI*2), Y12
+	VFMADD231PS Z12, Z11, K1, Z6
+	VMOVUPS     (R11), Y12
 	VFMADD231PS Z12, Z11, K1, Z7
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y8
 	VADDPS        Y8, Y0, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -2777,19 +2862,19 @@ reduce:
 	VADDPS        Y8, Y4, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
 	VADDPS        X10, X8, X10
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X9, X9, X8
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X9, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X10, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y8
 	VADDPS        Y8, Y1, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -2798,19 +2883,19 @@ reduce:
 	VADDPS        Y8, Y5, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
 	VADDPS        X10, X8, X10
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X9, X9, X8
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X9, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X10, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y8
 	VADDPS        Y8, Y2, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -2819,19 +2904,19 @@ reduce:
 	VADDPS        Y8, Y6, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
 	VADDPS        X10, X8, X10
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X9, X9, X8
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X9, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X10, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z3, Y8
 	VADDPS        Y8, Y3, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -2844,15 +2929,15 @@ reduce:
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R9)
-	ADDQ          R8, R9
+	VMOVSS        X9, (R10)
+	ADDQ          R9, R10
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R9)
-	ADDQ          R8, BX
-	ADDQ          R8, BX
+	VMOVSS        X10, (R10)
+	ADDQ          R9, BX
+	ADDQ          R9, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -2868,6 +2953,8 @@ TEXT ·dotF16x1x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), SI
+	MOVQ 96(AX), SI
+	ADDQ CX, SI
 
 group:
 	MOVQ   CX, SI
@@ -2915,7 +3002,7 @@ reduce:
 	RET
 
 // func dotF16x1x2AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, F16C
+// Requires: AVX, AVX512F, AVX512VL, F16C, MMX+
 TEXT ·dotF16x1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -2923,190 +3010,27 @@ TEXT ·dotF16x1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), SI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
 
 group:
-	MOVQ   CX, DI
-	MOVQ   DX, R8
+	MOVQ   CX, R8
+	MOVQ   DX, R9
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	MOVQ   80(AX), R9
-	TESTQ  R9, R9
-	JZ     tail
-
-loop:
-	VCVTPH2PS   (DI), Z2
-	VMOVUPS     (R8), Z3
-	VFMADD231PS Z3, Z2, Z0
-	VMOVUPS     (R8)(SI*1), Z3
-	VFMADD231PS Z3, Z2, Z1
-	ADDQ        32(AX), DI
-	ADDQ        $0x40, R8
-	DECQ        R9
-	JNZ         loop
-
-tail:
-	CMPQ        88(AX), $0x00
-	JE          reduce
-	MOVL        $0x000000ff, R9
-	KMOVW       R9, K1
-	VCVTPH2PS   (DI), Y4
-	VMOVUPS     (R8), Y5
-	VFMADD231PS Z5, Z4, K1, Z0
-	VMOVUPS     (R8)(SI*1), Y5
-	VFMADD231PS Z5, Z4, K1, Z1
-
-reduce:
-	MOVQ          56(AX), DI
-	MOVQ          BX, R8
-	VEXTRACTF64X4 $0x01, Z0, Y2
-	VADDPS        Y2, Y0, Y2
-	VEXTRACTF32X4 $0x01, Y2, X3
-	VADDPS        X3, X2, X3
-	MOVQ          R8, R9
-	VUNPCKHPD     X3, X3, X2
-	VADDPS        X2, X3, X3
-	VSHUFPS       $0x01, X3, X3, X2
-	VADDPS        X2, X3, X3
-	VMOVSS        X3, (R9)
-	ADDQ          64(AX), R8
-	VEXTRACTF64X4 $0x01, Z1, Y2
-	VADDPS        Y2, Y1, Y2
-	VEXTRACTF32X4 $0x01, Y2, X3
-	VADDPS        X3, X2, X3
-	VUNPCKHPD     X3, X3, X2
-	VADDPS        X2, X3, X3
-	VSHUFPS       $0x01, X3, X3, X2
-	VADDPS        X2, X3, X3
-	VMOVSS        X3, (R8)
-	ADDQ          DI, BX
-	ADDQ          40(AX), CX
-	DECQ          72(AX)
-	JNZ           group
-	VZEROUPPER
-	RET
-
-// func dotF16x1x3AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, F16C
-TEXT ·dotF16x1x3AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 48(AX), SI
-
-group:
-	MOVQ   CX, DI
-	MOVQ   DX, R8
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	MOVQ   80(AX), R9
-	TESTQ  R9, R9
-	JZ     tail
-
-loop:
-	VCVTPH2PS   (DI), Z3
-	VMOVUPS     (R8), Z4
-	VFMADD231PS Z4, Z3, Z0
-	VMOVUPS     (R8)(SI*1), Z4
-	VFMADD231PS Z4, Z3, Z1
-	VMOVUPS     (R8)(SI*2), Z4
-	VFMADD231PS Z4, Z3, Z2
-	ADDQ        32(AX), DI
-	ADDQ        $0x40, R8
-	DECQ        R9
-	JNZ         loop
-
-tail:
-	CMPQ        88(AX), $0x00
-	JE          reduce
-	MOVL        $0x000000ff, R9
-	KMOVW       R9, K1
-	VCVTPH2PS   (DI), Y5
-	VMOVUPS     (R8), Y6
-	VFMADD231PS Z6, Z5, K1, Z0
-	VMOVUPS     (R8)(SI*1), Y6
-	VFMADD231PS Z6, Z5, K1, Z1
-	VMOVUPS     (R8)(SI*2), Y6
-	VFMADD231PS Z6, Z5, K1, Z2
-
-reduce:
-	MOVQ          56(AX), DI
-	MOVQ          BX, R8
-	VEXTRACTF64X4 $0x01, Z0, Y3
-	VADDPS        Y3, Y0, Y3
-	VEXTRACTF32X4 $0x01, Y3, X4
-	VADDPS        X4, X3, X4
-	MOVQ          R8, R9
-	VUNPCKHPD     X4, X4, X3
-	VADDPS        X3, X4, X4
-	VSHUFPS       $0x01, X4, X4, X3
-	VADDPS        X3, X4, X4
-	VMOVSS        X4, (R9)
-	ADDQ          64(AX), R8
-	VEXTRACTF64X4 $0x01, Z1, Y3
-	VADDPS        Y3, Y1, Y3
-	VEXTRACTF32X4 $0x01, Y3, X4
-	VADDPS        X4, X3, X4
-	MOVQ          R8, R9
-	VUNPCKHPD     X4, X4, X3
-	VADDPS        X3, X4, X4
-	VSHUFPS       $0x01, X4, X4, X3
-	VADDPS        X3, X4, X4
-	VMOVSS        X4, (R9)
-	ADDQ          64(AX), R8
-	VEXTRACTF64X4 $0x01, Z2, Y3
-	VADDPS        Y3, Y2, Y3
-	VEXTRACTF32X4 $0x01, Y3, X4
-	VADDPS        X4, X3, X4
-	VUNPCKHPD     X4, X4, X3
-	VADDPS        X3, X4, X4
-	VSHUFPS       $0x01, X4, X4, X3
-	VADDPS        X3, X4, X4
-	VMOVSS        X4, (R8)
-	ADDQ          DI, BX
-	ADDQ          40(AX), CX
-	DECQ          72(AX)
-	JNZ           group
-	VZEROUPPER
-	RET
-
-// func dotF16x1x4AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, F16C
-TEXT ·dotF16x1x4AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 48(AX), SI
-
-group:
-	MOVQ   CX, DI
-	MOVQ   DX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
 	MOVQ   80(AX), R10
 	TESTQ  R10, R10
 	JZ     tail
 
 loop:
-	VCVTPH2PS   (DI), Z4
-	VMOVUPS     (R8), Z5
-	VFMADD231PS Z5, Z4, Z0
-	VMOVUPS     (R8)(SI*1), Z5
-	VFMADD231PS Z5, Z4, Z1
-	VMOVUPS     (R8)(SI*2), Z5
-	VFMADD231PS Z5, Z4, Z2
-	VMOVUPS     (R9), Z5
-	VFMADD231PS Z5, Z4, Z3
-	ADDQ        32(AX), DI
-	ADDQ        $0x40, R8
+	PREFETCHT0  (DI)
+	ADDQ        104(AX), DI
+	VCVTPH2PS   (R8), Z2
+	VMOVUPS     (R9), Z3
+	VFMADD231PS Z3, Z2, Z0
+	VMOVUPS     (R9)(SI*1), Z3
+	VFMADD231PS Z3, Z2, Z1
+	ADDQ        32(AX), R8
 	ADDQ        $0x40, R9
 	DECQ        R10
 	JNZ         loop
@@ -3116,52 +3040,227 @@ tail:
 	JE          reduce
 	MOVL        $0x000000ff, R10
 	KMOVW       R10, K1
-	VCVTPH2PS   (DI), Y6
-	VMOVUPS     (R8), Y7
-	VFMADD231PS Z7, Z6, K1, Z0
-	VMOVUPS     (R8)(SI*1), Y7
-	VFMADD231PS Z7, Z6, K1, Z1
-	VMOVUPS     (R8)(SI*2), Y7
-	VFMADD231PS Z7, Z6, K1, Z2
+	VCVTPH2PS   (R8), Y4
+	VMOVUPS     (R9), Y5
+	VFMADD231PS Z5, Z4, K1, Z0
+	VMOVUPS     (R9)(SI*1), Y5
+	VFMADD231PS Z5, Z4, K1, Z1
+
+reduce:
+	MOVQ          56(AX), R8
+	MOVQ          BX, R9
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VADDPS        X3, X2, X3
+	MOVQ          R9, R10
+	VUNPCKHPD     X3, X3, X2
+	VADDPS        X2, X3, X3
+	VSHUFPS       $0x01, X3, X3, X2
+	VADDPS        X2, X3, X3
+	VMOVSS        X3, (R10)
+	ADDQ          64(AX), R9
+	VEXTRACTF64X4 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VADDPS        X3, X2, X3
+	VUNPCKHPD     X3, X3, X2
+	VADDPS        X2, X3, X3
+	VSHUFPS       $0x01, X3, X3, X2
+	VADDPS        X2, X3, X3
+	VMOVSS        X3, (R9)
+	ADDQ          R8, BX
+	ADDQ          40(AX), CX
+	DECQ          72(AX)
+	JNZ           group
+	VZEROUPPER
+	RET
+
+// func dotF16x1x3AVX512(a *byte)
+// Requires: AVX, AVX512F, AVX512VL, F16C, MMX+
+TEXT ·dotF16x1x3AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), SI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
+
+group:
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	MOVQ   80(AX), R10
+	TESTQ  R10, R10
+	JZ     tail
+
+loop:
+	PREFETCHT0  (DI)
+	ADDQ        104(AX), DI
+	VCVTPH2PS   (R8), Z3
+	VMOVUPS     (R9), Z4
+	VFMADD231PS Z4, Z3, Z0
+	VMOVUPS     (R9)(SI*1), Z4
+	VFMADD231PS Z4, Z3, Z1
+	VMOVUPS     (R9)(SI*2), Z4
+	VFMADD231PS Z4, Z3, Z2
+	ADDQ        32(AX), R8
+	ADDQ        $0x40, R9
+	DECQ        R10
+	JNZ         loop
+
+tail:
+	CMPQ        88(AX), $0x00
+	JE          reduce
+	MOVL        $0x000000ff, R10
+	KMOVW       R10, K1
+	VCVTPH2PS   (R8), Y5
+	VMOVUPS     (R9), Y6
+	VFMADD231PS Z6, Z5, K1, Z0
+	VMOVUPS     (R9)(SI*1), Y6
+	VFMADD231PS Z6, Z5, K1, Z1
+	VMOVUPS     (R9)(SI*2), Y6
+	VFMADD231PS Z6, Z5, K1, Z2
+
+reduce:
+	MOVQ          56(AX), R8
+	MOVQ          BX, R9
+	VEXTRACTF64X4 $0x01, Z0, Y3
+	VADDPS        Y3, Y0, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X4
+	MOVQ          R9, R10
+	VUNPCKHPD     X4, X4, X3
+	VADDPS        X3, X4, X4
+	VSHUFPS       $0x01, X4, X4, X3
+	VADDPS        X3, X4, X4
+	VMOVSS        X4, (R10)
+	ADDQ          64(AX), R9
+	VEXTRACTF64X4 $0x01, Z1, Y3
+	VADDPS        Y3, Y1, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X4
+	MOVQ          R9, R10
+	VUNPCKHPD     X4, X4, X3
+	VADDPS        X3, X4, X4
+	VSHUFPS       $0x01, X4, X4, X3
+	VADDPS        X3, X4, X4
+	VMOVSS        X4, (R10)
+	ADDQ          64(AX), R9
+	VEXTRACTF64X4 $0x01, Z2, Y3
+	VADDPS        Y3, Y2, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X4
+	VUNPCKHPD     X4, X4, X3
+	VADDPS        X3, X4, X4
+	VSHUFPS       $0x01, X4, X4, X3
+	VADDPS        X3, X4, X4
+	VMOVSS        X4, (R9)
+	ADDQ          R8, BX
+	ADDQ          40(AX), CX
+	DECQ          72(AX)
+	JNZ           group
+	VZEROUPPER
+	RET
+
+// func dotF16x1x4AVX512(a *byte)
+// Requires: AVX, AVX512F, AVX512VL, F16C, MMX+
+TEXT ·dotF16x1x4AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), SI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
+
+group:
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   80(AX), R11
+	TESTQ  R11, R11
+	JZ     tail
+
+loop:
+	PREFETCHT0  (DI)
+	ADDQ        104(AX), DI
+	VCVTPH2PS   (R8), Z4
+	VMOVUPS     (R9), Z5
+	VFMADD231PS Z5, Z4, Z0
+	VMOVUPS     (R9)(SI*1), Z5
+	VFMADD231PS Z5, Z4, Z1
+	VMOVUPS     (R9)(SI*2), Z5
+	VFMADD231PS Z5, Z4, Z2
+	VMOVUPS     (R10), Z5
+	VFMADD231PS Z5, Z4, Z3
+	ADDQ        32(AX), R8
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         loop
+
+tail:
+	CMPQ        88(AX), $0x00
+	JE          reduce
+	MOVL        $0x000000ff, R11
+	KMOVW       R11, K1
+	VCVTPH2PS   (R8), Y6
 	VMOVUPS     (R9), Y7
+	VFMADD231PS Z7, Z6, K1, Z0
+	VMOVUPS     (R9)(SI*1), Y7
+	VFMADD231PS Z7, Z6, K1, Z1
+	VMOVUPS     (R9)(SI*2), Y7
+	VFMADD231PS Z7, Z6, K1, Z2
+	VMOVUPS     (R10), Y7
 	VFMADD231PS Z7, Z6, K1, Z3
 
 reduce:
-	MOVQ          56(AX), DI
-	MOVQ          BX, R8
+	MOVQ          56(AX), R8
+	MOVQ          BX, R9
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VADDPS        Y4, Y0, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
 	VADDPS        X5, X4, X5
-	MOVQ          R8, R9
+	MOVQ          R9, R10
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          64(AX), R8
+	VMOVSS        X5, (R10)
+	ADDQ          64(AX), R9
 	VEXTRACTF64X4 $0x01, Z1, Y4
 	VADDPS        Y4, Y1, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
 	VADDPS        X5, X4, X5
-	MOVQ          R8, R9
+	MOVQ          R9, R10
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          64(AX), R8
+	VMOVSS        X5, (R10)
+	ADDQ          64(AX), R9
 	VEXTRACTF64X4 $0x01, Z2, Y4
 	VADDPS        Y4, Y2, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
 	VADDPS        X5, X4, X5
-	MOVQ          R8, R9
+	MOVQ          R9, R10
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          64(AX), R8
+	VMOVSS        X5, (R10)
+	ADDQ          64(AX), R9
 	VEXTRACTF64X4 $0x01, Z3, Y4
 	VADDPS        Y4, Y3, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
@@ -3170,8 +3269,8 @@ reduce:
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R8)
-	ADDQ          DI, BX
+	VMOVSS        X5, (R9)
+	ADDQ          R8, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -3187,6 +3286,8 @@ TEXT ·dotBF16x4x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
 
 group:
 	MOVQ   CX, DI
@@ -3297,7 +3398,7 @@ stored0:
 	RET
 
 // func dotBF16x4x2AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotBF16x4x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -3305,12 +3406,14 @@ TEXT ·dotBF16x4x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	MOVQ   DX, R10
+	MOVQ   CX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	MOVQ   DX, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3319,68 +3422,71 @@ group:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   80(AX), R11
-	TESTQ  R11, R11
+	MOVQ   80(AX), R12
+	TESTQ  R12, R12
 	JZ     tail
 
 loop:
-	VPMOVZXWD   (R8), Z8
+	PREFETCHT0  (R8)
+	PREFETCHT0  64(R8)
+	ADDQ        104(AX), R8
+	VPMOVZXWD   (R9), Z8
 	VPSLLD      $0x10, Z8, Z8
-	VPMOVZXWD   (R8)(SI*1), Z9
+	VPMOVZXWD   (R9)(SI*1), Z9
 	VPSLLD      $0x10, Z9, Z9
-	VPMOVZXWD   (R8)(SI*2), Z10
+	VPMOVZXWD   (R9)(SI*2), Z10
 	VPSLLD      $0x10, Z10, Z10
-	VPMOVZXWD   (R9), Z11
+	VPMOVZXWD   (R10), Z11
 	VPSLLD      $0x10, Z11, Z11
-	VMOVUPS     (R10), Z12
+	VMOVUPS     (R11), Z12
 	VFMADD231PS Z12, Z8, Z0
 	VFMADD231PS Z12, Z9, Z2
 	VFMADD231PS Z12, Z10, Z4
 	VFMADD231PS Z12, Z11, Z6
-	VMOVUPS     (R10)(DI*1), Z12
+	VMOVUPS     (R11)(DI*1), Z12
 	VFMADD231PS Z12, Z8, Z1
 	VFMADD231PS Z12, Z9, Z3
 	VFMADD231PS Z12, Z10, Z5
 	VFMADD231PS Z12, Z11, Z7
-	ADDQ        32(AX), R8
 	ADDQ        32(AX), R9
-	ADDQ        $0x40, R10
-	DECQ        R11
+	ADDQ        32(AX), R10
+	ADDQ        $0x40, R11
+	DECQ        R12
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R11
-	KMOVW       R11, K1
-	VPMOVZXWD   (R8), Y13
-	VPSLLD      $0x10, Y13, Y13
-	VMOVUPS     (R10), Y14
-	VFMADD231PS Z14, Z13, K1, Z0
-	VMOVUPS     (R10)(DI*1), Y14
-	VFMADD231PS Z14, Z13, K1, Z1
-	VPMOVZXWD   (R8)(SI*1), Y13
-	VPSLLD      $0x10, Y13, Y13
-	VMOVUPS     (R10), Y14
-	VFMADD231PS Z14, Z13, K1, Z2
-	VMOVUPS     (R10)(DI*1), Y14
-	VFMADD231PS Z14, Z13, K1, Z3
-	VPMOVZXWD   (R8)(SI*2), Y13
-	VPSLLD      $0x10, Y13, Y13
-	VMOVUPS     (R10), Y14
-	VFMADD231PS Z14, Z13, K1, Z4
-	VMOVUPS     (R10)(DI*1), Y14
-	VFMADD231PS Z14, Z13, K1, Z5
+	MOVL        $0x000000ff, R12
+	KMOVW       R12, K1
 	VPMOVZXWD   (R9), Y13
 	VPSLLD      $0x10, Y13, Y13
-	VMOVUPS     (R10), Y14
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Z14, Z13, K1, Z0
+	VMOVUPS     (R11)(DI*1), Y14
+	VFMADD231PS Z14, Z13, K1, Z1
+	VPMOVZXWD   (R9)(SI*1), Y13
+	VPSLLD      $0x10, Y13, Y13
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Z14, Z13, K1, Z2
+	VMOVUPS     (R11)(DI*1), Y14
+	VFMADD231PS Z14, Z13, K1, Z3
+	VPMOVZXWD   (R9)(SI*2), Y13
+	VPSLLD      $0x10, Y13, Y13
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Z14, Z13, K1, Z4
+	VMOVUPS     (R11)(DI*1), Y14
+	VFMADD231PS Z14, Z13, K1, Z5
+	VPMOVZXWD   (R10), Y13
+	VPSLLD      $0x10, Y13, Y13
+	VMOVUPS     (R11), Y14
 	VFMADD231PS Z14, Z13, K1, Z6
-	VMOVUPS     (R10)(DI*1), Y14
+	VMOVUPS     (R11)(DI*1), Y14
 	VFMADD231PS Z14, Z13, K1, Z7
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y8
 	VADDPS        Y8, Y0, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -3406,23 +3512,23 @@ reduce:
 	VSHUFPS       $0x88, X9, X8, X10
 	VSHUFPS       $0xdd, X9, X8, X8
 	VADDPS        X8, X10, X10
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart0
-	VMOVUPS       X10, (R9)
+	VMOVUPS       X10, (R10)
 	JMP           stored0
 
 apart0:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X10, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X10, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X10, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X10, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X10, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X10, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X10, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X10, (R11)
 
 stored0:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y8
 	VADDPS        Y8, Y1, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -3448,25 +3554,25 @@ stored0:
 	VSHUFPS       $0x88, X9, X8, X10
 	VSHUFPS       $0xdd, X9, X8, X8
 	VADDPS        X8, X10, X10
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart1
-	VMOVUPS       X10, (R9)
+	VMOVUPS       X10, (R10)
 	JMP           stored1
 
 apart1:
-	VEXTRACTPS $0x00, X10, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x01, X10, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x02, X10, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x03, X10, (R9)
+	VEXTRACTPS $0x00, X10, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x01, X10, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x02, X10, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x03, X10, (R10)
 
 stored1:
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
 	ADDQ 40(AX), CX
 	DECQ 72(AX)
 	JNZ  group
@@ -3474,7 +3580,7 @@ stored1:
 	RET
 
 // func dotBF16x4x3AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotBF16x4x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -3482,12 +3588,14 @@ TEXT ·dotBF16x4x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	MOVQ   DX, R10
+	MOVQ   CX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	MOVQ   DX, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3500,81 +3608,84 @@ group:
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	MOVQ   80(AX), R11
-	TESTQ  R11, R11
+	MOVQ   80(AX), R12
+	TESTQ  R12, R12
 	JZ     tail
 
 loop:
-	VPMOVZXWD   (R8), Z12
+	PREFETCHT0  (R8)
+	PREFETCHT0  64(R8)
+	ADDQ        104(AX), R8
+	VPMOVZXWD   (R9), Z12
 	VPSLLD      $0x10, Z12, Z12
-	VPMOVZXWD   (R8)(SI*1), Z13
+	VPMOVZXWD   (R9)(SI*1), Z13
 	VPSLLD      $0x10, Z13, Z13
-	VPMOVZXWD   (R8)(SI*2), Z14
+	VPMOVZXWD   (R9)(SI*2), Z14
 	VPSLLD      $0x10, Z14, Z14
-	VPMOVZXWD   (R9), Z15
+	VPMOVZXWD   (R10), Z15
 	VPSLLD      $0x10, Z15, Z15
-	VMOVUPS     (R10), Z16
+	VMOVUPS     (R11), Z16
 	VFMADD231PS Z16, Z12, Z0
 	VFMADD231PS Z16, Z13, Z3
 	VFMADD231PS Z16, Z14, Z6
 	VFMADD231PS Z16, Z15, Z9
-	VMOVUPS     (R10)(DI*1), Z16
+	VMOVUPS     (R11)(DI*1), Z16
 	VFMADD231PS Z16, Z12, Z1
 	VFMADD231PS Z16, Z13, Z4
 	VFMADD231PS Z16, Z14, Z7
 	VFMADD231PS Z16, Z15, Z10
-	VMOVUPS     (R10)(DI*2), Z16
+	VMOVUPS     (R11)(DI*2), Z16
 	VFMADD231PS Z16, Z12, Z2
 	VFMADD231PS Z16, Z13, Z5
 	VFMADD231PS Z16, Z14, Z8
 	VFMADD231PS Z16, Z15, Z11
-	ADDQ        32(AX), R8
 	ADDQ        32(AX), R9
-	ADDQ        $0x40, R10
-	DECQ        R11
+	ADDQ        32(AX), R10
+	ADDQ        $0x40, R11
+	DECQ        R12
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R11
-	KMOVW       R11, K1
-	VPMOVZXWD   (R8), Y17
-	VPSLLD      $0x10, Y17, Y17
-	VMOVUPS     (R10), Y18
-	VFMADD231PS Z18, Z17, K1, Z0
-	VMOVUPS     (R10)(DI*1), Y18
-	VFMADD231PS Z18, Z17, K1, Z1
-	VMOVUPS     (R10)(DI*2), Y18
-	VFMADD231PS Z18, Z17, K1, Z2
-	VPMOVZXWD   (R8)(SI*1), Y17
-	VPSLLD      $0x10, Y17, Y17
-	VMOVUPS     (R10), Y18
-	VFMADD231PS Z18, Z17, K1, Z3
-	VMOVUPS     (R10)(DI*1), Y18
-	VFMADD231PS Z18, Z17, K1, Z4
-	VMOVUPS     (R10)(DI*2), Y18
-	VFMADD231PS Z18, Z17, K1, Z5
-	VPMOVZXWD   (R8)(SI*2), Y17
-	VPSLLD      $0x10, Y17, Y17
-	VMOVUPS     (R10), Y18
-	VFMADD231PS Z18, Z17, K1, Z6
-	VMOVUPS     (R10)(DI*1), Y18
-	VFMADD231PS Z18, Z17, K1, Z7
-	VMOVUPS     (R10)(DI*2), Y18
-	VFMADD231PS Z18, Z17, K1, Z8
+	MOVL        $0x000000ff, R12
+	KMOVW       R12, K1
 	VPMOVZXWD   (R9), Y17
 	VPSLLD      $0x10, Y17, Y17
-	VMOVUPS     (R10), Y18
+	VMOVUPS     (R11), Y18
+	VFMADD231PS Z18, Z17, K1, Z0
+	VMOVUPS     (R11)(DI*1), Y18
+	VFMADD231PS Z18, Z17, K1, Z1
+	VMOVUPS     (R11)(DI*2), Y18
+	VFMADD231PS Z18, Z17, K1, Z2
+	VPMOVZXWD   (R9)(SI*1), Y17
+	VPSLLD      $0x10, Y17, Y17
+	VMOVUPS     (R11), Y18
+	VFMADD231PS Z18, Z17, K1, Z3
+	VMOVUPS     (R11)(DI*1), Y18
+	VFMADD231PS Z18, Z17, K1, Z4
+	VMOVUPS     (R11)(DI*2), Y18
+	VFMADD231PS Z18, Z17, K1, Z5
+	VPMOVZXWD   (R9)(SI*2), Y17
+	VPSLLD      $0x10, Y17, Y17
+	VMOVUPS     (R11), Y18
+	VFMADD231PS Z18, Z17, K1, Z6
+	VMOVUPS     (R11)(DI*1), Y18
+	VFMADD231PS Z18, Z17, K1, Z7
+	VMOVUPS     (R11)(DI*2), Y18
+	VFMADD231PS Z18, Z17, K1, Z8
+	VPMOVZXWD   (R10), Y17
+	VPSLLD      $0x10, Y17, Y17
+	VMOVUPS     (R11), Y18
 	VFMADD231PS Z18, Z17, K1, Z9
-	VMOVUPS     (R10)(DI*1), Y18
+	VMOVUPS     (R11)(DI*1), Y18
 	VFMADD231PS Z18, Z17, K1, Z10
-	VMOVUPS     (R10)(DI*2), Y18
+	VMOVUPS     (R11)(DI*2), Y18
 	VFMADD231PS Z18, Z17, K1, Z11
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y12
 	VADDPS        Y12, Y0, Y12
 	VEXTRACTF32X4 $0x01, Y12, X13
@@ -3600,23 +3711,23 @@ reduce:
 	VSHUFPS       $0x88, X13, X12, X14
 	VSHUFPS       $0xdd, X13, X12, X12
 	VADDPS        X12, X14, X14
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart0
-	VMOVUPS       X14, (R9)
+	VMOVUPS       X14, (R10)
 	JMP           stored0
 
 apart0:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X14, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X14, (R11)
 
 stored0:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y12
 	VADDPS        Y12, Y1, Y12
 	VEXTRACTF32X4 $0x01, Y12, X13
@@ -3642,23 +3753,23 @@ stored0:
 	VSHUFPS       $0x88, X13, X12, X14
 	VSHUFPS       $0xdd, X13, X12, X12
 	VADDPS        X12, X14, X14
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart1
-	VMOVUPS       X14, (R9)
+	VMOVUPS       X14, (R10)
 	JMP           stored1
 
 apart1:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X14, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X14, (R11)
 
 stored1:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y12
 	VADDPS        Y12, Y2, Y12
 	VEXTRACTF32X4 $0x01, Y12, X13
@@ -3684,25 +3795,25 @@ stored1:
 	VSHUFPS       $0x88, X13, X12, X14
 	VSHUFPS       $0xdd, X13, X12, X12
 	VADDPS        X12, X14, X14
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart2
-	VMOVUPS       X14, (R9)
+	VMOVUPS       X14, (R10)
 	JMP           stored2
 
 apart2:
-	VEXTRACTPS $0x00, X14, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x01, X14, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x02, X14, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x03, X14, (R9)
+	VEXTRACTPS $0x00, X14, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x01, X14, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x02, X14, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x03, X14, (R10)
 
 stored2:
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
 	ADDQ 40(AX), CX
 	DECQ 72(AX)
 	JNZ  group
@@ -3710,7 +3821,7 @@ stored2:
 	RET
 
 // func dotBF16x4x4AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotBF16x4x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -3718,14 +3829,16 @@ TEXT ·dotBF16x4x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	MOVQ   DX, R10
-	LEAQ   (R10)(DI*2), R11
-	ADDQ   DI, R11
+	MOVQ   CX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	MOVQ   DX, R11
+	LEAQ   (R11)(DI*2), R12
+	ADDQ   DI, R12
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3742,95 +3855,98 @@ group:
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
-	MOVQ   80(AX), R12
-	TESTQ  R12, R12
+	MOVQ   80(AX), R13
+	TESTQ  R13, R13
 	JZ     tail
 
 loop:
-	VPMOVZXWD   (R8), Z16
+	PREFETCHT0  (R8)
+	PREFETCHT0  64(R8)
+	ADDQ        104(AX), R8
+	VPMOVZXWD   (R9), Z16
 	VPSLLD      $0x10, Z16, Z16
-	VPMOVZXWD   (R8)(SI*1), Z17
+	VPMOVZXWD   (R9)(SI*1), Z17
 	VPSLLD      $0x10, Z17, Z17
-	VPMOVZXWD   (R8)(SI*2), Z18
+	VPMOVZXWD   (R9)(SI*2), Z18
 	VPSLLD      $0x10, Z18, Z18
-	VPMOVZXWD   (R9), Z19
+	VPMOVZXWD   (R10), Z19
 	VPSLLD      $0x10, Z19, Z19
-	VMOVUPS     (R10), Z20
+	VMOVUPS     (R11), Z20
 	VFMADD231PS Z20, Z16, Z0
 	VFMADD231PS Z20, Z17, Z4
 	VFMADD231PS Z20, Z18, Z8
 	VFMADD231PS Z20, Z19, Z12
-	VMOVUPS     (R10)(DI*1), Z20
+	VMOVUPS     (R11)(DI*1), Z20
 	VFMADD231PS Z20, Z16, Z1
 	VFMADD231PS Z20, Z17, Z5
 	VFMADD231PS Z20, Z18, Z9
 	VFMADD231PS Z20, Z19, Z13
-	VMOVUPS     (R10)(DI*2), Z20
+	VMOVUPS     (R11)(DI*2), Z20
 	VFMADD231PS Z20, Z16, Z2
 	VFMADD231PS Z20, Z17, Z6
 	VFMADD231PS Z20, Z18, Z10
 	VFMADD231PS Z20, Z19, Z14
-	VMOVUPS     (R11), Z20
+	VMOVUPS     (R12), Z20
 	VFMADD231PS Z20, Z16, Z3
 	VFMADD231PS Z20, Z17, Z7
 	VFMADD231PS Z20, Z18, Z11
 	VFMADD231PS Z20, Z19, Z15
-	ADDQ        32(AX), R8
 	ADDQ        32(AX), R9
-	ADDQ        $0x40, R10
+	ADDQ        32(AX), R10
 	ADDQ        $0x40, R11
-	DECQ        R12
+	ADDQ        $0x40, R12
+	DECQ        R13
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R12
-	KMOVW       R12, K1
-	VPMOVZXWD   (R8), Y21
-	VPSLLD      $0x10, Y21, Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z0
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z1
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z2
-	VMOVUPS     (R11), Y22
-	VFMADD231PS Z22, Z21, K1, Z3
-	VPMOVZXWD   (R8)(SI*1), Y21
-	VPSLLD      $0x10, Y21, Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z4
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z5
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z6
-	VMOVUPS     (R11), Y22
-	VFMADD231PS Z22, Z21, K1, Z7
-	VPMOVZXWD   (R8)(SI*2), Y21
-	VPSLLD      $0x10, Y21, Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z8
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z9
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z10
-	VMOVUPS     (R11), Y22
-	VFMADD231PS Z22, Z21, K1, Z11
+	MOVL        $0x000000ff, R13
+	KMOVW       R13, K1
 	VPMOVZXWD   (R9), Y21
 	VPSLLD      $0x10, Y21, Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z12
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z13
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z14
 	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z0
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z1
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z2
+	VMOVUPS     (R12), Y22
+	VFMADD231PS Z22, Z21, K1, Z3
+	VPMOVZXWD   (R9)(SI*1), Y21
+	VPSLLD      $0x10, Y21, Y21
+	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z4
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z5
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z6
+	VMOVUPS     (R12), Y22
+	VFMADD231PS Z22, Z21, K1, Z7
+	VPMOVZXWD   (R9)(SI*2), Y21
+	VPSLLD      $0x10, Y21, Y21
+	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z8
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z9
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z10
+	VMOVUPS     (R12), Y22
+	VFMADD231PS Z22, Z21, K1, Z11
+	VPMOVZXWD   (R10), Y21
+	VPSLLD      $0x10, Y21, Y21
+	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z12
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z13
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z14
+	VMOVUPS     (R12), Y22
 	VFMADD231PS Z22, Z21, K1, Z15
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y16
 	VADDPS        Y16, Y0, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -3856,23 +3972,23 @@ reduce:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart0
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored0
 
 apart0:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X18, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X18, (R11)
 
 stored0:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y16
 	VADDPS        Y16, Y1, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -3898,23 +4014,23 @@ stored0:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart1
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored1
 
 apart1:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X18, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X18, (R11)
 
 stored1:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y16
 	VADDPS        Y16, Y2, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -3940,23 +4056,23 @@ stored1:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart2
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored2
 
 apart2:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X18, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X18, (R11)
 
 stored2:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z3, Y16
 	VADDPS        Y16, Y3, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -3982,25 +4098,25 @@ stored2:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart3
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored3
 
 apart3:
-	VEXTRACTPS $0x00, X18, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x01, X18, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x02, X18, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x03, X18, (R9)
+	VEXTRACTPS $0x00, X18, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x01, X18, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x02, X18, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x03, X18, (R10)
 
 stored3:
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
 	ADDQ 40(AX), CX
 	DECQ 72(AX)
 	JNZ  group
@@ -4016,6 +4132,8 @@ TEXT ·dotBF16x2x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
 
 group:
 	MOVQ   CX, DI
@@ -4084,7 +4202,7 @@ reduce:
 	RET
 
 // func dotBF16x2x2AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotBF16x2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -4092,55 +4210,59 @@ TEXT ·dotBF16x2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	MOVQ   DX, R9
+	MOVQ   CX, R9
+	MOVQ   DX, R10
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	MOVQ   80(AX), R10
-	TESTQ  R10, R10
+	MOVQ   80(AX), R11
+	TESTQ  R11, R11
 	JZ     tail
 
 loop:
-	VPMOVZXWD   (R8), Z4
+	PREFETCHT0  (R8)
+	ADDQ        104(AX), R8
+	VPMOVZXWD   (R9), Z4
 	VPSLLD      $0x10, Z4, Z4
-	VPMOVZXWD   (R8)(SI*1), Z5
+	VPMOVZXWD   (R9)(SI*1), Z5
 	VPSLLD      $0x10, Z5, Z5
-	VMOVUPS     (R9), Z6
+	VMOVUPS     (R10), Z6
 	VFMADD231PS Z6, Z4, Z0
 	VFMADD231PS Z6, Z5, Z2
-	VMOVUPS     (R9)(DI*1), Z6
+	VMOVUPS     (R10)(DI*1), Z6
 	VFMADD231PS Z6, Z4, Z1
 	VFMADD231PS Z6, Z5, Z3
-	ADDQ        32(AX), R8
-	ADDQ        $0x40, R9
-	DECQ        R10
+	ADDQ        32(AX), R9
+	ADDQ        $0x40, R10
+	DECQ        R11
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R10
-	KMOVW       R10, K1
-	VPMOVZXWD   (R8), Y7
+	MOVL        $0x000000ff, R11
+	KMOVW       R11, K1
+	VPMOVZXWD   (R9), Y7
 	VPSLLD      $0x10, Y7, Y7
-	VMOVUPS     (R9), Y8
+	VMOVUPS     (R10), Y8
 	VFMADD231PS Z8, Z7, K1, Z0
-	VMOVUPS     (R9)(DI*1), Y8
+	VMOVUPS     (R10)(DI*1), Y8
 	VFMADD231PS Z8, Z7, K1, Z1
-	VPMOVZXWD   (R8)(SI*1), Y7
+	VPMOVZXWD   (R9)(SI*1), Y7
 	VPSLLD      $0x10, Y7, Y7
-	VMOVUPS     (R9), Y8
+	VMOVUPS     (R10), Y8
 	VFMADD231PS Z8, Z7, K1, Z2
-	VMOVUPS     (R9)(DI*1), Y8
+	VMOVUPS     (R10)(DI*1), Y8
 	VFMADD231PS Z8, Z7, K1, Z3
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VADDPS        Y4, Y0, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
@@ -4149,19 +4271,19 @@ reduce:
 	VADDPS        Y4, Y2, Y4
 	VEXTRACTF32X4 $0x01, Y4, X6
 	VADDPS        X6, X4, X6
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X5, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X6, X6, X4
 	VADDPS        X4, X6, X6
 	VSHUFPS       $0x01, X6, X6, X4
 	VADDPS        X4, X6, X6
-	VMOVSS        X6, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X6, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y4
 	VADDPS        Y4, Y1, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
@@ -4174,15 +4296,15 @@ reduce:
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          R8, R9
+	VMOVSS        X5, (R10)
+	ADDQ          R9, R10
 	VUNPCKHPD     X6, X6, X4
 	VADDPS        X4, X6, X6
 	VSHUFPS       $0x01, X6, X6, X4
 	VADDPS        X4, X6, X6
-	VMOVSS        X6, (R9)
-	ADDQ          R8, BX
-	ADDQ          R8, BX
+	VMOVSS        X6, (R10)
+	ADDQ          R9, BX
+	ADDQ          R9, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -4190,7 +4312,7 @@ reduce:
 	RET
 
 // func dotBF16x2x3AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotBF16x2x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -4198,64 +4320,68 @@ TEXT ·dotBF16x2x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	MOVQ   DX, R9
+	MOVQ   CX, R9
+	MOVQ   DX, R10
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	MOVQ   80(AX), R10
-	TESTQ  R10, R10
+	MOVQ   80(AX), R11
+	TESTQ  R11, R11
 	JZ     tail
 
 loop:
-	VPMOVZXWD   (R8), Z6
+	PREFETCHT0  (R8)
+	ADDQ        104(AX), R8
+	VPMOVZXWD   (R9), Z6
 	VPSLLD      $0x10, Z6, Z6
-	VPMOVZXWD   (R8)(SI*1), Z7
+	VPMOVZXWD   (R9)(SI*1), Z7
 	VPSLLD      $0x10, Z7, Z7
-	VMOVUPS     (R9), Z8
+	VMOVUPS     (R10), Z8
 	VFMADD231PS Z8, Z6, Z0
 	VFMADD231PS Z8, Z7, Z3
-	VMOVUPS     (R9)(DI*1), Z8
+	VMOVUPS     (R10)(DI*1), Z8
 	VFMADD231PS Z8, Z6, Z1
 	VFMADD231PS Z8, Z7, Z4
-	VMOVUPS     (R9)(DI*2), Z8
+	VMOVUPS     (R10)(DI*2), Z8
 	VFMADD231PS Z8, Z6, Z2
 	VFMADD231PS Z8, Z7, Z5
-	ADDQ        32(AX), R8
-	ADDQ        $0x40, R9
-	DECQ        R10
+	ADDQ        32(AX), R9
+	ADDQ        $0x40, R10
+	DECQ        R11
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R10
-	KMOVW       R10, K1
-	VPMOVZXWD   (R8), Y9
+	MOVL        $0x000000ff, R11
+	KMOVW       R11, K1
+	VPMOVZXWD   (R9), Y9
 	VPSLLD      $0x10, Y9, Y9
-	VMOVUPS     (R9), Y10
+	VMOVUPS     (R10), Y10
 	VFMADD231PS Z10, Z9, K1, Z0
-	VMOVUPS     (R9)(DI*1), Y10
+	VMOVUPS     (R10)(DI*1), Y10
 	VFMADD231PS Z10, Z9, K1, Z1
-	VMOVUPS     (R9)(DI*2), Y10
+	VMOVUPS     (R10)(DI*2), Y10
 	VFMADD231PS Z10, Z9, K1, Z2
-	VPMOVZXWD   (R8)(SI*1), Y9
+	VPMOVZXWD   (R9)(SI*1), Y9
 	VPSLLD      $0x10, Y9, Y9
-	VMOVUPS     (R9), Y10
+	VMOVUPS     (R10), Y10
 	VFMADD231PS Z10, Z9, K1, Z3
-	VMOVUPS     (R9)(DI*1), Y10
+	VMOVUPS     (R10)(DI*1), Y10
 	VFMADD231PS Z10, Z9, K1, Z4
-	VMOVUPS     (R9)(DI*2), Y10
+	VMOVUPS     (R10)(DI*2), Y10
 	VFMADD231PS Z10, Z9, K1, Z5
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y6
 	VADDPS        Y6, Y0, Y6
 	VEXTRACTF32X4 $0x01, Y6, X7
@@ -4264,19 +4390,19 @@ reduce:
 	VADDPS        Y6, Y3, Y6
 	VEXTRACTF32X4 $0x01, Y6, X8
 	VADDPS        X8, X6, X8
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X7, X7, X6
 	VADDPS        X6, X7, X7
 	VSHUFPS       $0x01, X7, X7, X6
 	VADDPS        X6, X7, X7
-	VMOVSS        X7, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X7, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X8, X8, X6
 	VADDPS        X6, X8, X8
 	VSHUFPS       $0x01, X8, X8, X6
 	VADDPS        X6, X8, X8
-	VMOVSS        X8, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X8, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y6
 	VADDPS        Y6, Y1, Y6
 	VEXTRACTF32X4 $0x01, Y6, X7
@@ -4285,19 +4411,19 @@ reduce:
 	VADDPS        Y6, Y4, Y6
 	VEXTRACTF32X4 $0x01, Y6, X8
 	VADDPS        X8, X6, X8
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X7, X7, X6
 	VADDPS        X6, X7, X7
 	VSHUFPS       $0x01, X7, X7, X6
 	VADDPS        X6, X7, X7
-	VMOVSS        X7, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X7, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X8, X8, X6
 	VADDPS        X6, X8, X8
 	VSHUFPS       $0x01, X8, X8, X6
 	VADDPS        X6, X8, X8
-	VMOVSS        X8, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X8, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y6
 	VADDPS        Y6, Y2, Y6
 	VEXTRACTF32X4 $0x01, Y6, X7
@@ -4310,15 +4436,15 @@ reduce:
 	VADDPS        X6, X7, X7
 	VSHUFPS       $0x01, X7, X7, X6
 	VADDPS        X6, X7, X7
-	VMOVSS        X7, (R9)
-	ADDQ          R8, R9
+	VMOVSS        X7, (R10)
+	ADDQ          R9, R10
 	VUNPCKHPD     X8, X8, X6
 	VADDPS        X6, X8, X8
 	VSHUFPS       $0x01, X8, X8, X6
 	VADDPS        X6, X8, X8
-	VMOVSS        X8, (R9)
-	ADDQ          R8, BX
-	ADDQ          R8, BX
+	VMOVSS        X8, (R10)
+	ADDQ          R9, BX
+	ADDQ          R9, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -4326,7 +4452,7 @@ reduce:
 	RET
 
 // func dotBF16x2x4AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotBF16x2x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -4334,12 +4460,14 @@ TEXT ·dotBF16x2x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	MOVQ   DX, R9
-	LEAQ   (R9)(DI*2), R10
-	ADDQ   DI, R10
+	MOVQ   CX, R9
+	MOVQ   DX, R10
+	LEAQ   (R10)(DI*2), R11
+	ADDQ   DI, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4348,62 +4476,64 @@ group:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   80(AX), R11
-	TESTQ  R11, R11
+	MOVQ   80(AX), R12
+	TESTQ  R12, R12
 	JZ     tail
 
 loop:
-	VPMOVZXWD   (R8), Z8
+	PREFETCHT0  (R8)
+	ADDQ        104(AX), R8
+	VPMOVZXWD   (R9), Z8
 	VPSLLD      $0x10, Z8, Z8
-	VPMOVZXWD   (R8)(SI*1), Z9
+	VPMOVZXWD   (R9)(SI*1), Z9
 	VPSLLD      $0x10, Z9, Z9
-	VMOVUPS     (R9), Z10
+	VMOVUPS     (R10), Z10
 	VFMADD231PS Z10, Z8, Z0
 	VFMADD231PS Z10, Z9, Z4
-	VMOVUPS     (R9)(DI*1), Z10
+	VMOVUPS     (R10)(DI*1), Z10
 	VFMADD231PS Z10, Z8, Z1
 	VFMADD231PS Z10, Z9, Z5
-	VMOVUPS     (R9)(DI*2), Z10
+	VMOVUPS     (R10)(DI*2), Z10
 	VFMADD231PS Z10, Z8, Z2
 	VFMADD231PS Z10, Z9, Z6
-	VMOVUPS     (R10), Z10
+	VMOVUPS     (R11), Z10
 	VFMADD231PS Z10, Z8, Z3
 	VFMADD231PS Z10, Z9, Z7
-	ADDQ        32(AX), R8
-	ADDQ        $0x40, R9
+	ADDQ        32(AX), R9
 	ADDQ        $0x40, R10
-	DECQ        R11
+	ADDQ        $0x40, R11
+	DECQ        R12
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R11
-	KMOVW       R11, K1
-	VPMOVZXWD   (R8), Y11
+	MOVL        $0x000000ff, R12
+	KMOVW       R12, K1
+	VPMOVZXWD   (R9), Y11
 	VPSLLD      $0x10, Y11, Y11
-	VMOVUPS     (R9), Y12
+	VMOVUPS     (R10), Y12
 	VFMADD231PS Z12, Z11, K1, Z0
-	VMOVUPS     (R9)(DI*1), Y12
+	VMOVUPS     (R10)(DI*1), Y12
 	VFMADD231PS Z12, Z11, K1, Z1
-	VMOVUPS     (R9)(DI*2), Y12
+	VMOVUPS     (R10)(DI*2), Y12
 	VFMADD231PS Z12, Z11, K1, Z2
-	VMOVUPS     (R10), Y12
+	VMOVUPS     (R11), Y12
 	VFMADD231PS Z12, Z11, K1, Z3
-	VPMOVZXWD   (R8)(SI*1), Y11
+	VPMOVZXWD   (R9)(SI*1), Y11
 	VPSLLD      $0x10, Y11, Y11
-	VMOVUPS     (R9), Y12
-	VFMADD231PS Z12, Z11, K1, Z4
-	VMOVUPS     (R9)(DI*1), Y12
-	VFMADD231PS Z12, Z11, K1, Z5
-	VMOVUPS     (R9)(DI*2), Y12
-	VFMADD231PS Z12, Z11, K1, Z6
 	VMOVUPS     (R10), Y12
+	VFMADD231PS Z12, Z11, K1, Z4
+	VMOVUPS     (R10)(DI*1), Y12
+	VFMADD231PS Z12, Z11, K1, Z5
+	VMOVUPS     (R10)(DI*2), Y12
+	VFMADD231PS Z12, Z11, K1, Z6
+	VMOVUPS     (R11), Y12
 	VFMADD231PS Z12, Z11, K1, Z7
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y8
 	VADDPS        Y8, Y0, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -4412,19 +4542,19 @@ reduce:
 	VADDPS        Y8, Y4, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
 	VADDPS        X10, X8, X10
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X9, X9, X8
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X9, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X10, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y8
 	VADDPS        Y8, Y1, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -4433,19 +4563,19 @@ reduce:
 	VADDPS        Y8, Y5, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
 	VADDPS        X10, X8, X10
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X9, X9, X8
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X9, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X10, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y8
 	VADDPS        Y8, Y2, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -4454,19 +4584,19 @@ reduce:
 	VADDPS        Y8, Y6, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
 	VADDPS        X10, X8, X10
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X9, X9, X8
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X9, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X10, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z3, Y8
 	VADDPS        Y8, Y3, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -4479,15 +4609,15 @@ reduce:
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R9)
-	ADDQ          R8, R9
+	VMOVSS        X9, (R10)
+	ADDQ          R9, R10
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R9)
-	ADDQ          R8, BX
-	ADDQ          R8, BX
+	VMOVSS        X10, (R10)
+	ADDQ          R9, BX
+	ADDQ          R9, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -4503,6 +4633,8 @@ TEXT ·dotBF16x1x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), SI
+	MOVQ 96(AX), SI
+	ADDQ CX, SI
 
 group:
 	MOVQ   CX, SI
@@ -4552,7 +4684,7 @@ reduce:
 	RET
 
 // func dotBF16x1x2AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotBF16x1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -4560,195 +4692,28 @@ TEXT ·dotBF16x1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), SI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
 
 group:
-	MOVQ   CX, DI
-	MOVQ   DX, R8
+	MOVQ   CX, R8
+	MOVQ   DX, R9
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	MOVQ   80(AX), R9
-	TESTQ  R9, R9
-	JZ     tail
-
-loop:
-	VPMOVZXWD   (DI), Z2
-	VPSLLD      $0x10, Z2, Z2
-	VMOVUPS     (R8), Z3
-	VFMADD231PS Z3, Z2, Z0
-	VMOVUPS     (R8)(SI*1), Z3
-	VFMADD231PS Z3, Z2, Z1
-	ADDQ        32(AX), DI
-	ADDQ        $0x40, R8
-	DECQ        R9
-	JNZ         loop
-
-tail:
-	CMPQ        88(AX), $0x00
-	JE          reduce
-	MOVL        $0x000000ff, R9
-	KMOVW       R9, K1
-	VPMOVZXWD   (DI), Y4
-	VPSLLD      $0x10, Y4, Y4
-	VMOVUPS     (R8), Y5
-	VFMADD231PS Z5, Z4, K1, Z0
-	VMOVUPS     (R8)(SI*1), Y5
-	VFMADD231PS Z5, Z4, K1, Z1
-
-reduce:
-	MOVQ          56(AX), DI
-	MOVQ          BX, R8
-	VEXTRACTF64X4 $0x01, Z0, Y2
-	VADDPS        Y2, Y0, Y2
-	VEXTRACTF32X4 $0x01, Y2, X3
-	VADDPS        X3, X2, X3
-	MOVQ          R8, R9
-	VUNPCKHPD     X3, X3, X2
-	VADDPS        X2, X3, X3
-	VSHUFPS       $0x01, X3, X3, X2
-	VADDPS        X2, X3, X3
-	VMOVSS        X3, (R9)
-	ADDQ          64(AX), R8
-	VEXTRACTF64X4 $0x01, Z1, Y2
-	VADDPS        Y2, Y1, Y2
-	VEXTRACTF32X4 $0x01, Y2, X3
-	VADDPS        X3, X2, X3
-	VUNPCKHPD     X3, X3, X2
-	VADDPS        X2, X3, X3
-	VSHUFPS       $0x01, X3, X3, X2
-	VADDPS        X2, X3, X3
-	VMOVSS        X3, (R8)
-	ADDQ          DI, BX
-	ADDQ          40(AX), CX
-	DECQ          72(AX)
-	JNZ           group
-	VZEROUPPER
-	RET
-
-// func dotBF16x1x3AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
-TEXT ·dotBF16x1x3AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 48(AX), SI
-
-group:
-	MOVQ   CX, DI
-	MOVQ   DX, R8
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	MOVQ   80(AX), R9
-	TESTQ  R9, R9
-	JZ     tail
-
-loop:
-	VPMOVZXWD   (DI), Z3
-	VPSLLD      $0x10, Z3, Z3
-	VMOVUPS     (R8), Z4
-	VFMADD231PS Z4, Z3, Z0
-	VMOVUPS     (R8)(SI*1), Z4
-	VFMADD231PS Z4, Z3, Z1
-	VMOVUPS     (R8)(SI*2), Z4
-	VFMADD231PS Z4, Z3, Z2
-	ADDQ        32(AX), DI
-	ADDQ        $0x40, R8
-	DECQ        R9
-	JNZ         loop
-
-tail:
-	CMPQ        88(AX), $0x00
-	JE          reduce
-	MOVL        $0x000000ff, R9
-	KMOVW       R9, K1
-	VPMOVZXWD   (DI), Y5
-	VPSLLD      $0x10, Y5, Y5
-	VMOVUPS     (R8), Y6
-	VFMADD231PS Z6, Z5, K1, Z0
-	VMOVUPS     (R8)(SI*1), Y6
-	VFMADD231PS Z6, Z5, K1, Z1
-	VMOVUPS     (R8)(SI*2), Y6
-	VFMADD231PS Z6, Z5, K1, Z2
-
-reduce:
-	MOVQ          56(AX), DI
-	MOVQ          BX, R8
-	VEXTRACTF64X4 $0x01, Z0, Y3
-	VADDPS        Y3, Y0, Y3
-	VEXTRACTF32X4 $0x01, Y3, X4
-	VADDPS        X4, X3, X4
-	MOVQ          R8, R9
-	VUNPCKHPD     X4, X4, X3
-	VADDPS        X3, X4, X4
-	VSHUFPS       $0x01, X4, X4, X3
-	VADDPS        X3, X4, X4
-	VMOVSS        X4, (R9)
-	ADDQ          64(AX), R8
-	VEXTRACTF64X4 $0x01, Z1, Y3
-	VADDPS        Y3, Y1, Y3
-	VEXTRACTF32X4 $0x01, Y3, X4
-	VADDPS        X4, X3, X4
-	MOVQ          R8, R9
-	VUNPCKHPD     X4, X4, X3
-	VADDPS        X3, X4, X4
-	VSHUFPS       $0x01, X4, X4, X3
-	VADDPS        X3, X4, X4
-	VMOVSS        X4, (R9)
-	ADDQ          64(AX), R8
-	VEXTRACTF64X4 $0x01, Z2, Y3
-	VADDPS        Y3, Y2, Y3
-	VEXTRACTF32X4 $0x01, Y3, X4
-	VADDPS        X4, X3, X4
-	VUNPCKHPD     X4, X4, X3
-	VADDPS        X3, X4, X4
-	VSHUFPS       $0x01, X4, X4, X3
-	VADDPS        X3, X4, X4
-	VMOVSS        X4, (R8)
-	ADDQ          DI, BX
-	ADDQ          40(AX), CX
-	DECQ          72(AX)
-	JNZ           group
-	VZEROUPPER
-	RET
-
-// func dotBF16x1x4AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
-TEXT ·dotBF16x1x4AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 48(AX), SI
-
-group:
-	MOVQ   CX, DI
-	MOVQ   DX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
 	MOVQ   80(AX), R10
 	TESTQ  R10, R10
 	JZ     tail
 
 loop:
-	VPMOVZXWD   (DI), Z4
-	VPSLLD      $0x10, Z4, Z4
-	VMOVUPS     (R8), Z5
-	VFMADD231PS Z5, Z4, Z0
-	VMOVUPS     (R8)(SI*1), Z5
-	VFMADD231PS Z5, Z4, Z1
-	VMOVUPS     (R8)(SI*2), Z5
-	VFMADD231PS Z5, Z4, Z2
-	VMOVUPS     (R9), Z5
-	VFMADD231PS Z5, Z4, Z3
-	ADDQ        32(AX), DI
-	ADDQ        $0x40, R8
+	PREFETCHT0  (DI)
+	ADDQ        104(AX), DI
+	VPMOVZXWD   (R8), Z2
+	VPSLLD      $0x10, Z2, Z2
+	VMOVUPS     (R9), Z3
+	VFMADD231PS Z3, Z2, Z0
+	VMOVUPS     (R9)(SI*1), Z3
+	VFMADD231PS Z3, Z2, Z1
+	ADDQ        32(AX), R8
 	ADDQ        $0x40, R9
 	DECQ        R10
 	JNZ         loop
@@ -4758,53 +4723,232 @@ tail:
 	JE          reduce
 	MOVL        $0x000000ff, R10
 	KMOVW       R10, K1
-	VPMOVZXWD   (DI), Y6
+	VPMOVZXWD   (R8), Y4
+	VPSLLD      $0x10, Y4, Y4
+	VMOVUPS     (R9), Y5
+	VFMADD231PS Z5, Z4, K1, Z0
+	VMOVUPS     (R9)(SI*1), Y5
+	VFMADD231PS Z5, Z4, K1, Z1
+
+reduce:
+	MOVQ          56(AX), R8
+	MOVQ          BX, R9
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VADDPS        X3, X2, X3
+	MOVQ          R9, R10
+	VUNPCKHPD     X3, X3, X2
+	VADDPS        X2, X3, X3
+	VSHUFPS       $0x01, X3, X3, X2
+	VADDPS        X2, X3, X3
+	VMOVSS        X3, (R10)
+	ADDQ          64(AX), R9
+	VEXTRACTF64X4 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VADDPS        X3, X2, X3
+	VUNPCKHPD     X3, X3, X2
+	VADDPS        X2, X3, X3
+	VSHUFPS       $0x01, X3, X3, X2
+	VADDPS        X2, X3, X3
+	VMOVSS        X3, (R9)
+	ADDQ          R8, BX
+	ADDQ          40(AX), CX
+	DECQ          72(AX)
+	JNZ           group
+	VZEROUPPER
+	RET
+
+// func dotBF16x1x3AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
+TEXT ·dotBF16x1x3AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), SI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
+
+group:
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	MOVQ   80(AX), R10
+	TESTQ  R10, R10
+	JZ     tail
+
+loop:
+	PREFETCHT0  (DI)
+	ADDQ        104(AX), DI
+	VPMOVZXWD   (R8), Z3
+	VPSLLD      $0x10, Z3, Z3
+	VMOVUPS     (R9), Z4
+	VFMADD231PS Z4, Z3, Z0
+	VMOVUPS     (R9)(SI*1), Z4
+	VFMADD231PS Z4, Z3, Z1
+	VMOVUPS     (R9)(SI*2), Z4
+	VFMADD231PS Z4, Z3, Z2
+	ADDQ        32(AX), R8
+	ADDQ        $0x40, R9
+	DECQ        R10
+	JNZ         loop
+
+tail:
+	CMPQ        88(AX), $0x00
+	JE          reduce
+	MOVL        $0x000000ff, R10
+	KMOVW       R10, K1
+	VPMOVZXWD   (R8), Y5
+	VPSLLD      $0x10, Y5, Y5
+	VMOVUPS     (R9), Y6
+	VFMADD231PS Z6, Z5, K1, Z0
+	VMOVUPS     (R9)(SI*1), Y6
+	VFMADD231PS Z6, Z5, K1, Z1
+	VMOVUPS     (R9)(SI*2), Y6
+	VFMADD231PS Z6, Z5, K1, Z2
+
+reduce:
+	MOVQ          56(AX), R8
+	MOVQ          BX, R9
+	VEXTRACTF64X4 $0x01, Z0, Y3
+	VADDPS        Y3, Y0, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X4
+	MOVQ          R9, R10
+	VUNPCKHPD     X4, X4, X3
+	VADDPS        X3, X4, X4
+	VSHUFPS       $0x01, X4, X4, X3
+	VADDPS        X3, X4, X4
+	VMOVSS        X4, (R10)
+	ADDQ          64(AX), R9
+	VEXTRACTF64X4 $0x01, Z1, Y3
+	VADDPS        Y3, Y1, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X4
+	MOVQ          R9, R10
+	VUNPCKHPD     X4, X4, X3
+	VADDPS        X3, X4, X4
+	VSHUFPS       $0x01, X4, X4, X3
+	VADDPS        X3, X4, X4
+	VMOVSS        X4, (R10)
+	ADDQ          64(AX), R9
+	VEXTRACTF64X4 $0x01, Z2, Y3
+	VADDPS        Y3, Y2, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X4
+	VUNPCKHPD     X4, X4, X3
+	VADDPS        X3, X4, X4
+	VSHUFPS       $0x01, X4, X4, X3
+	VADDPS        X3, X4, X4
+	VMOVSS        X4, (R9)
+	ADDQ          R8, BX
+	ADDQ          40(AX), CX
+	DECQ          72(AX)
+	JNZ           group
+	VZEROUPPER
+	RET
+
+// func dotBF16x1x4AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
+TEXT ·dotBF16x1x4AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), SI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
+
+group:
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   80(AX), R11
+	TESTQ  R11, R11
+	JZ     tail
+
+loop:
+	PREFETCHT0  (DI)
+	ADDQ        104(AX), DI
+	VPMOVZXWD   (R8), Z4
+	VPSLLD      $0x10, Z4, Z4
+	VMOVUPS     (R9), Z5
+	VFMADD231PS Z5, Z4, Z0
+	VMOVUPS     (R9)(SI*1), Z5
+	VFMADD231PS Z5, Z4, Z1
+	VMOVUPS     (R9)(SI*2), Z5
+	VFMADD231PS Z5, Z4, Z2
+	VMOVUPS     (R10), Z5
+	VFMADD231PS Z5, Z4, Z3
+	ADDQ        32(AX), R8
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         loop
+
+tail:
+	CMPQ        88(AX), $0x00
+	JE          reduce
+	MOVL        $0x000000ff, R11
+	KMOVW       R11, K1
+	VPMOVZXWD   (R8), Y6
 	VPSLLD      $0x10, Y6, Y6
-	VMOVUPS     (R8), Y7
-	VFMADD231PS Z7, Z6, K1, Z0
-	VMOVUPS     (R8)(SI*1), Y7
-	VFMADD231PS Z7, Z6, K1, Z1
-	VMOVUPS     (R8)(SI*2), Y7
-	VFMADD231PS Z7, Z6, K1, Z2
 	VMOVUPS     (R9), Y7
+	VFMADD231PS Z7, Z6, K1, Z0
+	VMOVUPS     (R9)(SI*1), Y7
+	VFMADD231PS Z7, Z6, K1, Z1
+	VMOVUPS     (R9)(SI*2), Y7
+	VFMADD231PS Z7, Z6, K1, Z2
+	VMOVUPS     (R10), Y7
 	VFMADD231PS Z7, Z6, K1, Z3
 
 reduce:
-	MOVQ          56(AX), DI
-	MOVQ          BX, R8
+	MOVQ          56(AX), R8
+	MOVQ          BX, R9
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VADDPS        Y4, Y0, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
 	VADDPS        X5, X4, X5
-	MOVQ          R8, R9
+	MOVQ          R9, R10
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          64(AX), R8
+	VMOVSS        X5, (R10)
+	ADDQ          64(AX), R9
 	VEXTRACTF64X4 $0x01, Z1, Y4
 	VADDPS        Y4, Y1, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
 	VADDPS        X5, X4, X5
-	MOVQ          R8, R9
+	MOVQ          R9, R10
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          64(AX), R8
+	VMOVSS        X5, (R10)
+	ADDQ          64(AX), R9
 	VEXTRACTF64X4 $0x01, Z2, Y4
 	VADDPS        Y4, Y2, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
 	VADDPS        X5, X4, X5
-	MOVQ          R8, R9
+	MOVQ          R9, R10
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          64(AX), R8
+	VMOVSS        X5, (R10)
+	ADDQ          64(AX), R9
 	VEXTRACTF64X4 $0x01, Z3, Y4
 	VADDPS        Y4, Y3, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
@@ -4813,8 +4957,8 @@ reduce:
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R8)
-	ADDQ          DI, BX
+	VMOVSS        X5, (R9)
+	ADDQ          R8, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -4830,6 +4974,8 @@ TEXT ·dotI8x4x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
 
 group:
 	MOVQ   CX, DI
@@ -4940,7 +5086,7 @@ stored0:
 	RET
 
 // func dotI8x4x2AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotI8x4x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -4948,12 +5094,14 @@ TEXT ·dotI8x4x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	MOVQ   DX, R10
+	MOVQ   CX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	MOVQ   DX, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4962,68 +5110,70 @@ group:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   80(AX), R11
-	TESTQ  R11, R11
+	MOVQ   80(AX), R12
+	TESTQ  R12, R12
 	JZ     tail
 
 loop:
-	VPMOVSXBD   (R8), Z8
+	PREFETCHT0  (R8)
+	ADDQ        104(AX), R8
+	VPMOVSXBD   (R9), Z8
 	VCVTDQ2PS   Z8, Z8
-	VPMOVSXBD   (R8)(SI*1), Z9
+	VPMOVSXBD   (R9)(SI*1), Z9
 	VCVTDQ2PS   Z9, Z9
-	VPMOVSXBD   (R8)(SI*2), Z10
+	VPMOVSXBD   (R9)(SI*2), Z10
 	VCVTDQ2PS   Z10, Z10
-	VPMOVSXBD   (R9), Z11
+	VPMOVSXBD   (R10), Z11
 	VCVTDQ2PS   Z11, Z11
-	VMOVUPS     (R10), Z12
+	VMOVUPS     (R11), Z12
 	VFMADD231PS Z12, Z8, Z0
 	VFMADD231PS Z12, Z9, Z2
 	VFMADD231PS Z12, Z10, Z4
 	VFMADD231PS Z12, Z11, Z6
-	VMOVUPS     (R10)(DI*1), Z12
+	VMOVUPS     (R11)(DI*1), Z12
 	VFMADD231PS Z12, Z8, Z1
 	VFMADD231PS Z12, Z9, Z3
 	VFMADD231PS Z12, Z10, Z5
 	VFMADD231PS Z12, Z11, Z7
-	ADDQ        32(AX), R8
 	ADDQ        32(AX), R9
-	ADDQ        $0x40, R10
-	DECQ        R11
+	ADDQ        32(AX), R10
+	ADDQ        $0x40, R11
+	DECQ        R12
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R11
-	KMOVW       R11, K1
-	VPMOVSXBD   (R8), Y13
-	VCVTDQ2PS   Y13, Y13
-	VMOVUPS     (R10), Y14
-	VFMADD231PS Z14, Z13, K1, Z0
-	VMOVUPS     (R10)(DI*1), Y14
-	VFMADD231PS Z14, Z13, K1, Z1
-	VPMOVSXBD   (R8)(SI*1), Y13
-	VCVTDQ2PS   Y13, Y13
-	VMOVUPS     (R10), Y14
-	VFMADD231PS Z14, Z13, K1, Z2
-	VMOVUPS     (R10)(DI*1), Y14
-	VFMADD231PS Z14, Z13, K1, Z3
-	VPMOVSXBD   (R8)(SI*2), Y13
-	VCVTDQ2PS   Y13, Y13
-	VMOVUPS     (R10), Y14
-	VFMADD231PS Z14, Z13, K1, Z4
-	VMOVUPS     (R10)(DI*1), Y14
-	VFMADD231PS Z14, Z13, K1, Z5
+	MOVL        $0x000000ff, R12
+	KMOVW       R12, K1
 	VPMOVSXBD   (R9), Y13
 	VCVTDQ2PS   Y13, Y13
-	VMOVUPS     (R10), Y14
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Z14, Z13, K1, Z0
+	VMOVUPS     (R11)(DI*1), Y14
+	VFMADD231PS Z14, Z13, K1, Z1
+	VPMOVSXBD   (R9)(SI*1), Y13
+	VCVTDQ2PS   Y13, Y13
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Z14, Z13, K1, Z2
+	VMOVUPS     (R11)(DI*1), Y14
+	VFMADD231PS Z14, Z13, K1, Z3
+	VPMOVSXBD   (R9)(SI*2), Y13
+	VCVTDQ2PS   Y13, Y13
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Z14, Z13, K1, Z4
+	VMOVUPS     (R11)(DI*1), Y14
+	VFMADD231PS Z14, Z13, K1, Z5
+	VPMOVSXBD   (R10), Y13
+	VCVTDQ2PS   Y13, Y13
+	VMOVUPS     (R11), Y14
 	VFMADD231PS Z14, Z13, K1, Z6
-	VMOVUPS     (R10)(DI*1), Y14
+	VMOVUPS     (R11)(DI*1), Y14
 	VFMADD231PS Z14, Z13, K1, Z7
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y8
 	VADDPS        Y8, Y0, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -5049,23 +5199,23 @@ reduce:
 	VSHUFPS       $0x88, X9, X8, X10
 	VSHUFPS       $0xdd, X9, X8, X8
 	VADDPS        X8, X10, X10
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart0
-	VMOVUPS       X10, (R9)
+	VMOVUPS       X10, (R10)
 	JMP           stored0
 
 apart0:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X10, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X10, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X10, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X10, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X10, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X10, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X10, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X10, (R11)
 
 stored0:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y8
 	VADDPS        Y8, Y1, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -5091,25 +5241,25 @@ stored0:
 	VSHUFPS       $0x88, X9, X8, X10
 	VSHUFPS       $0xdd, X9, X8, X8
 	VADDPS        X8, X10, X10
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart1
-	VMOVUPS       X10, (R9)
+	VMOVUPS       X10, (R10)
 	JMP           stored1
 
 apart1:
-	VEXTRACTPS $0x00, X10, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x01, X10, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x02, X10, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x03, X10, (R9)
+	VEXTRACTPS $0x00, X10, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x01, X10, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x02, X10, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x03, X10, (R10)
 
 stored1:
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
 	ADDQ 40(AX), CX
 	DECQ 72(AX)
 	JNZ  group
@@ -5117,7 +5267,7 @@ stored1:
 	RET
 
 // func dotI8x4x3AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotI8x4x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -5125,12 +5275,14 @@ TEXT ·dotI8x4x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	MOVQ   DX, R10
+	MOVQ   CX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	MOVQ   DX, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -5143,81 +5295,83 @@ group:
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	MOVQ   80(AX), R11
-	TESTQ  R11, R11
+	MOVQ   80(AX), R12
+	TESTQ  R12, R12
 	JZ     tail
 
 loop:
-	VPMOVSXBD   (R8), Z12
+	PREFETCHT0  (R8)
+	ADDQ        104(AX), R8
+	VPMOVSXBD   (R9), Z12
 	VCVTDQ2PS   Z12, Z12
-	VPMOVSXBD   (R8)(SI*1), Z13
+	VPMOVSXBD   (R9)(SI*1), Z13
 	VCVTDQ2PS   Z13, Z13
-	VPMOVSXBD   (R8)(SI*2), Z14
+	VPMOVSXBD   (R9)(SI*2), Z14
 	VCVTDQ2PS   Z14, Z14
-	VPMOVSXBD   (R9), Z15
+	VPMOVSXBD   (R10), Z15
 	VCVTDQ2PS   Z15, Z15
-	VMOVUPS     (R10), Z16
+	VMOVUPS     (R11), Z16
 	VFMADD231PS Z16, Z12, Z0
 	VFMADD231PS Z16, Z13, Z3
 	VFMADD231PS Z16, Z14, Z6
 	VFMADD231PS Z16, Z15, Z9
-	VMOVUPS     (R10)(DI*1), Z16
+	VMOVUPS     (R11)(DI*1), Z16
 	VFMADD231PS Z16, Z12, Z1
 	VFMADD231PS Z16, Z13, Z4
 	VFMADD231PS Z16, Z14, Z7
 	VFMADD231PS Z16, Z15, Z10
-	VMOVUPS     (R10)(DI*2), Z16
+	VMOVUPS     (R11)(DI*2), Z16
 	VFMADD231PS Z16, Z12, Z2
 	VFMADD231PS Z16, Z13, Z5
 	VFMADD231PS Z16, Z14, Z8
 	VFMADD231PS Z16, Z15, Z11
-	ADDQ        32(AX), R8
 	ADDQ        32(AX), R9
-	ADDQ        $0x40, R10
-	DECQ        R11
+	ADDQ        32(AX), R10
+	ADDQ        $0x40, R11
+	DECQ        R12
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R11
-	KMOVW       R11, K1
-	VPMOVSXBD   (R8), Y17
-	VCVTDQ2PS   Y17, Y17
-	VMOVUPS     (R10), Y18
-	VFMADD231PS Z18, Z17, K1, Z0
-	VMOVUPS     (R10)(DI*1), Y18
-	VFMADD231PS Z18, Z17, K1, Z1
-	VMOVUPS     (R10)(DI*2), Y18
-	VFMADD231PS Z18, Z17, K1, Z2
-	VPMOVSXBD   (R8)(SI*1), Y17
-	VCVTDQ2PS   Y17, Y17
-	VMOVUPS     (R10), Y18
-	VFMADD231PS Z18, Z17, K1, Z3
-	VMOVUPS     (R10)(DI*1), Y18
-	VFMADD231PS Z18, Z17, K1, Z4
-	VMOVUPS     (R10)(DI*2), Y18
-	VFMADD231PS Z18, Z17, K1, Z5
-	VPMOVSXBD   (R8)(SI*2), Y17
-	VCVTDQ2PS   Y17, Y17
-	VMOVUPS     (R10), Y18
-	VFMADD231PS Z18, Z17, K1, Z6
-	VMOVUPS     (R10)(DI*1), Y18
-	VFMADD231PS Z18, Z17, K1, Z7
-	VMOVUPS     (R10)(DI*2), Y18
-	VFMADD231PS Z18, Z17, K1, Z8
+	MOVL        $0x000000ff, R12
+	KMOVW       R12, K1
 	VPMOVSXBD   (R9), Y17
 	VCVTDQ2PS   Y17, Y17
-	VMOVUPS     (R10), Y18
+	VMOVUPS     (R11), Y18
+	VFMADD231PS Z18, Z17, K1, Z0
+	VMOVUPS     (R11)(DI*1), Y18
+	VFMADD231PS Z18, Z17, K1, Z1
+	VMOVUPS     (R11)(DI*2), Y18
+	VFMADD231PS Z18, Z17, K1, Z2
+	VPMOVSXBD   (R9)(SI*1), Y17
+	VCVTDQ2PS   Y17, Y17
+	VMOVUPS     (R11), Y18
+	VFMADD231PS Z18, Z17, K1, Z3
+	VMOVUPS     (R11)(DI*1), Y18
+	VFMADD231PS Z18, Z17, K1, Z4
+	VMOVUPS     (R11)(DI*2), Y18
+	VFMADD231PS Z18, Z17, K1, Z5
+	VPMOVSXBD   (R9)(SI*2), Y17
+	VCVTDQ2PS   Y17, Y17
+	VMOVUPS     (R11), Y18
+	VFMADD231PS Z18, Z17, K1, Z6
+	VMOVUPS     (R11)(DI*1), Y18
+	VFMADD231PS Z18, Z17, K1, Z7
+	VMOVUPS     (R11)(DI*2), Y18
+	VFMADD231PS Z18, Z17, K1, Z8
+	VPMOVSXBD   (R10), Y17
+	VCVTDQ2PS   Y17, Y17
+	VMOVUPS     (R11), Y18
 	VFMADD231PS Z18, Z17, K1, Z9
-	VMOVUPS     (R10)(DI*1), Y18
+	VMOVUPS     (R11)(DI*1), Y18
 	VFMADD231PS Z18, Z17, K1, Z10
-	VMOVUPS     (R10)(DI*2), Y18
+	VMOVUPS     (R11)(DI*2), Y18
 	VFMADD231PS Z18, Z17, K1, Z11
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y12
 	VADDPS        Y12, Y0, Y12
 	VEXTRACTF32X4 $0x01, Y12, X13
@@ -5243,23 +5397,23 @@ reduce:
 	VSHUFPS       $0x88, X13, X12, X14
 	VSHUFPS       $0xdd, X13, X12, X12
 	VADDPS        X12, X14, X14
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart0
-	VMOVUPS       X14, (R9)
+	VMOVUPS       X14, (R10)
 	JMP           stored0
 
 apart0:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X14, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X14, (R11)
 
 stored0:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y12
 	VADDPS        Y12, Y1, Y12
 	VEXTRACTF32X4 $0x01, Y12, X13
@@ -5285,23 +5439,23 @@ stored0:
 	VSHUFPS       $0x88, X13, X12, X14
 	VSHUFPS       $0xdd, X13, X12, X12
 	VADDPS        X12, X14, X14
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart1
-	VMOVUPS       X14, (R9)
+	VMOVUPS       X14, (R10)
 	JMP           stored1
 
 apart1:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X14, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X14, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X14, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X14, (R11)
 
 stored1:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y12
 	VADDPS        Y12, Y2, Y12
 	VEXTRACTF32X4 $0x01, Y12, X13
@@ -5327,25 +5481,25 @@ stored1:
 	VSHUFPS       $0x88, X13, X12, X14
 	VSHUFPS       $0xdd, X13, X12, X12
 	VADDPS        X12, X14, X14
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart2
-	VMOVUPS       X14, (R9)
+	VMOVUPS       X14, (R10)
 	JMP           stored2
 
 apart2:
-	VEXTRACTPS $0x00, X14, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x01, X14, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x02, X14, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x03, X14, (R9)
+	VEXTRACTPS $0x00, X14, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x01, X14, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x02, X14, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x03, X14, (R10)
 
 stored2:
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
 	ADDQ 40(AX), CX
 	DECQ 72(AX)
 	JNZ  group
@@ -5353,7 +5507,7 @@ stored2:
 	RET
 
 // func dotI8x4x4AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotI8x4x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -5361,14 +5515,16 @@ TEXT ·dotI8x4x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	MOVQ   DX, R10
-	LEAQ   (R10)(DI*2), R11
-	ADDQ   DI, R11
+	MOVQ   CX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	MOVQ   DX, R11
+	LEAQ   (R11)(DI*2), R12
+	ADDQ   DI, R12
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -5385,95 +5541,97 @@ group:
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
-	MOVQ   80(AX), R12
-	TESTQ  R12, R12
+	MOVQ   80(AX), R13
+	TESTQ  R13, R13
 	JZ     tail
 
 loop:
-	VPMOVSXBD   (R8), Z16
+	PREFETCHT0  (R8)
+	ADDQ        104(AX), R8
+	VPMOVSXBD   (R9), Z16
 	VCVTDQ2PS   Z16, Z16
-	VPMOVSXBD   (R8)(SI*1), Z17
+	VPMOVSXBD   (R9)(SI*1), Z17
 	VCVTDQ2PS   Z17, Z17
-	VPMOVSXBD   (R8)(SI*2), Z18
+	VPMOVSXBD   (R9)(SI*2), Z18
 	VCVTDQ2PS   Z18, Z18
-	VPMOVSXBD   (R9), Z19
+	VPMOVSXBD   (R10), Z19
 	VCVTDQ2PS   Z19, Z19
-	VMOVUPS     (R10), Z20
+	VMOVUPS     (R11), Z20
 	VFMADD231PS Z20, Z16, Z0
 	VFMADD231PS Z20, Z17, Z4
 	VFMADD231PS Z20, Z18, Z8
 	VFMADD231PS Z20, Z19, Z12
-	VMOVUPS     (R10)(DI*1), Z20
+	VMOVUPS     (R11)(DI*1), Z20
 	VFMADD231PS Z20, Z16, Z1
 	VFMADD231PS Z20, Z17, Z5
 	VFMADD231PS Z20, Z18, Z9
 	VFMADD231PS Z20, Z19, Z13
-	VMOVUPS     (R10)(DI*2), Z20
+	VMOVUPS     (R11)(DI*2), Z20
 	VFMADD231PS Z20, Z16, Z2
 	VFMADD231PS Z20, Z17, Z6
 	VFMADD231PS Z20, Z18, Z10
 	VFMADD231PS Z20, Z19, Z14
-	VMOVUPS     (R11), Z20
+	VMOVUPS     (R12), Z20
 	VFMADD231PS Z20, Z16, Z3
 	VFMADD231PS Z20, Z17, Z7
 	VFMADD231PS Z20, Z18, Z11
 	VFMADD231PS Z20, Z19, Z15
-	ADDQ        32(AX), R8
 	ADDQ        32(AX), R9
-	ADDQ        $0x40, R10
+	ADDQ        32(AX), R10
 	ADDQ        $0x40, R11
-	DECQ        R12
+	ADDQ        $0x40, R12
+	DECQ        R13
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R12
-	KMOVW       R12, K1
-	VPMOVSXBD   (R8), Y21
-	VCVTDQ2PS   Y21, Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z0
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z1
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z2
-	VMOVUPS     (R11), Y22
-	VFMADD231PS Z22, Z21, K1, Z3
-	VPMOVSXBD   (R8)(SI*1), Y21
-	VCVTDQ2PS   Y21, Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z4
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z5
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z6
-	VMOVUPS     (R11), Y22
-	VFMADD231PS Z22, Z21, K1, Z7
-	VPMOVSXBD   (R8)(SI*2), Y21
-	VCVTDQ2PS   Y21, Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z8
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z9
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z10
-	VMOVUPS     (R11), Y22
-	VFMADD231PS Z22, Z21, K1, Z11
+	MOVL        $0x000000ff, R13
+	KMOVW       R13, K1
 	VPMOVSXBD   (R9), Y21
 	VCVTDQ2PS   Y21, Y21
-	VMOVUPS     (R10), Y22
-	VFMADD231PS Z22, Z21, K1, Z12
-	VMOVUPS     (R10)(DI*1), Y22
-	VFMADD231PS Z22, Z21, K1, Z13
-	VMOVUPS     (R10)(DI*2), Y22
-	VFMADD231PS Z22, Z21, K1, Z14
 	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z0
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z1
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z2
+	VMOVUPS     (R12), Y22
+	VFMADD231PS Z22, Z21, K1, Z3
+	VPMOVSXBD   (R9)(SI*1), Y21
+	VCVTDQ2PS   Y21, Y21
+	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z4
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z5
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z6
+	VMOVUPS     (R12), Y22
+	VFMADD231PS Z22, Z21, K1, Z7
+	VPMOVSXBD   (R9)(SI*2), Y21
+	VCVTDQ2PS   Y21, Y21
+	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z8
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z9
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z10
+	VMOVUPS     (R12), Y22
+	VFMADD231PS Z22, Z21, K1, Z11
+	VPMOVSXBD   (R10), Y21
+	VCVTDQ2PS   Y21, Y21
+	VMOVUPS     (R11), Y22
+	VFMADD231PS Z22, Z21, K1, Z12
+	VMOVUPS     (R11)(DI*1), Y22
+	VFMADD231PS Z22, Z21, K1, Z13
+	VMOVUPS     (R11)(DI*2), Y22
+	VFMADD231PS Z22, Z21, K1, Z14
+	VMOVUPS     (R12), Y22
 	VFMADD231PS Z22, Z21, K1, Z15
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y16
 	VADDPS        Y16, Y0, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -5499,23 +5657,23 @@ reduce:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart0
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored0
 
 apart0:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X18, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X18, (R11)
 
 stored0:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y16
 	VADDPS        Y16, Y1, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -5541,23 +5699,23 @@ stored0:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart1
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored1
 
 apart1:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X18, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X18, (R11)
 
 stored1:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y16
 	VADDPS        Y16, Y2, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -5583,23 +5741,23 @@ stored1:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart2
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored2
 
 apart2:
-	MOVQ       R9, R10
-	VEXTRACTPS $0x00, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x01, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x02, X18, (R10)
-	ADDQ       R8, R10
-	VEXTRACTPS $0x03, X18, (R10)
+	MOVQ       R10, R11
+	VEXTRACTPS $0x00, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x01, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x02, X18, (R11)
+	ADDQ       R9, R11
+	VEXTRACTPS $0x03, X18, (R11)
 
 stored2:
-	ADDQ          64(AX), R9
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z3, Y16
 	VADDPS        Y16, Y3, Y16
 	VEXTRACTF32X4 $0x01, Y16, X17
@@ -5625,25 +5783,25 @@ stored2:
 	VSHUFPS       $0x88, X17, X16, X18
 	VSHUFPS       $0xdd, X17, X16, X16
 	VADDPS        X16, X18, X18
-	CMPQ          R8, $0x04
+	CMPQ          R9, $0x04
 	JNE           apart3
-	VMOVUPS       X18, (R9)
+	VMOVUPS       X18, (R10)
 	JMP           stored3
 
 apart3:
-	VEXTRACTPS $0x00, X18, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x01, X18, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x02, X18, (R9)
-	ADDQ       R8, R9
-	VEXTRACTPS $0x03, X18, (R9)
+	VEXTRACTPS $0x00, X18, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x01, X18, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x02, X18, (R10)
+	ADDQ       R9, R10
+	VEXTRACTPS $0x03, X18, (R10)
 
 stored3:
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
-	ADDQ R8, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
+	ADDQ R9, BX
 	ADDQ 40(AX), CX
 	DECQ 72(AX)
 	JNZ  group
@@ -5659,6 +5817,8 @@ TEXT ·dotI8x2x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
 
 group:
 	MOVQ   CX, DI
@@ -5727,7 +5887,7 @@ reduce:
 	RET
 
 // func dotI8x2x2AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotI8x2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -5735,55 +5895,59 @@ TEXT ·dotI8x2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	MOVQ   DX, R9
+	MOVQ   CX, R9
+	MOVQ   DX, R10
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	MOVQ   80(AX), R10
-	TESTQ  R10, R10
+	MOVQ   80(AX), R11
+	TESTQ  R11, R11
 	JZ     tail
 
 loop:
-	VPMOVSXBD   (R8), Z4
+	PREFETCHT0  (R8)
+	ADDQ        104(AX), R8
+	VPMOVSXBD   (R9), Z4
 	VCVTDQ2PS   Z4, Z4
-	VPMOVSXBD   (R8)(SI*1), Z5
+	VPMOVSXBD   (R9)(SI*1), Z5
 	VCVTDQ2PS   Z5, Z5
-	VMOVUPS     (R9), Z6
+	VMOVUPS     (R10), Z6
 	VFMADD231PS Z6, Z4, Z0
 	VFMADD231PS Z6, Z5, Z2
-	VMOVUPS     (R9)(DI*1), Z6
+	VMOVUPS     (R10)(DI*1), Z6
 	VFMADD231PS Z6, Z4, Z1
 	VFMADD231PS Z6, Z5, Z3
-	ADDQ        32(AX), R8
-	ADDQ        $0x40, R9
-	DECQ        R10
+	ADDQ        32(AX), R9
+	ADDQ        $0x40, R10
+	DECQ        R11
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R10
-	KMOVW       R10, K1
-	VPMOVSXBD   (R8), Y7
+	MOVL        $0x000000ff, R11
+	KMOVW       R11, K1
+	VPMOVSXBD   (R9), Y7
 	VCVTDQ2PS   Y7, Y7
-	VMOVUPS     (R9), Y8
+	VMOVUPS     (R10), Y8
 	VFMADD231PS Z8, Z7, K1, Z0
-	VMOVUPS     (R9)(DI*1), Y8
+	VMOVUPS     (R10)(DI*1), Y8
 	VFMADD231PS Z8, Z7, K1, Z1
-	VPMOVSXBD   (R8)(SI*1), Y7
+	VPMOVSXBD   (R9)(SI*1), Y7
 	VCVTDQ2PS   Y7, Y7
-	VMOVUPS     (R9), Y8
+	VMOVUPS     (R10), Y8
 	VFMADD231PS Z8, Z7, K1, Z2
-	VMOVUPS     (R9)(DI*1), Y8
+	VMOVUPS     (R10)(DI*1), Y8
 	VFMADD231PS Z8, Z7, K1, Z3
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VADDPS        Y4, Y0, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
@@ -5792,19 +5956,19 @@ reduce:
 	VADDPS        Y4, Y2, Y4
 	VEXTRACTF32X4 $0x01, Y4, X6
 	VADDPS        X6, X4, X6
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X5, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X6, X6, X4
 	VADDPS        X4, X6, X6
 	VSHUFPS       $0x01, X6, X6, X4
 	VADDPS        X4, X6, X6
-	VMOVSS        X6, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X6, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y4
 	VADDPS        Y4, Y1, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
@@ -5817,15 +5981,15 @@ reduce:
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          R8, R9
+	VMOVSS        X5, (R10)
+	ADDQ          R9, R10
 	VUNPCKHPD     X6, X6, X4
 	VADDPS        X4, X6, X6
 	VSHUFPS       $0x01, X6, X6, X4
 	VADDPS        X4, X6, X6
-	VMOVSS        X6, (R9)
-	ADDQ          R8, BX
-	ADDQ          R8, BX
+	VMOVSS        X6, (R10)
+	ADDQ          R9, BX
+	ADDQ          R9, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -5833,7 +5997,7 @@ reduce:
 	RET
 
 // func dotI8x2x3AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotI8x2x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -5841,64 +6005,68 @@ TEXT ·dotI8x2x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	MOVQ   DX, R9
+	MOVQ   CX, R9
+	MOVQ   DX, R10
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	MOVQ   80(AX), R10
-	TESTQ  R10, R10
+	MOVQ   80(AX), R11
+	TESTQ  R11, R11
 	JZ     tail
 
 loop:
-	VPMOVSXBD   (R8), Z6
+	PREFETCHT0  (R8)
+	ADDQ        104(AX), R8
+	VPMOVSXBD   (R9), Z6
 	VCVTDQ2PS   Z6, Z6
-	VPMOVSXBD   (R8)(SI*1), Z7
+	VPMOVSXBD   (R9)(SI*1), Z7
 	VCVTDQ2PS   Z7, Z7
-	VMOVUPS     (R9), Z8
+	VMOVUPS     (R10), Z8
 	VFMADD231PS Z8, Z6, Z0
 	VFMADD231PS Z8, Z7, Z3
-	VMOVUPS     (R9)(DI*1), Z8
+	VMOVUPS     (R10)(DI*1), Z8
 	VFMADD231PS Z8, Z6, Z1
 	VFMADD231PS Z8, Z7, Z4
-	VMOVUPS     (R9)(DI*2), Z8
+	VMOVUPS     (R10)(DI*2), Z8
 	VFMADD231PS Z8, Z6, Z2
 	VFMADD231PS Z8, Z7, Z5
-	ADDQ        32(AX), R8
-	ADDQ        $0x40, R9
-	DECQ        R10
+	ADDQ        32(AX), R9
+	ADDQ        $0x40, R10
+	DECQ        R11
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R10
-	KMOVW       R10, K1
-	VPMOVSXBD   (R8), Y9
+	MOVL        $0x000000ff, R11
+	KMOVW       R11, K1
+	VPMOVSXBD   (R9), Y9
 	VCVTDQ2PS   Y9, Y9
-	VMOVUPS     (R9), Y10
+	VMOVUPS     (R10), Y10
 	VFMADD231PS Z10, Z9, K1, Z0
-	VMOVUPS     (R9)(DI*1), Y10
+	VMOVUPS     (R10)(DI*1), Y10
 	VFMADD231PS Z10, Z9, K1, Z1
-	VMOVUPS     (R9)(DI*2), Y10
+	VMOVUPS     (R10)(DI*2), Y10
 	VFMADD231PS Z10, Z9, K1, Z2
-	VPMOVSXBD   (R8)(SI*1), Y9
+	VPMOVSXBD   (R9)(SI*1), Y9
 	VCVTDQ2PS   Y9, Y9
-	VMOVUPS     (R9), Y10
+	VMOVUPS     (R10), Y10
 	VFMADD231PS Z10, Z9, K1, Z3
-	VMOVUPS     (R9)(DI*1), Y10
+	VMOVUPS     (R10)(DI*1), Y10
 	VFMADD231PS Z10, Z9, K1, Z4
-	VMOVUPS     (R9)(DI*2), Y10
+	VMOVUPS     (R10)(DI*2), Y10
 	VFMADD231PS Z10, Z9, K1, Z5
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y6
 	VADDPS        Y6, Y0, Y6
 	VEXTRACTF32X4 $0x01, Y6, X7
@@ -5907,19 +6075,19 @@ reduce:
 	VADDPS        Y6, Y3, Y6
 	VEXTRACTF32X4 $0x01, Y6, X8
 	VADDPS        X8, X6, X8
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X7, X7, X6
 	VADDPS        X6, X7, X7
 	VSHUFPS       $0x01, X7, X7, X6
 	VADDPS        X6, X7, X7
-	VMOVSS        X7, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X7, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X8, X8, X6
 	VADDPS        X6, X8, X8
 	VSHUFPS       $0x01, X8, X8, X6
 	VADDPS        X6, X8, X8
-	VMOVSS        X8, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X8, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y6
 	VADDPS        Y6, Y1, Y6
 	VEXTRACTF32X4 $0x01, Y6, X7
@@ -5928,19 +6096,19 @@ reduce:
 	VADDPS        Y6, Y4, Y6
 	VEXTRACTF32X4 $0x01, Y6, X8
 	VADDPS        X8, X6, X8
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X7, X7, X6
 	VADDPS        X6, X7, X7
 	VSHUFPS       $0x01, X7, X7, X6
 	VADDPS        X6, X7, X7
-	VMOVSS        X7, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X7, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X8, X8, X6
 	VADDPS        X6, X8, X8
 	VSHUFPS       $0x01, X8, X8, X6
 	VADDPS        X6, X8, X8
-	VMOVSS        X8, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X8, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y6
 	VADDPS        Y6, Y2, Y6
 	VEXTRACTF32X4 $0x01, Y6, X7
@@ -5953,15 +6121,15 @@ reduce:
 	VADDPS        X6, X7, X7
 	VSHUFPS       $0x01, X7, X7, X6
 	VADDPS        X6, X7, X7
-	VMOVSS        X7, (R9)
-	ADDQ          R8, R9
+	VMOVSS        X7, (R10)
+	ADDQ          R9, R10
 	VUNPCKHPD     X8, X8, X6
 	VADDPS        X6, X8, X8
 	VSHUFPS       $0x01, X8, X8, X6
 	VADDPS        X6, X8, X8
-	VMOVSS        X8, (R9)
-	ADDQ          R8, BX
-	ADDQ          R8, BX
+	VMOVSS        X8, (R10)
+	ADDQ          R9, BX
+	ADDQ          R9, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -5969,7 +6137,7 @@ reduce:
 	RET
 
 // func dotI8x2x4AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotI8x2x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -5977,12 +6145,14 @@ TEXT ·dotI8x2x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), DI
+	MOVQ 96(AX), R8
+	ADDQ CX, R8
 
 group:
-	MOVQ   CX, R8
-	MOVQ   DX, R9
-	LEAQ   (R9)(DI*2), R10
-	ADDQ   DI, R10
+	MOVQ   CX, R9
+	MOVQ   DX, R10
+	LEAQ   (R10)(DI*2), R11
+	ADDQ   DI, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -5991,62 +6161,64 @@ group:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   80(AX), R11
-	TESTQ  R11, R11
+	MOVQ   80(AX), R12
+	TESTQ  R12, R12
 	JZ     tail
 
 loop:
-	VPMOVSXBD   (R8), Z8
+	PREFETCHT0  (R8)
+	ADDQ        104(AX), R8
+	VPMOVSXBD   (R9), Z8
 	VCVTDQ2PS   Z8, Z8
-	VPMOVSXBD   (R8)(SI*1), Z9
+	VPMOVSXBD   (R9)(SI*1), Z9
 	VCVTDQ2PS   Z9, Z9
-	VMOVUPS     (R9), Z10
+	VMOVUPS     (R10), Z10
 	VFMADD231PS Z10, Z8, Z0
 	VFMADD231PS Z10, Z9, Z4
-	VMOVUPS     (R9)(DI*1), Z10
+	VMOVUPS     (R10)(DI*1), Z10
 	VFMADD231PS Z10, Z8, Z1
 	VFMADD231PS Z10, Z9, Z5
-	VMOVUPS     (R9)(DI*2), Z10
+	VMOVUPS     (R10)(DI*2), Z10
 	VFMADD231PS Z10, Z8, Z2
 	VFMADD231PS Z10, Z9, Z6
-	VMOVUPS     (R10), Z10
+	VMOVUPS     (R11), Z10
 	VFMADD231PS Z10, Z8, Z3
 	VFMADD231PS Z10, Z9, Z7
-	ADDQ        32(AX), R8
-	ADDQ        $0x40, R9
+	ADDQ        32(AX), R9
 	ADDQ        $0x40, R10
-	DECQ        R11
+	ADDQ        $0x40, R11
+	DECQ        R12
 	JNZ         loop
 
 tail:
 	CMPQ        88(AX), $0x00
 	JE          reduce
-	MOVL        $0x000000ff, R11
-	KMOVW       R11, K1
-	VPMOVSXBD   (R8), Y11
+	MOVL        $0x000000ff, R12
+	KMOVW       R12, K1
+	VPMOVSXBD   (R9), Y11
 	VCVTDQ2PS   Y11, Y11
-	VMOVUPS     (R9), Y12
+	VMOVUPS     (R10), Y12
 	VFMADD231PS Z12, Z11, K1, Z0
-	VMOVUPS     (R9)(DI*1), Y12
+	VMOVUPS     (R10)(DI*1), Y12
 	VFMADD231PS Z12, Z11, K1, Z1
-	VMOVUPS     (R9)(DI*2), Y12
+	VMOVUPS     (R10)(DI*2), Y12
 	VFMADD231PS Z12, Z11, K1, Z2
-	VMOVUPS     (R10), Y12
+	VMOVUPS     (R11), Y12
 	VFMADD231PS Z12, Z11, K1, Z3
-	VPMOVSXBD   (R8)(SI*1), Y11
+	VPMOVSXBD   (R9)(SI*1), Y11
 	VCVTDQ2PS   Y11, Y11
-	VMOVUPS     (R9), Y12
-	VFMADD231PS Z12, Z11, K1, Z4
-	VMOVUPS     (R9)(DI*1), Y12
-	VFMADD231PS Z12, Z11, K1, Z5
-	VMOVUPS     (R9)(DI*2), Y12
-	VFMADD231PS Z12, Z11, K1, Z6
 	VMOVUPS     (R10), Y12
+	VFMADD231PS Z12, Z11, K1, Z4
+	VMOVUPS     (R10)(DI*1), Y12
+	VFMADD231PS Z12, Z11, K1, Z5
+	VMOVUPS     (R10)(DI*2), Y12
+	VFMADD231PS Z12, Z11, K1, Z6
+	VMOVUPS     (R11), Y12
 	VFMADD231PS Z12, Z11, K1, Z7
 
 reduce:
-	MOVQ          56(AX), R8
-	MOVQ          BX, R9
+	MOVQ          56(AX), R9
+	MOVQ          BX, R10
 	VEXTRACTF64X4 $0x01, Z0, Y8
 	VADDPS        Y8, Y0, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -6055,19 +6227,19 @@ reduce:
 	VADDPS        Y8, Y4, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
 	VADDPS        X10, X8, X10
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X9, X9, X8
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X9, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X10, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z1, Y8
 	VADDPS        Y8, Y1, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -6076,19 +6248,19 @@ reduce:
 	VADDPS        Y8, Y5, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
 	VADDPS        X10, X8, X10
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X9, X9, X8
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X9, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X10, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z2, Y8
 	VADDPS        Y8, Y2, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -6097,19 +6269,19 @@ reduce:
 	VADDPS        Y8, Y6, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
 	VADDPS        X10, X8, X10
-	MOVQ          R9, R10
+	MOVQ          R10, R11
 	VUNPCKHPD     X9, X9, X8
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R10)
-	ADDQ          R8, R10
+	VMOVSS        X9, (R11)
+	ADDQ          R9, R11
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R10)
-	ADDQ          64(AX), R9
+	VMOVSS        X10, (R11)
+	ADDQ          64(AX), R10
 	VEXTRACTF64X4 $0x01, Z3, Y8
 	VADDPS        Y8, Y3, Y8
 	VEXTRACTF32X4 $0x01, Y8, X9
@@ -6122,15 +6294,15 @@ reduce:
 	VADDPS        X8, X9, X9
 	VSHUFPS       $0x01, X9, X9, X8
 	VADDPS        X8, X9, X9
-	VMOVSS        X9, (R9)
-	ADDQ          R8, R9
+	VMOVSS        X9, (R10)
+	ADDQ          R9, R10
 	VUNPCKHPD     X10, X10, X8
 	VADDPS        X8, X10, X10
 	VSHUFPS       $0x01, X10, X10, X8
 	VADDPS        X8, X10, X10
-	VMOVSS        X10, (R9)
-	ADDQ          R8, BX
-	ADDQ          R8, BX
+	VMOVSS        X10, (R10)
+	ADDQ          R9, BX
+	ADDQ          R9, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
@@ -6146,6 +6318,8 @@ TEXT ·dotI8x1x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), SI
+	MOVQ 96(AX), SI
+	ADDQ CX, SI
 
 group:
 	MOVQ   CX, SI
@@ -6195,7 +6369,7 @@ reduce:
 	RET
 
 // func dotI8x1x2AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
 TEXT ·dotI8x1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
@@ -6203,195 +6377,28 @@ TEXT ·dotI8x1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 48(AX), SI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
 
 group:
-	MOVQ   CX, DI
-	MOVQ   DX, R8
+	MOVQ   CX, R8
+	MOVQ   DX, R9
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	MOVQ   80(AX), R9
-	TESTQ  R9, R9
-	JZ     tail
-
-loop:
-	VPMOVSXBD   (DI), Z2
-	VCVTDQ2PS   Z2, Z2
-	VMOVUPS     (R8), Z3
-	VFMADD231PS Z3, Z2, Z0
-	VMOVUPS     (R8)(SI*1), Z3
-	VFMADD231PS Z3, Z2, Z1
-	ADDQ        32(AX), DI
-	ADDQ        $0x40, R8
-	DECQ        R9
-	JNZ         loop
-
-tail:
-	CMPQ        88(AX), $0x00
-	JE          reduce
-	MOVL        $0x000000ff, R9
-	KMOVW       R9, K1
-	VPMOVSXBD   (DI), Y4
-	VCVTDQ2PS   Y4, Y4
-	VMOVUPS     (R8), Y5
-	VFMADD231PS Z5, Z4, K1, Z0
-	VMOVUPS     (R8)(SI*1), Y5
-	VFMADD231PS Z5, Z4, K1, Z1
-
-reduce:
-	MOVQ          56(AX), DI
-	MOVQ          BX, R8
-	VEXTRACTF64X4 $0x01, Z0, Y2
-	VADDPS        Y2, Y0, Y2
-	VEXTRACTF32X4 $0x01, Y2, X3
-	VADDPS        X3, X2, X3
-	MOVQ          R8, R9
-	VUNPCKHPD     X3, X3, X2
-	VADDPS        X2, X3, X3
-	VSHUFPS       $0x01, X3, X3, X2
-	VADDPS        X2, X3, X3
-	VMOVSS        X3, (R9)
-	ADDQ          64(AX), R8
-	VEXTRACTF64X4 $0x01, Z1, Y2
-	VADDPS        Y2, Y1, Y2
-	VEXTRACTF32X4 $0x01, Y2, X3
-	VADDPS        X3, X2, X3
-	VUNPCKHPD     X3, X3, X2
-	VADDPS        X2, X3, X3
-	VSHUFPS       $0x01, X3, X3, X2
-	VADDPS        X2, X3, X3
-	VMOVSS        X3, (R8)
-	ADDQ          DI, BX
-	ADDQ          40(AX), CX
-	DECQ          72(AX)
-	JNZ           group
-	VZEROUPPER
-	RET
-
-// func dotI8x1x3AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
-TEXT ·dotI8x1x3AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 48(AX), SI
-
-group:
-	MOVQ   CX, DI
-	MOVQ   DX, R8
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	MOVQ   80(AX), R9
-	TESTQ  R9, R9
-	JZ     tail
-
-loop:
-	VPMOVSXBD   (DI), Z3
-	VCVTDQ2PS   Z3, Z3
-	VMOVUPS     (R8), Z4
-	VFMADD231PS Z4, Z3, Z0
-	VMOVUPS     (R8)(SI*1), Z4
-	VFMADD231PS Z4, Z3, Z1
-	VMOVUPS     (R8)(SI*2), Z4
-	VFMADD231PS Z4, Z3, Z2
-	ADDQ        32(AX), DI
-	ADDQ        $0x40, R8
-	DECQ        R9
-	JNZ         loop
-
-tail:
-	CMPQ        88(AX), $0x00
-	JE          reduce
-	MOVL        $0x000000ff, R9
-	KMOVW       R9, K1
-	VPMOVSXBD   (DI), Y5
-	VCVTDQ2PS   Y5, Y5
-	VMOVUPS     (R8), Y6
-	VFMADD231PS Z6, Z5, K1, Z0
-	VMOVUPS     (R8)(SI*1), Y6
-	VFMADD231PS Z6, Z5, K1, Z1
-	VMOVUPS     (R8)(SI*2), Y6
-	VFMADD231PS Z6, Z5, K1, Z2
-
-reduce:
-	MOVQ          56(AX), DI
-	MOVQ          BX, R8
-	VEXTRACTF64X4 $0x01, Z0, Y3
-	VADDPS        Y3, Y0, Y3
-	VEXTRACTF32X4 $0x01, Y3, X4
-	VADDPS        X4, X3, X4
-	MOVQ          R8, R9
-	VUNPCKHPD     X4, X4, X3
-	VADDPS        X3, X4, X4
-	VSHUFPS       $0x01, X4, X4, X3
-	VADDPS        X3, X4, X4
-	VMOVSS        X4, (R9)
-	ADDQ          64(AX), R8
-	VEXTRACTF64X4 $0x01, Z1, Y3
-	VADDPS        Y3, Y1, Y3
-	VEXTRACTF32X4 $0x01, Y3, X4
-	VADDPS        X4, X3, X4
-	MOVQ          R8, R9
-	VUNPCKHPD     X4, X4, X3
-	VADDPS        X3, X4, X4
-	VSHUFPS       $0x01, X4, X4, X3
-	VADDPS        X3, X4, X4
-	VMOVSS        X4, (R9)
-	ADDQ          64(AX), R8
-	VEXTRACTF64X4 $0x01, Z2, Y3
-	VADDPS        Y3, Y2, Y3
-	VEXTRACTF32X4 $0x01, Y3, X4
-	VADDPS        X4, X3, X4
-	VUNPCKHPD     X4, X4, X3
-	VADDPS        X3, X4, X4
-	VSHUFPS       $0x01, X4, X4, X3
-	VADDPS        X3, X4, X4
-	VMOVSS        X4, (R8)
-	ADDQ          DI, BX
-	ADDQ          40(AX), CX
-	DECQ          72(AX)
-	JNZ           group
-	VZEROUPPER
-	RET
-
-// func dotI8x1x4AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
-TEXT ·dotI8x1x4AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 48(AX), SI
-
-group:
-	MOVQ   CX, DI
-	MOVQ   DX, R8
-	LEAQ   (R8)(SI*2), R9
-	ADDQ   SI, R9
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
 	MOVQ   80(AX), R10
 	TESTQ  R10, R10
 	JZ     tail
 
 loop:
-	VPMOVSXBD   (DI), Z4
-	VCVTDQ2PS   Z4, Z4
-	VMOVUPS     (R8), Z5
-	VFMADD231PS Z5, Z4, Z0
-	VMOVUPS     (R8)(SI*1), Z5
-	VFMADD231PS Z5, Z4, Z1
-	VMOVUPS     (R8)(SI*2), Z5
-	VFMADD231PS Z5, Z4, Z2
-	VMOVUPS     (R9), Z5
-	VFMADD231PS Z5, Z4, Z3
-	ADDQ        32(AX), DI
-	ADDQ        $0x40, R8
+	PREFETCHT0  (DI)
+	ADDQ        104(AX), DI
+	VPMOVSXBD   (R8), Z2
+	VCVTDQ2PS   Z2, Z2
+	VMOVUPS     (R9), Z3
+	VFMADD231PS Z3, Z2, Z0
+	VMOVUPS     (R9)(SI*1), Z3
+	VFMADD231PS Z3, Z2, Z1
+	ADDQ        32(AX), R8
 	ADDQ        $0x40, R9
 	DECQ        R10
 	JNZ         loop
@@ -6401,53 +6408,232 @@ tail:
 	JE          reduce
 	MOVL        $0x000000ff, R10
 	KMOVW       R10, K1
-	VPMOVSXBD   (DI), Y6
+	VPMOVSXBD   (R8), Y4
+	VCVTDQ2PS   Y4, Y4
+	VMOVUPS     (R9), Y5
+	VFMADD231PS Z5, Z4, K1, Z0
+	VMOVUPS     (R9)(SI*1), Y5
+	VFMADD231PS Z5, Z4, K1, Z1
+
+reduce:
+	MOVQ          56(AX), R8
+	MOVQ          BX, R9
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VADDPS        X3, X2, X3
+	MOVQ          R9, R10
+	VUNPCKHPD     X3, X3, X2
+	VADDPS        X2, X3, X3
+	VSHUFPS       $0x01, X3, X3, X2
+	VADDPS        X2, X3, X3
+	VMOVSS        X3, (R10)
+	ADDQ          64(AX), R9
+	VEXTRACTF64X4 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VADDPS        X3, X2, X3
+	VUNPCKHPD     X3, X3, X2
+	VADDPS        X2, X3, X3
+	VSHUFPS       $0x01, X3, X3, X2
+	VADDPS        X2, X3, X3
+	VMOVSS        X3, (R9)
+	ADDQ          R8, BX
+	ADDQ          40(AX), CX
+	DECQ          72(AX)
+	JNZ           group
+	VZEROUPPER
+	RET
+
+// func dotI8x1x3AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
+TEXT ·dotI8x1x3AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), SI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
+
+group:
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	MOVQ   80(AX), R10
+	TESTQ  R10, R10
+	JZ     tail
+
+loop:
+	PREFETCHT0  (DI)
+	ADDQ        104(AX), DI
+	VPMOVSXBD   (R8), Z3
+	VCVTDQ2PS   Z3, Z3
+	VMOVUPS     (R9), Z4
+	VFMADD231PS Z4, Z3, Z0
+	VMOVUPS     (R9)(SI*1), Z4
+	VFMADD231PS Z4, Z3, Z1
+	VMOVUPS     (R9)(SI*2), Z4
+	VFMADD231PS Z4, Z3, Z2
+	ADDQ        32(AX), R8
+	ADDQ        $0x40, R9
+	DECQ        R10
+	JNZ         loop
+
+tail:
+	CMPQ        88(AX), $0x00
+	JE          reduce
+	MOVL        $0x000000ff, R10
+	KMOVW       R10, K1
+	VPMOVSXBD   (R8), Y5
+	VCVTDQ2PS   Y5, Y5
+	VMOVUPS     (R9), Y6
+	VFMADD231PS Z6, Z5, K1, Z0
+	VMOVUPS     (R9)(SI*1), Y6
+	VFMADD231PS Z6, Z5, K1, Z1
+	VMOVUPS     (R9)(SI*2), Y6
+	VFMADD231PS Z6, Z5, K1, Z2
+
+reduce:
+	MOVQ          56(AX), R8
+	MOVQ          BX, R9
+	VEXTRACTF64X4 $0x01, Z0, Y3
+	VADDPS        Y3, Y0, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X4
+	MOVQ          R9, R10
+	VUNPCKHPD     X4, X4, X3
+	VADDPS        X3, X4, X4
+	VSHUFPS       $0x01, X4, X4, X3
+	VADDPS        X3, X4, X4
+	VMOVSS        X4, (R10)
+	ADDQ          64(AX), R9
+	VEXTRACTF64X4 $0x01, Z1, Y3
+	VADDPS        Y3, Y1, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X4
+	MOVQ          R9, R10
+	VUNPCKHPD     X4, X4, X3
+	VADDPS        X3, X4, X4
+	VSHUFPS       $0x01, X4, X4, X3
+	VADDPS        X3, X4, X4
+	VMOVSS        X4, (R10)
+	ADDQ          64(AX), R9
+	VEXTRACTF64X4 $0x01, Z2, Y3
+	VADDPS        Y3, Y2, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X4
+	VUNPCKHPD     X4, X4, X3
+	VADDPS        X3, X4, X4
+	VSHUFPS       $0x01, X4, X4, X3
+	VADDPS        X3, X4, X4
+	VMOVSS        X4, (R9)
+	ADDQ          R8, BX
+	ADDQ          40(AX), CX
+	DECQ          72(AX)
+	JNZ           group
+	VZEROUPPER
+	RET
+
+// func dotI8x1x4AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, AVX512VL, MMX+
+TEXT ·dotI8x1x4AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), SI
+	MOVQ 96(AX), DI
+	ADDQ CX, DI
+
+group:
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+	LEAQ   (R9)(SI*2), R10
+	ADDQ   SI, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   80(AX), R11
+	TESTQ  R11, R11
+	JZ     tail
+
+loop:
+	PREFETCHT0  (DI)
+	ADDQ        104(AX), DI
+	VPMOVSXBD   (R8), Z4
+	VCVTDQ2PS   Z4, Z4
+	VMOVUPS     (R9), Z5
+	VFMADD231PS Z5, Z4, Z0
+	VMOVUPS     (R9)(SI*1), Z5
+	VFMADD231PS Z5, Z4, Z1
+	VMOVUPS     (R9)(SI*2), Z5
+	VFMADD231PS Z5, Z4, Z2
+	VMOVUPS     (R10), Z5
+	VFMADD231PS Z5, Z4, Z3
+	ADDQ        32(AX), R8
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         loop
+
+tail:
+	CMPQ        88(AX), $0x00
+	JE          reduce
+	MOVL        $0x000000ff, R11
+	KMOVW       R11, K1
+	VPMOVSXBD   (R8), Y6
 	VCVTDQ2PS   Y6, Y6
-	VMOVUPS     (R8), Y7
-	VFMADD231PS Z7, Z6, K1, Z0
-	VMOVUPS     (R8)(SI*1), Y7
-	VFMADD231PS Z7, Z6, K1, Z1
-	VMOVUPS     (R8)(SI*2), Y7
-	VFMADD231PS Z7, Z6, K1, Z2
 	VMOVUPS     (R9), Y7
+	VFMADD231PS Z7, Z6, K1, Z0
+	VMOVUPS     (R9)(SI*1), Y7
+	VFMADD231PS Z7, Z6, K1, Z1
+	VMOVUPS     (R9)(SI*2), Y7
+	VFMADD231PS Z7, Z6, K1, Z2
+	VMOVUPS     (R10), Y7
 	VFMADD231PS Z7, Z6, K1, Z3
 
 reduce:
-	MOVQ          56(AX), DI
-	MOVQ          BX, R8
+	MOVQ          56(AX), R8
+	MOVQ          BX, R9
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VADDPS        Y4, Y0, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
 	VADDPS        X5, X4, X5
-	MOVQ          R8, R9
+	MOVQ          R9, R10
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          64(AX), R8
+	VMOVSS        X5, (R10)
+	ADDQ          64(AX), R9
 	VEXTRACTF64X4 $0x01, Z1, Y4
 	VADDPS        Y4, Y1, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
 	VADDPS        X5, X4, X5
-	MOVQ          R8, R9
+	MOVQ          R9, R10
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          64(AX), R8
+	VMOVSS        X5, (R10)
+	ADDQ          64(AX), R9
 	VEXTRACTF64X4 $0x01, Z2, Y4
 	VADDPS        Y4, Y2, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
 	VADDPS        X5, X4, X5
-	MOVQ          R8, R9
+	MOVQ          R9, R10
 	VUNPCKHPD     X5, X5, X4
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R9)
-	ADDQ          64(AX), R8
+	VMOVSS        X5, (R10)
+	ADDQ          64(AX), R9
 	VEXTRACTF64X4 $0x01, Z3, Y4
 	VADDPS        Y4, Y3, Y4
 	VEXTRACTF32X4 $0x01, Y4, X5
@@ -6456,10 +6642,4081 @@ reduce:
 	VADDPS        X4, X5, X5
 	VSHUFPS       $0x01, X5, X5, X4
 	VADDPS        X4, X5, X5
-	VMOVSS        X5, (R8)
-	ADDQ          DI, BX
+	VMOVSS        X5, (R9)
+	ADDQ          R8, BX
 	ADDQ          40(AX), CX
 	DECQ          72(AX)
 	JNZ           group
+	VZEROUPPER
+	RET
+
+// func mixF32x1AVX512(a *byte)
+// Requires: AVX, AVX512F, FMA3, MMX+
+TEXT ·mixF32x1AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), SI
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x04
+	JL      wideDone
+	MOVQ    DX, DI
+	MOVQ    8(AX), SI
+	MOVQ    CX, R8
+	MOVQ    48(AX), R9
+	VMOVUPS (DI), Z0
+	VMOVUPS 64(DI), Z1
+	VMOVUPS 128(DI), Z2
+	VMOVUPS 192(DI), Z3
+
+wideLoop:
+	PREFETCHT0   (BX)
+	PREFETCHT0   64(BX)
+	PREFETCHT0   128(BX)
+	PREFETCHT0   192(BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (SI), Z4
+	VMOVUPS      (R8), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VMOVUPS      64(R8), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VMOVUPS      128(R8), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VMOVUPS      192(R8), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         24(AX), R8
+	ADDQ         $0x04, SI
+	DECQ         R9
+	JNZ          wideLoop
+	VMOVUPS      Z0, (DI)
+	VMOVUPS      Z1, 64(DI)
+	VMOVUPS      Z2, 128(DI)
+	VMOVUPS      Z3, 192(DI)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000004, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, DI
+	MOVQ    8(AX), SI
+	MOVQ    CX, R8
+	MOVQ    48(AX), R9
+	VMOVUPS (DI), Z0
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (SI), Z1
+	VMOVUPS      (R8), Z2
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         24(AX), R8
+	ADDQ         $0x04, SI
+	DECQ         R9
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (DI)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, DI
+	MOVQ    8(AX), SI
+	MOVQ    CX, R8
+	MOVQ    48(AX), R9
+	VMOVUPS (DI), Y0
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (SI), Y1
+	VMOVUPS      (R8), Y2
+	VFMADD231PS  Y1, Y2, Y0
+	ADDQ         24(AX), R8
+	ADDQ         $0x04, SI
+	DECQ         R9
+	JNZ          loop8
+	VMOVUPS      Y0, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF32x2AVX512(a *byte)
+// Requires: AVX, AVX512F, FMA3, MMX+
+TEXT ·mixF32x2AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R8
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x04
+	JL      wideDone
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Z0
+	VMOVUPS 64(R9), Z1
+	VMOVUPS 128(R9), Z2
+	VMOVUPS 192(R9), Z3
+	VMOVUPS (R9)(R8*1), Z4
+	VMOVUPS 64(R9)(R8*1), Z5
+	VMOVUPS 128(R9)(R8*1), Z6
+	VMOVUPS 192(R9)(R8*1), Z7
+
+wideLoop:
+	PREFETCHT0   (BX)
+	PREFETCHT0   64(BX)
+	PREFETCHT0   128(BX)
+	PREFETCHT0   192(BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z8
+	VBROADCASTSS (DI)(SI*1), Z9
+	VMOVUPS      (R10), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z4
+	VMOVUPS      64(R10), Z10
+	VFMADD231PS  Z8, Z10, Z1
+	VFMADD231PS  Z9, Z10, Z5
+	VMOVUPS      128(R10), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z6
+	VMOVUPS      192(R10), Z10
+	VFMADD231PS  Z8, Z10, Z3
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, 64(R9)
+	VMOVUPS      Z2, 128(R9)
+	VMOVUPS      Z3, 192(R9)
+	VMOVUPS      Z4, (R9)(R8*1)
+	VMOVUPS      Z5, 64(R9)(R8*1)
+	VMOVUPS      Z6, 128(R9)(R8*1)
+	VMOVUPS      Z7, 192(R9)(R8*1)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000004, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Z0
+	VMOVUPS (R9)(R8*1), Z1
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z2
+	VBROADCASTSS (DI)(SI*1), Z3
+	VMOVUPS      (R10), Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, (R9)(R8*1)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(R8*1), Y1
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VMOVUPS      (R10), Y2
+	VBROADCASTSS (DI), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS (DI)(SI*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          loop8
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, (R9)(R8*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF32x3AVX512(a *byte)
+// Requires: AVX, AVX512F, FMA3, MMX+
+TEXT ·mixF32x3AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R8
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x04
+	JL      wideDone
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Z0
+	VMOVUPS 64(R9), Z1
+	VMOVUPS 128(R9), Z2
+	VMOVUPS 192(R9), Z3
+	VMOVUPS (R9)(R8*1), Z4
+	VMOVUPS 64(R9)(R8*1), Z5
+	VMOVUPS 128(R9)(R8*1), Z6
+	VMOVUPS 192(R9)(R8*1), Z7
+	VMOVUPS (R9)(R8*2), Z8
+	VMOVUPS 64(R9)(R8*2), Z9
+	VMOVUPS 128(R9)(R8*2), Z10
+	VMOVUPS 192(R9)(R8*2), Z11
+
+wideLoop:
+	PREFETCHT0   (BX)
+	PREFETCHT0   64(BX)
+	PREFETCHT0   128(BX)
+	PREFETCHT0   192(BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z12
+	VBROADCASTSS (DI)(SI*1), Z13
+	VBROADCASTSS (DI)(SI*2), Z14
+	VMOVUPS      (R10), Z15
+	VFMADD231PS  Z12, Z15, Z0
+	VFMADD231PS  Z13, Z15, Z4
+	VFMADD231PS  Z14, Z15, Z8
+	VMOVUPS      64(R10), Z15
+	VFMADD231PS  Z12, Z15, Z1
+	VFMADD231PS  Z13, Z15, Z5
+	VFMADD231PS  Z14, Z15, Z9
+	VMOVUPS      128(R10), Z15
+	VFMADD231PS  Z12, Z15, Z2
+	VFMADD231PS  Z13, Z15, Z6
+	VFMADD231PS  Z14, Z15, Z10
+	VMOVUPS      192(R10), Z15
+	VFMADD231PS  Z12, Z15, Z3
+	VFMADD231PS  Z13, Z15, Z7
+	VFMADD231PS  Z14, Z15, Z11
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, 64(R9)
+	VMOVUPS      Z2, 128(R9)
+	VMOVUPS      Z3, 192(R9)
+	VMOVUPS      Z4, (R9)(R8*1)
+	VMOVUPS      Z5, 64(R9)(R8*1)
+	VMOVUPS      Z6, 128(R9)(R8*1)
+	VMOVUPS      Z7, 192(R9)(R8*1)
+	VMOVUPS      Z8, (R9)(R8*2)
+	VMOVUPS      Z9, 64(R9)(R8*2)
+	VMOVUPS      Z10, 128(R9)(R8*2)
+	VMOVUPS      Z11, 192(R9)(R8*2)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000004, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Z0
+	VMOVUPS (R9)(R8*1), Z1
+	VMOVUPS (R9)(R8*2), Z2
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z3
+	VBROADCASTSS (DI)(SI*1), Z4
+	VBROADCASTSS (DI)(SI*2), Z5
+	VMOVUPS      (R10), Z6
+	VFMADD231PS  Z3, Z6, Z0
+	VFMADD231PS  Z4, Z6, Z1
+	VFMADD231PS  Z5, Z6, Z2
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, (R9)(R8*1)
+	VMOVUPS      Z2, (R9)(R8*2)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(R8*1), Y1
+	VMOVUPS (R9)(R8*2), Y2
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VMOVUPS      (R10), Y3
+	VBROADCASTSS (DI), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS (DI)(SI*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS (DI)(SI*2), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          loop8
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, (R9)(R8*1)
+	VMOVUPS      Y2, (R9)(R8*2)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF32x4AVX512(a *byte)
+// Requires: AVX, AVX512F, FMA3, MMX+
+TEXT ·mixF32x4AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R9
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x04
+	JL      wideDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	VMOVUPS (R10)(R9*1), Z4
+	VMOVUPS 64(R10)(R9*1), Z5
+	VMOVUPS 128(R10)(R9*1), Z6
+	VMOVUPS 192(R10)(R9*1), Z7
+	VMOVUPS (R10)(R9*2), Z8
+	VMOVUPS 64(R10)(R9*2), Z9
+	VMOVUPS 128(R10)(R9*2), Z10
+	VMOVUPS 192(R10)(R9*2), Z11
+	VMOVUPS (R11), Z12
+	VMOVUPS 64(R11), Z13
+	VMOVUPS 128(R11), Z14
+	VMOVUPS 192(R11), Z15
+
+wideLoop:
+	PREFETCHT0   (BX)
+	PREFETCHT0   64(BX)
+	PREFETCHT0   128(BX)
+	PREFETCHT0   192(BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z16
+	VBROADCASTSS (DI)(SI*1), Z17
+	VBROADCASTSS (DI)(SI*2), Z18
+	VBROADCASTSS (R8), Z19
+	VMOVUPS      (R12), Z20
+	VFMADD231PS  Z16, Z20, Z0
+	VFMADD231PS  Z17, Z20, Z4
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z12
+	VMOVUPS      64(R12), Z20
+	VFMADD231PS  Z16, Z20, Z1
+	VFMADD231PS  Z17, Z20, Z5
+	VFMADD231PS  Z18, Z20, Z9
+	VFMADD231PS  Z19, Z20, Z13
+	VMOVUPS      128(R12), Z20
+	VFMADD231PS  Z16, Z20, Z2
+	VFMADD231PS  Z17, Z20, Z6
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z14
+	VMOVUPS      192(R12), Z20
+	VFMADD231PS  Z16, Z20, Z3
+	VFMADD231PS  Z17, Z20, Z7
+	VFMADD231PS  Z18, Z20, Z11
+	VFMADD231PS  Z19, Z20, Z15
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
+	VMOVUPS      Z4, (R10)(R9*1)
+	VMOVUPS      Z5, 64(R10)(R9*1)
+	VMOVUPS      Z6, 128(R10)(R9*1)
+	VMOVUPS      Z7, 192(R10)(R9*1)
+	VMOVUPS      Z8, (R10)(R9*2)
+	VMOVUPS      Z9, 64(R10)(R9*2)
+	VMOVUPS      Z10, 128(R10)(R9*2)
+	VMOVUPS      Z11, 192(R10)(R9*2)
+	VMOVUPS      Z12, (R11)
+	VMOVUPS      Z13, 64(R11)
+	VMOVUPS      Z14, 128(R11)
+	VMOVUPS      Z15, 192(R11)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000004, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS (R10)(R9*1), Z1
+	VMOVUPS (R10)(R9*2), Z2
+	VMOVUPS (R11), Z3
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z4
+	VBROADCASTSS (DI)(SI*1), Z5
+	VBROADCASTSS (DI)(SI*2), Z6
+	VBROADCASTSS (R8), Z7
+	VMOVUPS      (R12), Z8
+	VFMADD231PS  Z4, Z8, Z0
+	VFMADD231PS  Z5, Z8, Z1
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, (R10)(R9*1)
+	VMOVUPS      Z2, (R10)(R9*2)
+	VMOVUPS      Z3, (R11)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Y0
+	VMOVUPS (R10)(R9*1), Y1
+	VMOVUPS (R10)(R9*2), Y2
+	VMOVUPS (R11), Y3
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VMOVUPS      (R12), Y4
+	VBROADCASTSS (DI), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS (DI)(SI*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS (DI)(SI*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS (R8), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          loop8
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, (R10)(R9*1)
+	VMOVUPS      Y2, (R10)(R9*2)
+	VMOVUPS      Y3, (R11)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF32x5AVX512(a *byte)
+// Requires: AVX, AVX512F, FMA3, MMX+
+TEXT ·mixF32x5AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R9
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x02
+	JL      wideDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS (R10)(R9*1), Z2
+	VMOVUPS 64(R10)(R9*1), Z3
+	VMOVUPS (R10)(R9*2), Z4
+	VMOVUPS 64(R10)(R9*2), Z5
+	VMOVUPS (R11), Z6
+	VMOVUPS 64(R11), Z7
+	VMOVUPS (R11)(R9*1), Z8
+	VMOVUPS 64(R11)(R9*1), Z9
+
+wideLoop:
+	PREFETCHT0   (BX)
+	PREFETCHT0   64(BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z10
+	VBROADCASTSS (DI)(SI*1), Z11
+	VBROADCASTSS (DI)(SI*2), Z12
+	VBROADCASTSS (R8), Z13
+	VBROADCASTSS (R8)(SI*1), Z14
+	VMOVUPS      (R12), Z15
+	VFMADD231PS  Z10, Z15, Z0
+	VFMADD231PS  Z11, Z15, Z2
+	VFMADD231PS  Z12, Z15, Z4
+	VFMADD231PS  Z13, Z15, Z6
+	VFMADD231PS  Z14, Z15, Z8
+	VMOVUPS      64(R12), Z15
+	VFMADD231PS  Z10, Z15, Z1
+	VFMADD231PS  Z11, Z15, Z3
+	VFMADD231PS  Z12, Z15, Z5
+	VFMADD231PS  Z13, Z15, Z7
+	VFMADD231PS  Z14, Z15, Z9
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, (R10)(R9*1)
+	VMOVUPS      Z3, 64(R10)(R9*1)
+	VMOVUPS      Z4, (R10)(R9*2)
+	VMOVUPS      Z5, 64(R10)(R9*2)
+	VMOVUPS      Z6, (R11)
+	VMOVUPS      Z7, 64(R11)
+	VMOVUPS      Z8, (R11)(R9*1)
+	VMOVUPS      Z9, 64(R11)(R9*1)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000002, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS (R10)(R9*1), Z1
+	VMOVUPS (R10)(R9*2), Z2
+	VMOVUPS (R11), Z3
+	VMOVUPS (R11)(R9*1), Z4
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z5
+	VBROADCASTSS (DI)(SI*1), Z6
+	VBROADCASTSS (DI)(SI*2), Z7
+	VBROADCASTSS (R8), Z8
+	VBROADCASTSS (R8)(SI*1), Z9
+	VMOVUPS      (R12), Z10
+	VFMADD231PS  Z5, Z10, Z0
+	VFMADD231PS  Z6, Z10, Z1
+	VFMADD231PS  Z7, Z10, Z2
+	VFMADD231PS  Z8, Z10, Z3
+	VFMADD231PS  Z9, Z10, Z4
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, (R10)(R9*1)
+	VMOVUPS      Z2, (R10)(R9*2)
+	VMOVUPS      Z3, (R11)
+	VMOVUPS      Z4, (R11)(R9*1)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Y0
+	VMOVUPS (R10)(R9*1), Y1
+	VMOVUPS (R10)(R9*2), Y2
+	VMOVUPS (R11), Y3
+	VMOVUPS (R11)(R9*1), Y4
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VMOVUPS      (R12), Y5
+	VBROADCASTSS (DI), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (DI)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DI)(SI*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS (R8), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS (R8)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          loop8
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, (R10)(R9*1)
+	VMOVUPS      Y2, (R10)(R9*2)
+	VMOVUPS      Y3, (R11)
+	VMOVUPS      Y4, (R11)(R9*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF32x6AVX512(a *byte)
+// Requires: AVX, AVX512F, FMA3, MMX+
+TEXT ·mixF32x6AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R9
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x02
+	JL      wideDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS (R10)(R9*1), Z2
+	VMOVUPS 64(R10)(R9*1), Z3
+	VMOVUPS (R10)(R9*2), Z4
+	VMOVUPS 64(R10)(R9*2), Z5
+	VMOVUPS (R11), Z6
+	VMOVUPS 64(R11), Z7
+	VMOVUPS (R11)(R9*1), Z8
+	VMOVUPS 64(R11)(R9*1), Z9
+	VMOVUPS (R11)(R9*2), Z10
+	VMOVUPS 64(R11)(R9*2), Z11
+
+wideLoop:
+	PREFETCHT0   (BX)
+	PREFETCHT0   64(BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z12
+	VBROADCASTSS (DI)(SI*1), Z13
+	VBROADCASTSS (DI)(SI*2), Z14
+	VBROADCASTSS (R8), Z15
+	VBROADCASTSS (R8)(SI*1), Z16
+	VBROADCASTSS (R8)(SI*2), Z17
+	VMOVUPS      (R12), Z18
+	VFMADD231PS  Z12, Z18, Z0
+	VFMADD231PS  Z13, Z18, Z2
+	VFMADD231PS  Z14, Z18, Z4
+	VFMADD231PS  Z15, Z18, Z6
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z10
+	VMOVUPS      64(R12), Z18
+	VFMADD231PS  Z12, Z18, Z1
+	VFMADD231PS  Z13, Z18, Z3
+	VFMADD231PS  Z14, Z18, Z5
+	VFMADD231PS  Z15, Z18, Z7
+	VFMADD231PS  Z16, Z18, Z9
+	VFMADD231PS  Z17, Z18, Z11
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, (R10)(R9*1)
+	VMOVUPS      Z3, 64(R10)(R9*1)
+	VMOVUPS      Z4, (R10)(R9*2)
+	VMOVUPS      Z5, 64(R10)(R9*2)
+	VMOVUPS      Z6, (R11)
+	VMOVUPS      Z7, 64(R11)
+	VMOVUPS      Z8, (R11)(R9*1)
+	VMOVUPS      Z9, 64(R11)(R9*1)
+	VMOVUPS      Z10, (R11)(R9*2)
+	VMOVUPS      Z11, 64(R11)(R9*2)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000002, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS (R10)(R9*1), Z1
+	VMOVUPS (R10)(R9*2), Z2
+	VMOVUPS (R11), Z3
+	VMOVUPS (R11)(R9*1), Z4
+	VMOVUPS (R11)(R9*2), Z5
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z6
+	VBROADCASTSS (DI)(SI*1), Z7
+	VBROADCASTSS (DI)(SI*2), Z8
+	VBROADCASTSS (R8), Z9
+	VBROADCASTSS (R8)(SI*1), Z10
+	VBROADCASTSS (R8)(SI*2), Z11
+	VMOVUPS      (R12), Z12
+	VFMADD231PS  Z6, Z12, Z0
+	VFMADD231PS  Z7, Z12, Z1
+	VFMADD231PS  Z8, Z12, Z2
+	VFMADD231PS  Z9, Z12, Z3
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, (R10)(R9*1)
+	VMOVUPS      Z2, (R10)(R9*2)
+	VMOVUPS      Z3, (R11)
+	VMOVUPS      Z4, (R11)(R9*1)
+	VMOVUPS      Z5, (R11)(R9*2)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Y0
+	VMOVUPS (R10)(R9*1), Y1
+	VMOVUPS (R10)(R9*2), Y2
+	VMOVUPS (R11), Y3
+	VMOVUPS (R11)(R9*1), Y4
+	VMOVUPS (R11)(R9*2), Y5
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VMOVUPS      (R12), Y6
+	VBROADCASTSS (DI), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (DI)(SI*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DI)(SI*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS (R8), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS (R8)(SI*1), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS (R8)(SI*2), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          loop8
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, (R10)(R9*1)
+	VMOVUPS      Y2, (R10)(R9*2)
+	VMOVUPS      Y3, (R11)
+	VMOVUPS      Y4, (R11)(R9*1)
+	VMOVUPS      Y5, (R11)(R9*2)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF32x7AVX512(a *byte)
+// Requires: AVX, AVX512F, FMA3, MMX+
+TEXT ·mixF32x7AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R10
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x02
+	JL      wideDone
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Z0
+	VMOVUPS 64(R11), Z1
+	VMOVUPS (R11)(R10*1), Z2
+	VMOVUPS 64(R11)(R10*1), Z3
+	VMOVUPS (R11)(R10*2), Z4
+	VMOVUPS 64(R11)(R10*2), Z5
+	VMOVUPS (R12), Z6
+	VMOVUPS 64(R12), Z7
+	VMOVUPS (R12)(R10*1), Z8
+	VMOVUPS 64(R12)(R10*1), Z9
+	VMOVUPS (R12)(R10*2), Z10
+	VMOVUPS 64(R12)(R10*2), Z11
+	VMOVUPS (R13), Z12
+	VMOVUPS 64(R13), Z13
+
+wideLoop:
+	PREFETCHT0   (BX)
+	PREFETCHT0   64(BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z14
+	VBROADCASTSS (DI)(SI*1), Z15
+	VBROADCASTSS (DI)(SI*2), Z16
+	VBROADCASTSS (R8), Z17
+	VBROADCASTSS (R8)(SI*1), Z18
+	VBROADCASTSS (R8)(SI*2), Z19
+	VBROADCASTSS (R9), Z20
+	VMOVUPS      (R14), Z21
+	VFMADD231PS  Z14, Z21, Z0
+	VFMADD231PS  Z15, Z21, Z2
+	VFMADD231PS  Z16, Z21, Z4
+	VFMADD231PS  Z17, Z21, Z6
+	VFMADD231PS  Z18, Z21, Z8
+	VFMADD231PS  Z19, Z21, Z10
+	VFMADD231PS  Z20, Z21, Z12
+	VMOVUPS      64(R14), Z21
+	VFMADD231PS  Z14, Z21, Z1
+	VFMADD231PS  Z15, Z21, Z3
+	VFMADD231PS  Z16, Z21, Z5
+	VFMADD231PS  Z17, Z21, Z7
+	VFMADD231PS  Z18, Z21, Z9
+	VFMADD231PS  Z19, Z21, Z11
+	VFMADD231PS  Z20, Z21, Z13
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, 64(R11)
+	VMOVUPS      Z2, (R11)(R10*1)
+	VMOVUPS      Z3, 64(R11)(R10*1)
+	VMOVUPS      Z4, (R11)(R10*2)
+	VMOVUPS      Z5, 64(R11)(R10*2)
+	VMOVUPS      Z6, (R12)
+	VMOVUPS      Z7, 64(R12)
+	VMOVUPS      Z8, (R12)(R10*1)
+	VMOVUPS      Z9, 64(R12)(R10*1)
+	VMOVUPS      Z10, (R12)(R10*2)
+	VMOVUPS      Z11, 64(R12)(R10*2)
+	VMOVUPS      Z12, (R13)
+	VMOVUPS      Z13, 64(R13)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000002, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Z0
+	VMOVUPS (R11)(R10*1), Z1
+	VMOVUPS (R11)(R10*2), Z2
+	VMOVUPS (R12), Z3
+	VMOVUPS (R12)(R10*1), Z4
+	VMOVUPS (R12)(R10*2), Z5
+	VMOVUPS (R13), Z6
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z7
+	VBROADCASTSS (DI)(SI*1), Z8
+	VBROADCASTSS (DI)(SI*2), Z9
+	VBROADCASTSS (R8), Z10
+	VBROADCASTSS (R8)(SI*1), Z11
+	VBROADCASTSS (R8)(SI*2), Z12
+	VBROADCASTSS (R9), Z13
+	VMOVUPS      (R14), Z14
+	VFMADD231PS  Z7, Z14, Z0
+	VFMADD231PS  Z8, Z14, Z1
+	VFMADD231PS  Z9, Z14, Z2
+	VFMADD231PS  Z10, Z14, Z3
+	VFMADD231PS  Z11, Z14, Z4
+	VFMADD231PS  Z12, Z14, Z5
+	VFMADD231PS  Z13, Z14, Z6
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, (R11)(R10*1)
+	VMOVUPS      Z2, (R11)(R10*2)
+	VMOVUPS      Z3, (R12)
+	VMOVUPS      Z4, (R12)(R10*1)
+	VMOVUPS      Z5, (R12)(R10*2)
+	VMOVUPS      Z6, (R13)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Y0
+	VMOVUPS (R11)(R10*1), Y1
+	VMOVUPS (R11)(R10*2), Y2
+	VMOVUPS (R12), Y3
+	VMOVUPS (R12)(R10*1), Y4
+	VMOVUPS (R12)(R10*2), Y5
+	VMOVUPS (R13), Y6
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VMOVUPS      (R14), Y7
+	VBROADCASTSS (DI), Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VBROADCASTSS (DI)(SI*1), Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (DI)(SI*2), Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VBROADCASTSS (R8), Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (R8)(SI*1), Y8
+	VFMADD231PS  Y8, Y7, Y4
+	VBROADCASTSS (R8)(SI*2), Y8
+	VFMADD231PS  Y8, Y7, Y5
+	VBROADCASTSS (R9), Y8
+	VFMADD231PS  Y8, Y7, Y6
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          loop8
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, (R11)(R10*1)
+	VMOVUPS      Y2, (R11)(R10*2)
+	VMOVUPS      Y3, (R12)
+	VMOVUPS      Y4, (R12)(R10*1)
+	VMOVUPS      Y5, (R12)(R10*2)
+	VMOVUPS      Y6, (R13)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF32x8AVX512(a *byte)
+// Requires: AVX, AVX512F, FMA3, MMX+
+TEXT ·mixF32x8AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R10
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x02
+	JL      wideDone
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Z0
+	VMOVUPS 64(R11), Z1
+	VMOVUPS (R11)(R10*1), Z2
+	VMOVUPS 64(R11)(R10*1), Z3
+	VMOVUPS (R11)(R10*2), Z4
+	VMOVUPS 64(R11)(R10*2), Z5
+	VMOVUPS (R12), Z6
+	VMOVUPS 64(R12), Z7
+	VMOVUPS (R12)(R10*1), Z8
+	VMOVUPS 64(R12)(R10*1), Z9
+	VMOVUPS (R12)(R10*2), Z10
+	VMOVUPS 64(R12)(R10*2), Z11
+	VMOVUPS (R13), Z12
+	VMOVUPS 64(R13), Z13
+	VMOVUPS (R13)(R10*1), Z14
+	VMOVUPS 64(R13)(R10*1), Z15
+
+wideLoop:
+	PREFETCHT0   (BX)
+	PREFETCHT0   64(BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z16
+	VBROADCASTSS (DI)(SI*1), Z17
+	VBROADCASTSS (DI)(SI*2), Z18
+	VBROADCASTSS (R8), Z19
+	VBROADCASTSS (R8)(SI*1), Z20
+	VBROADCASTSS (R8)(SI*2), Z21
+	VBROADCASTSS (R9), Z22
+	VBROADCASTSS (R9)(SI*1), Z23
+	VMOVUPS      (R14), Z24
+	VFMADD231PS  Z16, Z24, Z0
+	VFMADD231PS  Z17, Z24, Z2
+	VFMADD231PS  Z18, Z24, Z4
+	VFMADD231PS  Z19, Z24, Z6
+	VFMADD231PS  Z20, Z24, Z8
+	VFMADD231PS  Z21, Z24, Z10
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z14
+	VMOVUPS      64(R14), Z24
+	VFMADD231PS  Z16, Z24, Z1
+	VFMADD231PS  Z17, Z24, Z3
+	VFMADD231PS  Z18, Z24, Z5
+	VFMADD231PS  Z19, Z24, Z7
+	VFMADD231PS  Z20, Z24, Z9
+	VFMADD231PS  Z21, Z24, Z11
+	VFMADD231PS  Z22, Z24, Z13
+	VFMADD231PS  Z23, Z24, Z15
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, 64(R11)
+	VMOVUPS      Z2, (R11)(R10*1)
+	VMOVUPS      Z3, 64(R11)(R10*1)
+	VMOVUPS      Z4, (R11)(R10*2)
+	VMOVUPS      Z5, 64(R11)(R10*2)
+	VMOVUPS      Z6, (R12)
+	VMOVUPS      Z7, 64(R12)
+	VMOVUPS      Z8, (R12)(R10*1)
+	VMOVUPS      Z9, 64(R12)(R10*1)
+	VMOVUPS      Z10, (R12)(R10*2)
+	VMOVUPS      Z11, 64(R12)(R10*2)
+	VMOVUPS      Z12, (R13)
+	VMOVUPS      Z13, 64(R13)
+	VMOVUPS      Z14, (R13)(R10*1)
+	VMOVUPS      Z15, 64(R13)(R10*1)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000002, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Z0
+	VMOVUPS (R11)(R10*1), Z1
+	VMOVUPS (R11)(R10*2), Z2
+	VMOVUPS (R12), Z3
+	VMOVUPS (R12)(R10*1), Z4
+	VMOVUPS (R12)(R10*2), Z5
+	VMOVUPS (R13), Z6
+	VMOVUPS (R13)(R10*1), Z7
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z8
+	VBROADCASTSS (DI)(SI*1), Z9
+	VBROADCASTSS (DI)(SI*2), Z10
+	VBROADCASTSS (R8), Z11
+	VBROADCASTSS (R8)(SI*1), Z12
+	VBROADCASTSS (R8)(SI*2), Z13
+	VBROADCASTSS (R9), Z14
+	VBROADCASTSS (R9)(SI*1), Z15
+	VMOVUPS      (R14), Z16
+	VFMADD231PS  Z8, Z16, Z0
+	VFMADD231PS  Z9, Z16, Z1
+	VFMADD231PS  Z10, Z16, Z2
+	VFMADD231PS  Z11, Z16, Z3
+	VFMADD231PS  Z12, Z16, Z4
+	VFMADD231PS  Z13, Z16, Z5
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, (R11)(R10*1)
+	VMOVUPS      Z2, (R11)(R10*2)
+	VMOVUPS      Z3, (R12)
+	VMOVUPS      Z4, (R12)(R10*1)
+	VMOVUPS      Z5, (R12)(R10*2)
+	VMOVUPS      Z6, (R13)
+	VMOVUPS      Z7, (R13)(R10*1)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Y0
+	VMOVUPS (R11)(R10*1), Y1
+	VMOVUPS (R11)(R10*2), Y2
+	VMOVUPS (R12), Y3
+	VMOVUPS (R12)(R10*1), Y4
+	VMOVUPS (R12)(R10*2), Y5
+	VMOVUPS (R13), Y6
+	VMOVUPS (R13)(R10*1), Y7
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VMOVUPS      (R14), Y8
+	VBROADCASTSS (DI), Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VBROADCASTSS (DI)(SI*1), Y9
+	VFMADD231PS  Y9, Y8, Y1
+	VBROADCASTSS (DI)(SI*2), Y9
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (R8), Y9
+	VFMADD231PS  Y9, Y8, Y3
+	VBROADCASTSS (R8)(SI*1), Y9
+	VFMADD231PS  Y9, Y8, Y4
+	VBROADCASTSS (R8)(SI*2), Y9
+	VFMADD231PS  Y9, Y8, Y5
+	VBROADCASTSS (R9), Y9
+	VFMADD231PS  Y9, Y8, Y6
+	VBROADCASTSS (R9)(SI*1), Y9
+	VFMADD231PS  Y9, Y8, Y7
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          loop8
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, (R11)(R10*1)
+	VMOVUPS      Y2, (R11)(R10*2)
+	VMOVUPS      Y3, (R12)
+	VMOVUPS      Y4, (R12)(R10*1)
+	VMOVUPS      Y5, (R12)(R10*2)
+	VMOVUPS      Y6, (R13)
+	VMOVUPS      Y7, (R13)(R10*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF16x1AVX512(a *byte)
+// Requires: AVX, AVX512F, F16C, FMA3, MMX+
+TEXT ·mixF16x1AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), SI
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x04
+	JL      wideDone
+	MOVQ    DX, DI
+	MOVQ    8(AX), SI
+	MOVQ    CX, R8
+	MOVQ    48(AX), R9
+	VMOVUPS (DI), Z0
+	VMOVUPS 64(DI), Z1
+	VMOVUPS 128(DI), Z2
+	VMOVUPS 192(DI), Z3
+
+wideLoop:
+	PREFETCHT0   (BX)
+	PREFETCHT0   64(BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (SI), Z4
+	VCVTPH2PS    (R8), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VCVTPH2PS    32(R8), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VCVTPH2PS    64(R8), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VCVTPH2PS    96(R8), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         24(AX), R8
+	ADDQ         $0x04, SI
+	DECQ         R9
+	JNZ          wideLoop
+	VMOVUPS      Z0, (DI)
+	VMOVUPS      Z1, 64(DI)
+	VMOVUPS      Z2, 128(DI)
+	VMOVUPS      Z3, 192(DI)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000004, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, DI
+	MOVQ    8(AX), SI
+	MOVQ    CX, R8
+	MOVQ    48(AX), R9
+	VMOVUPS (DI), Z0
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (SI), Z1
+	VCVTPH2PS    (R8), Z2
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         24(AX), R8
+	ADDQ         $0x04, SI
+	DECQ         R9
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (DI)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, DI
+	MOVQ    8(AX), SI
+	MOVQ    CX, R8
+	MOVQ    48(AX), R9
+	VMOVUPS (DI), Y0
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (SI), Y1
+	VCVTPH2PS    (R8), Y2
+	VFMADD231PS  Y1, Y2, Y0
+	ADDQ         24(AX), R8
+	ADDQ         $0x04, SI
+	DECQ         R9
+	JNZ          loop8
+	VMOVUPS      Y0, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF16x2AVX512(a *byte)
+// Requires: AVX, AVX512F, F16C, FMA3, MMX+
+TEXT ·mixF16x2AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R8
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x04
+	JL      wideDone
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Z0
+	VMOVUPS 64(R9), Z1
+	VMOVUPS 128(R9), Z2
+	VMOVUPS 192(R9), Z3
+	VMOVUPS (R9)(R8*1), Z4
+	VMOVUPS 64(R9)(R8*1), Z5
+	VMOVUPS 128(R9)(R8*1), Z6
+	VMOVUPS 192(R9)(R8*1), Z7
+
+wideLoop:
+	PREFETCHT0   (BX)
+	PREFETCHT0   64(BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z8
+	VBROADCASTSS (DI)(SI*1), Z9
+	VCVTPH2PS    (R10), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z4
+	VCVTPH2PS    32(R10), Z10
+	VFMADD231PS  Z8, Z10, Z1
+	VFMADD231PS  Z9, Z10, Z5
+	VCVTPH2PS    64(R10), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z6
+	VCVTPH2PS    96(R10), Z10
+	VFMADD231PS  Z8, Z10, Z3
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, 64(R9)
+	VMOVUPS      Z2, 128(R9)
+	VMOVUPS      Z3, 192(R9)
+	VMOVUPS      Z4, (R9)(R8*1)
+	VMOVUPS      Z5, 64(R9)(R8*1)
+	VMOVUPS      Z6, 128(R9)(R8*1)
+	VMOVUPS      Z7, 192(R9)(R8*1)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000004, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Z0
+	VMOVUPS (R9)(R8*1), Z1
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z2
+	VBROADCASTSS (DI)(SI*1), Z3
+	VCVTPH2PS    (R10), Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, (R9)(R8*1)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(R8*1), Y1
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VCVTPH2PS    (R10), Y2
+	VBROADCASTSS (DI), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS (DI)(SI*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          loop8
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, (R9)(R8*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF16x3AVX512(a *byte)
+// Requires: AVX, AVX512F, F16C, FMA3, MMX+
+TEXT ·mixF16x3AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R8
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x04
+	JL      wideDone
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Z0
+	VMOVUPS 64(R9), Z1
+	VMOVUPS 128(R9), Z2
+	VMOVUPS 192(R9), Z3
+	VMOVUPS (R9)(R8*1), Z4
+	VMOVUPS 64(R9)(R8*1), Z5
+	VMOVUPS 128(R9)(R8*1), Z6
+	VMOVUPS 192(R9)(R8*1), Z7
+	VMOVUPS (R9)(R8*2), Z8
+	VMOVUPS 64(R9)(R8*2), Z9
+	VMOVUPS 128(R9)(R8*2), Z10
+	VMOVUPS 192(R9)(R8*2), Z11
+
+wideLoop:
+	PREFETCHT0   (BX)
+	PREFETCHT0   64(BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z12
+	VBROADCASTSS (DI)(SI*1), Z13
+	VBROADCASTSS (DI)(SI*2), Z14
+	VCVTPH2PS    (R10), Z15
+	VFMADD231PS  Z12, Z15, Z0
+	VFMADD231PS  Z13, Z15, Z4
+	VFMADD231PS  Z14, Z15, Z8
+	VCVTPH2PS    32(R10), Z15
+	VFMADD231PS  Z12, Z15, Z1
+	VFMADD231PS  Z13, Z15, Z5
+	VFMADD231PS  Z14, Z15, Z9
+	VCVTPH2PS    64(R10), Z15
+	VFMADD231PS  Z12, Z15, Z2
+	VFMADD231PS  Z13, Z15, Z6
+	VFMADD231PS  Z14, Z15, Z10
+	VCVTPH2PS    96(R10), Z15
+	VFMADD231PS  Z12, Z15, Z3
+	VFMADD231PS  Z13, Z15, Z7
+	VFMADD231PS  Z14, Z15, Z11
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, 64(R9)
+	VMOVUPS      Z2, 128(R9)
+	VMOVUPS      Z3, 192(R9)
+	VMOVUPS      Z4, (R9)(R8*1)
+	VMOVUPS      Z5, 64(R9)(R8*1)
+	VMOVUPS      Z6, 128(R9)(R8*1)
+	VMOVUPS      Z7, 192(R9)(R8*1)
+	VMOVUPS      Z8, (R9)(R8*2)
+	VMOVUPS      Z9, 64(R9)(R8*2)
+	VMOVUPS      Z10, 128(R9)(R8*2)
+	VMOVUPS      Z11, 192(R9)(R8*2)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000004, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Z0
+	VMOVUPS (R9)(R8*1), Z1
+	VMOVUPS (R9)(R8*2), Z2
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z3
+	VBROADCASTSS (DI)(SI*1), Z4
+	VBROADCASTSS (DI)(SI*2), Z5
+	VCVTPH2PS    (R10), Z6
+	VFMADD231PS  Z3, Z6, Z0
+	VFMADD231PS  Z4, Z6, Z1
+	VFMADD231PS  Z5, Z6, Z2
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, (R9)(R8*1)
+	VMOVUPS      Z2, (R9)(R8*2)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(R8*1), Y1
+	VMOVUPS (R9)(R8*2), Y2
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VCVTPH2PS    (R10), Y3
+	VBROADCASTSS (DI), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS (DI)(SI*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS (DI)(SI*2), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          loop8
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, (R9)(R8*1)
+	VMOVUPS      Y2, (R9)(R8*2)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF16x4AVX512(a *byte)
+// Requires: AVX, AVX512F, F16C, FMA3, MMX+
+TEXT ·mixF16x4AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R9
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x04
+	JL      wideDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	VMOVUPS (R10)(R9*1), Z4
+	VMOVUPS 64(R10)(R9*1), Z5
+	VMOVUPS 128(R10)(R9*1), Z6
+	VMOVUPS 192(R10)(R9*1), Z7
+	VMOVUPS (R10)(R9*2), Z8
+	VMOVUPS 64(R10)(R9*2), Z9
+	VMOVUPS 128(R10)(R9*2), Z10
+	VMOVUPS 192(R10)(R9*2), Z11
+	VMOVUPS (R11), Z12
+	VMOVUPS 64(R11), Z13
+	VMOVUPS 128(R11), Z14
+	VMOVUPS 192(R11), Z15
+
+wideLoop:
+	PREFETCHT0   (BX)
+	PREFETCHT0   64(BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z16
+	VBROADCASTSS (DI)(SI*1), Z17
+	VBROADCASTSS (DI)(SI*2), Z18
+	VBROADCASTSS (R8), Z19
+	VCVTPH2PS    (R12), Z20
+	VFMADD231PS  Z16, Z20, Z0
+	VFMADD231PS  Z17, Z20, Z4
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z12
+	VCVTPH2PS    32(R12), Z20
+	VFMADD231PS  Z16, Z20, Z1
+	VFMADD231PS  Z17, Z20, Z5
+	VFMADD231PS  Z18, Z20, Z9
+	VFMADD231PS  Z19, Z20, Z13
+	VCVTPH2PS    64(R12), Z20
+	VFMADD231PS  Z16, Z20, Z2
+	VFMADD231PS  Z17, Z20, Z6
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z14
+	VCVTPH2PS    96(R12), Z20
+	VFMADD231PS  Z16, Z20, Z3
+	VFMADD231PS  Z17, Z20, Z7
+	VFMADD231PS  Z18, Z20, Z11
+	VFMADD231PS  Z19, Z20, Z15
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
+	VMOVUPS      Z4, (R10)(R9*1)
+	VMOVUPS      Z5, 64(R10)(R9*1)
+	VMOVUPS      Z6, 128(R10)(R9*1)
+	VMOVUPS      Z7, 192(R10)(R9*1)
+	VMOVUPS      Z8, (R10)(R9*2)
+	VMOVUPS      Z9, 64(R10)(R9*2)
+	VMOVUPS      Z10, 128(R10)(R9*2)
+	VMOVUPS      Z11, 192(R10)(R9*2)
+	VMOVUPS      Z12, (R11)
+	VMOVUPS      Z13, 64(R11)
+	VMOVUPS      Z14, 128(R11)
+	VMOVUPS      Z15, 192(R11)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000004, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS (R10)(R9*1), Z1
+	VMOVUPS (R10)(R9*2), Z2
+	VMOVUPS (R11), Z3
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z4
+	VBROADCASTSS (DI)(SI*1), Z5
+	VBROADCASTSS (DI)(SI*2), Z6
+	VBROADCASTSS (R8), Z7
+	VCVTPH2PS    (R12), Z8
+	VFMADD231PS  Z4, Z8, Z0
+	VFMADD231PS  Z5, Z8, Z1
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, (R10)(R9*1)
+	VMOVUPS      Z2, (R10)(R9*2)
+	VMOVUPS      Z3, (R11)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Y0
+	VMOVUPS (R10)(R9*1), Y1
+	VMOVUPS (R10)(R9*2), Y2
+	VMOVUPS (R11), Y3
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VCVTPH2PS    (R12), Y4
+	VBROADCASTSS (DI), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS (DI)(SI*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS (DI)(SI*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS (R8), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          loop8
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, (R10)(R9*1)
+	VMOVUPS      Y2, (R10)(R9*2)
+	VMOVUPS      Y3, (R11)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF16x5AVX512(a *byte)
+// Requires: AVX, AVX512F, F16C, FMA3, MMX+
+TEXT ·mixF16x5AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R9
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x02
+	JL      wideDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS (R10)(R9*1), Z2
+	VMOVUPS 64(R10)(R9*1), Z3
+	VMOVUPS (R10)(R9*2), Z4
+	VMOVUPS 64(R10)(R9*2), Z5
+	VMOVUPS (R11), Z6
+	VMOVUPS 64(R11), Z7
+	VMOVUPS (R11)(R9*1), Z8
+	VMOVUPS 64(R11)(R9*1), Z9
+
+wideLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z10
+	VBROADCASTSS (DI)(SI*1), Z11
+	VBROADCASTSS (DI)(SI*2), Z12
+	VBROADCASTSS (R8), Z13
+	VBROADCASTSS (R8)(SI*1), Z14
+	VCVTPH2PS    (R12), Z15
+	VFMADD231PS  Z10, Z15, Z0
+	VFMADD231PS  Z11, Z15, Z2
+	VFMADD231PS  Z12, Z15, Z4
+	VFMADD231PS  Z13, Z15, Z6
+	VFMADD231PS  Z14, Z15, Z8
+	VCVTPH2PS    32(R12), Z15
+	VFMADD231PS  Z10, Z15, Z1
+	VFMADD231PS  Z11, Z15, Z3
+	VFMADD231PS  Z12, Z15, Z5
+	VFMADD231PS  Z13, Z15, Z7
+	VFMADD231PS  Z14, Z15, Z9
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, (R10)(R9*1)
+	VMOVUPS      Z3, 64(R10)(R9*1)
+	VMOVUPS      Z4, (R10)(R9*2)
+	VMOVUPS      Z5, 64(R10)(R9*2)
+	VMOVUPS      Z6, (R11)
+	VMOVUPS      Z7, 64(R11)
+	VMOVUPS      Z8, (R11)(R9*1)
+	VMOVUPS      Z9, 64(R11)(R9*1)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000002, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS (R10)(R9*1), Z1
+	VMOVUPS (R10)(R9*2), Z2
+	VMOVUPS (R11), Z3
+	VMOVUPS (R11)(R9*1), Z4
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z5
+	VBROADCASTSS (DI)(SI*1), Z6
+	VBROADCASTSS (DI)(SI*2), Z7
+	VBROADCASTSS (R8), Z8
+	VBROADCASTSS (R8)(SI*1), Z9
+	VCVTPH2PS    (R12), Z10
+	VFMADD231PS  Z5, Z10, Z0
+	VFMADD231PS  Z6, Z10, Z1
+	VFMADD231PS  Z7, Z10, Z2
+	VFMADD231PS  Z8, Z10, Z3
+	VFMADD231PS  Z9, Z10, Z4
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, (R10)(R9*1)
+	VMOVUPS      Z2, (R10)(R9*2)
+	VMOVUPS      Z3, (R11)
+	VMOVUPS      Z4, (R11)(R9*1)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Y0
+	VMOVUPS (R10)(R9*1), Y1
+	VMOVUPS (R10)(R9*2), Y2
+	VMOVUPS (R11), Y3
+	VMOVUPS (R11)(R9*1), Y4
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VCVTPH2PS    (R12), Y5
+	VBROADCASTSS (DI), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (DI)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DI)(SI*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS (R8), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS (R8)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          loop8
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, (R10)(R9*1)
+	VMOVUPS      Y2, (R10)(R9*2)
+	VMOVUPS      Y3, (R11)
+	VMOVUPS      Y4, (R11)(R9*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF16x6AVX512(a *byte)
+// Requires: AVX, AVX512F, F16C, FMA3, MMX+
+TEXT ·mixF16x6AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R9
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x02
+	JL      wideDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS (R10)(R9*1), Z2
+	VMOVUPS 64(R10)(R9*1), Z3
+	VMOVUPS (R10)(R9*2), Z4
+	VMOVUPS 64(R10)(R9*2), Z5
+	VMOVUPS (R11), Z6
+	VMOVUPS 64(R11), Z7
+	VMOVUPS (R11)(R9*1), Z8
+	VMOVUPS 64(R11)(R9*1), Z9
+	VMOVUPS (R11)(R9*2), Z10
+	VMOVUPS 64(R11)(R9*2), Z11
+
+wideLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z12
+	VBROADCASTSS (DI)(SI*1), Z13
+	VBROADCASTSS (DI)(SI*2), Z14
+	VBROADCASTSS (R8), Z15
+	VBROADCASTSS (R8)(SI*1), Z16
+	VBROADCASTSS (R8)(SI*2), Z17
+	VCVTPH2PS    (R12), Z18
+	VFMADD231PS  Z12, Z18, Z0
+	VFMADD231PS  Z13, Z18, Z2
+	VFMADD231PS  Z14, Z18, Z4
+	VFMADD231PS  Z15, Z18, Z6
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z10
+	VCVTPH2PS    32(R12), Z18
+	VFMADD231PS  Z12, Z18, Z1
+	VFMADD231PS  Z13, Z18, Z3
+	VFMADD231PS  Z14, Z18, Z5
+	VFMADD231PS  Z15, Z18, Z7
+	VFMADD231PS  Z16, Z18, Z9
+	VFMADD231PS  Z17, Z18, Z11
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, (R10)(R9*1)
+	VMOVUPS      Z3, 64(R10)(R9*1)
+	VMOVUPS      Z4, (R10)(R9*2)
+	VMOVUPS      Z5, 64(R10)(R9*2)
+	VMOVUPS      Z6, (R11)
+	VMOVUPS      Z7, 64(R11)
+	VMOVUPS      Z8, (R11)(R9*1)
+	VMOVUPS      Z9, 64(R11)(R9*1)
+	VMOVUPS      Z10, (R11)(R9*2)
+	VMOVUPS      Z11, 64(R11)(R9*2)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000002, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS (R10)(R9*1), Z1
+	VMOVUPS (R10)(R9*2), Z2
+	VMOVUPS (R11), Z3
+	VMOVUPS (R11)(R9*1), Z4
+	VMOVUPS (R11)(R9*2), Z5
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z6
+	VBROADCASTSS (DI)(SI*1), Z7
+	VBROADCASTSS (DI)(SI*2), Z8
+	VBROADCASTSS (R8), Z9
+	VBROADCASTSS (R8)(SI*1), Z10
+	VBROADCASTSS (R8)(SI*2), Z11
+	VCVTPH2PS    (R12), Z12
+	VFMADD231PS  Z6, Z12, Z0
+	VFMADD231PS  Z7, Z12, Z1
+	VFMADD231PS  Z8, Z12, Z2
+	VFMADD231PS  Z9, Z12, Z3
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, (R10)(R9*1)
+	VMOVUPS      Z2, (R10)(R9*2)
+	VMOVUPS      Z3, (R11)
+	VMOVUPS      Z4, (R11)(R9*1)
+	VMOVUPS      Z5, (R11)(R9*2)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Y0
+	VMOVUPS (R10)(R9*1), Y1
+	VMOVUPS (R10)(R9*2), Y2
+	VMOVUPS (R11), Y3
+	VMOVUPS (R11)(R9*1), Y4
+	VMOVUPS (R11)(R9*2), Y5
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VCVTPH2PS    (R12), Y6
+	VBROADCASTSS (DI), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (DI)(SI*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DI)(SI*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS (R8), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS (R8)(SI*1), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS (R8)(SI*2), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          loop8
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, (R10)(R9*1)
+	VMOVUPS      Y2, (R10)(R9*2)
+	VMOVUPS      Y3, (R11)
+	VMOVUPS      Y4, (R11)(R9*1)
+	VMOVUPS      Y5, (R11)(R9*2)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF16x7AVX512(a *byte)
+// Requires: AVX, AVX512F, F16C, FMA3, MMX+
+TEXT ·mixF16x7AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R10
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x02
+	JL      wideDone
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Z0
+	VMOVUPS 64(R11), Z1
+	VMOVUPS (R11)(R10*1), Z2
+	VMOVUPS 64(R11)(R10*1), Z3
+	VMOVUPS (R11)(R10*2), Z4
+	VMOVUPS 64(R11)(R10*2), Z5
+	VMOVUPS (R12), Z6
+	VMOVUPS 64(R12), Z7
+	VMOVUPS (R12)(R10*1), Z8
+	VMOVUPS 64(R12)(R10*1), Z9
+	VMOVUPS (R12)(R10*2), Z10
+	VMOVUPS 64(R12)(R10*2), Z11
+	VMOVUPS (R13), Z12
+	VMOVUPS 64(R13), Z13
+
+wideLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z14
+	VBROADCASTSS (DI)(SI*1), Z15
+	VBROADCASTSS (DI)(SI*2), Z16
+	VBROADCASTSS (R8), Z17
+	VBROADCASTSS (R8)(SI*1), Z18
+	VBROADCASTSS (R8)(SI*2), Z19
+	VBROADCASTSS (R9), Z20
+	VCVTPH2PS    (R14), Z21
+	VFMADD231PS  Z14, Z21, Z0
+	VFMADD231PS  Z15, Z21, Z2
+	VFMADD231PS  Z16, Z21, Z4
+	VFMADD231PS  Z17, Z21, Z6
+	VFMADD231PS  Z18, Z21, Z8
+	VFMADD231PS  Z19, Z21, Z10
+	VFMADD231PS  Z20, Z21, Z12
+	VCVTPH2PS    32(R14), Z21
+	VFMADD231PS  Z14, Z21, Z1
+	VFMADD231PS  Z15, Z21, Z3
+	VFMADD231PS  Z16, Z21, Z5
+	VFMADD231PS  Z17, Z21, Z7
+	VFMADD231PS  Z18, Z21, Z9
+	VFMADD231PS  Z19, Z21, Z11
+	VFMADD231PS  Z20, Z21, Z13
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, 64(R11)
+	VMOVUPS      Z2, (R11)(R10*1)
+	VMOVUPS      Z3, 64(R11)(R10*1)
+	VMOVUPS      Z4, (R11)(R10*2)
+	VMOVUPS      Z5, 64(R11)(R10*2)
+	VMOVUPS      Z6, (R12)
+	VMOVUPS      Z7, 64(R12)
+	VMOVUPS      Z8, (R12)(R10*1)
+	VMOVUPS      Z9, 64(R12)(R10*1)
+	VMOVUPS      Z10, (R12)(R10*2)
+	VMOVUPS      Z11, 64(R12)(R10*2)
+	VMOVUPS      Z12, (R13)
+	VMOVUPS      Z13, 64(R13)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000002, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Z0
+	VMOVUPS (R11)(R10*1), Z1
+	VMOVUPS (R11)(R10*2), Z2
+	VMOVUPS (R12), Z3
+	VMOVUPS (R12)(R10*1), Z4
+	VMOVUPS (R12)(R10*2), Z5
+	VMOVUPS (R13), Z6
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z7
+	VBROADCASTSS (DI)(SI*1), Z8
+	VBROADCASTSS (DI)(SI*2), Z9
+	VBROADCASTSS (R8), Z10
+	VBROADCASTSS (R8)(SI*1), Z11
+	VBROADCASTSS (R8)(SI*2), Z12
+	VBROADCASTSS (R9), Z13
+	VCVTPH2PS    (R14), Z14
+	VFMADD231PS  Z7, Z14, Z0
+	VFMADD231PS  Z8, Z14, Z1
+	VFMADD231PS  Z9, Z14, Z2
+	VFMADD231PS  Z10, Z14, Z3
+	VFMADD231PS  Z11, Z14, Z4
+	VFMADD231PS  Z12, Z14, Z5
+	VFMADD231PS  Z13, Z14, Z6
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, (R11)(R10*1)
+	VMOVUPS      Z2, (R11)(R10*2)
+	VMOVUPS      Z3, (R12)
+	VMOVUPS      Z4, (R12)(R10*1)
+	VMOVUPS      Z5, (R12)(R10*2)
+	VMOVUPS      Z6, (R13)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Y0
+	VMOVUPS (R11)(R10*1), Y1
+	VMOVUPS (R11)(R10*2), Y2
+	VMOVUPS (R12), Y3
+	VMOVUPS (R12)(R10*1), Y4
+	VMOVUPS (R12)(R10*2), Y5
+	VMOVUPS (R13), Y6
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VCVTPH2PS    (R14), Y7
+	VBROADCASTSS (DI), Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VBROADCASTSS (DI)(SI*1), Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (DI)(SI*2), Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VBROADCASTSS (R8), Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (R8)(SI*1), Y8
+	VFMADD231PS  Y8, Y7, Y4
+	VBROADCASTSS (R8)(SI*2), Y8
+	VFMADD231PS  Y8, Y7, Y5
+	VBROADCASTSS (R9), Y8
+	VFMADD231PS  Y8, Y7, Y6
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          loop8
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, (R11)(R10*1)
+	VMOVUPS      Y2, (R11)(R10*2)
+	VMOVUPS      Y3, (R12)
+	VMOVUPS      Y4, (R12)(R10*1)
+	VMOVUPS      Y5, (R12)(R10*2)
+	VMOVUPS      Y6, (R13)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixF16x8AVX512(a *byte)
+// Requires: AVX, AVX512F, F16C, FMA3, MMX+
+TEXT ·mixF16x8AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R10
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x02
+	JL      wideDone
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Z0
+	VMOVUPS 64(R11), Z1
+	VMOVUPS (R11)(R10*1), Z2
+	VMOVUPS 64(R11)(R10*1), Z3
+	VMOVUPS (R11)(R10*2), Z4
+	VMOVUPS 64(R11)(R10*2), Z5
+	VMOVUPS (R12), Z6
+	VMOVUPS 64(R12), Z7
+	VMOVUPS (R12)(R10*1), Z8
+	VMOVUPS 64(R12)(R10*1), Z9
+	VMOVUPS (R12)(R10*2), Z10
+	VMOVUPS 64(R12)(R10*2), Z11
+	VMOVUPS (R13), Z12
+	VMOVUPS 64(R13), Z13
+	VMOVUPS (R13)(R10*1), Z14
+	VMOVUPS 64(R13)(R10*1), Z15
+
+wideLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z16
+	VBROADCASTSS (DI)(SI*1), Z17
+	VBROADCASTSS (DI)(SI*2), Z18
+	VBROADCASTSS (R8), Z19
+	VBROADCASTSS (R8)(SI*1), Z20
+	VBROADCASTSS (R8)(SI*2), Z21
+	VBROADCASTSS (R9), Z22
+	VBROADCASTSS (R9)(SI*1), Z23
+	VCVTPH2PS    (R14), Z24
+	VFMADD231PS  Z16, Z24, Z0
+	VFMADD231PS  Z17, Z24, Z2
+	VFMADD231PS  Z18, Z24, Z4
+	VFMADD231PS  Z19, Z24, Z6
+	VFMADD231PS  Z20, Z24, Z8
+	VFMADD231PS  Z21, Z24, Z10
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z14
+	VCVTPH2PS    32(R14), Z24
+	VFMADD231PS  Z16, Z24, Z1
+	VFMADD231PS  Z17, Z24, Z3
+	VFMADD231PS  Z18, Z24, Z5
+	VFMADD231PS  Z19, Z24, Z7
+	VFMADD231PS  Z20, Z24, Z9
+	VFMADD231PS  Z21, Z24, Z11
+	VFMADD231PS  Z22, Z24, Z13
+	VFMADD231PS  Z23, Z24, Z15
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, 64(R11)
+	VMOVUPS      Z2, (R11)(R10*1)
+	VMOVUPS      Z3, 64(R11)(R10*1)
+	VMOVUPS      Z4, (R11)(R10*2)
+	VMOVUPS      Z5, 64(R11)(R10*2)
+	VMOVUPS      Z6, (R12)
+	VMOVUPS      Z7, 64(R12)
+	VMOVUPS      Z8, (R12)(R10*1)
+	VMOVUPS      Z9, 64(R12)(R10*1)
+	VMOVUPS      Z10, (R12)(R10*2)
+	VMOVUPS      Z11, 64(R12)(R10*2)
+	VMOVUPS      Z12, (R13)
+	VMOVUPS      Z13, 64(R13)
+	VMOVUPS      Z14, (R13)(R10*1)
+	VMOVUPS      Z15, 64(R13)(R10*1)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000002, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Z0
+	VMOVUPS (R11)(R10*1), Z1
+	VMOVUPS (R11)(R10*2), Z2
+	VMOVUPS (R12), Z3
+	VMOVUPS (R12)(R10*1), Z4
+	VMOVUPS (R12)(R10*2), Z5
+	VMOVUPS (R13), Z6
+	VMOVUPS (R13)(R10*1), Z7
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z8
+	VBROADCASTSS (DI)(SI*1), Z9
+	VBROADCASTSS (DI)(SI*2), Z10
+	VBROADCASTSS (R8), Z11
+	VBROADCASTSS (R8)(SI*1), Z12
+	VBROADCASTSS (R8)(SI*2), Z13
+	VBROADCASTSS (R9), Z14
+	VBROADCASTSS (R9)(SI*1), Z15
+	VCVTPH2PS    (R14), Z16
+	VFMADD231PS  Z8, Z16, Z0
+	VFMADD231PS  Z9, Z16, Z1
+	VFMADD231PS  Z10, Z16, Z2
+	VFMADD231PS  Z11, Z16, Z3
+	VFMADD231PS  Z12, Z16, Z4
+	VFMADD231PS  Z13, Z16, Z5
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, (R11)(R10*1)
+	VMOVUPS      Z2, (R11)(R10*2)
+	VMOVUPS      Z3, (R12)
+	VMOVUPS      Z4, (R12)(R10*1)
+	VMOVUPS      Z5, (R12)(R10*2)
+	VMOVUPS      Z6, (R13)
+	VMOVUPS      Z7, (R13)(R10*1)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Y0
+	VMOVUPS (R11)(R10*1), Y1
+	VMOVUPS (R11)(R10*2), Y2
+	VMOVUPS (R12), Y3
+	VMOVUPS (R12)(R10*1), Y4
+	VMOVUPS (R12)(R10*2), Y5
+	VMOVUPS (R13), Y6
+	VMOVUPS (R13)(R10*1), Y7
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VCVTPH2PS    (R14), Y8
+	VBROADCASTSS (DI), Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VBROADCASTSS (DI)(SI*1), Y9
+	VFMADD231PS  Y9, Y8, Y1
+	VBROADCASTSS (DI)(SI*2), Y9
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (R8), Y9
+	VFMADD231PS  Y9, Y8, Y3
+	VBROADCASTSS (R8)(SI*1), Y9
+	VFMADD231PS  Y9, Y8, Y4
+	VBROADCASTSS (R8)(SI*2), Y9
+	VFMADD231PS  Y9, Y8, Y5
+	VBROADCASTSS (R9), Y9
+	VFMADD231PS  Y9, Y8, Y6
+	VBROADCASTSS (R9)(SI*1), Y9
+	VFMADD231PS  Y9, Y8, Y7
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          loop8
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, (R11)(R10*1)
+	VMOVUPS      Y2, (R11)(R10*2)
+	VMOVUPS      Y3, (R12)
+	VMOVUPS      Y4, (R12)(R10*1)
+	VMOVUPS      Y5, (R12)(R10*2)
+	VMOVUPS      Y6, (R13)
+	VMOVUPS      Y7, (R13)(R10*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixI8x1AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, FMA3, MMX+
+TEXT ·mixI8x1AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), SI
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x04
+	JL      wideDone
+	MOVQ    DX, DI
+	MOVQ    8(AX), SI
+	MOVQ    CX, R8
+	MOVQ    48(AX), R9
+	VMOVUPS (DI), Z0
+	VMOVUPS 64(DI), Z1
+	VMOVUPS 128(DI), Z2
+	VMOVUPS 192(DI), Z3
+
+wideLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (SI), Z4
+	VPMOVSXBD    (R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VPMOVSXBD    16(R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VPMOVSXBD    32(R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VPMOVSXBD    48(R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         24(AX), R8
+	ADDQ         $0x04, SI
+	DECQ         R9
+	JNZ          wideLoop
+	VMOVUPS      Z0, (DI)
+	VMOVUPS      Z1, 64(DI)
+	VMOVUPS      Z2, 128(DI)
+	VMOVUPS      Z3, 192(DI)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000004, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, DI
+	MOVQ    8(AX), SI
+	MOVQ    CX, R8
+	MOVQ    48(AX), R9
+	VMOVUPS (DI), Z0
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (SI), Z1
+	VPMOVSXBD    (R8), Z2
+	VCVTDQ2PS    Z2, Z2
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         24(AX), R8
+	ADDQ         $0x04, SI
+	DECQ         R9
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (DI)
+	ADDQ         $0x00000010, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, DI
+	MOVQ    8(AX), SI
+	MOVQ    CX, R8
+	MOVQ    48(AX), R9
+	VMOVUPS (DI), Y0
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (SI), Y1
+	VPMOVSXBD    (R8), Y2
+	VCVTDQ2PS    Y2, Y2
+	VFMADD231PS  Y1, Y2, Y0
+	ADDQ         24(AX), R8
+	ADDQ         $0x04, SI
+	DECQ         R9
+	JNZ          loop8
+	VMOVUPS      Y0, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixI8x2AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, FMA3, MMX+
+TEXT ·mixI8x2AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R8
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x04
+	JL      wideDone
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Z0
+	VMOVUPS 64(R9), Z1
+	VMOVUPS 128(R9), Z2
+	VMOVUPS 192(R9), Z3
+	VMOVUPS (R9)(R8*1), Z4
+	VMOVUPS 64(R9)(R8*1), Z5
+	VMOVUPS 128(R9)(R8*1), Z6
+	VMOVUPS 192(R9)(R8*1), Z7
+
+wideLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z8
+	VBROADCASTSS (DI)(SI*1), Z9
+	VPMOVSXBD    (R10), Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z4
+	VPMOVSXBD    16(R10), Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD231PS  Z8, Z10, Z1
+	VFMADD231PS  Z9, Z10, Z5
+	VPMOVSXBD    32(R10), Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z6
+	VPMOVSXBD    48(R10), Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD231PS  Z8, Z10, Z3
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, 64(R9)
+	VMOVUPS      Z2, 128(R9)
+	VMOVUPS      Z3, 192(R9)
+	VMOVUPS      Z4, (R9)(R8*1)
+	VMOVUPS      Z5, 64(R9)(R8*1)
+	VMOVUPS      Z6, 128(R9)(R8*1)
+	VMOVUPS      Z7, 192(R9)(R8*1)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000004, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Z0
+	VMOVUPS (R9)(R8*1), Z1
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z2
+	VBROADCASTSS (DI)(SI*1), Z3
+	VPMOVSXBD    (R10), Z4
+	VCVTDQ2PS    Z4, Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, (R9)(R8*1)
+	ADDQ         $0x00000010, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(R8*1), Y1
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VPMOVSXBD    (R10), Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS (DI), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS (DI)(SI*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          loop8
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, (R9)(R8*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixI8x3AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, FMA3, MMX+
+TEXT ·mixI8x3AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R8
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x04
+	JL      wideDone
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Z0
+	VMOVUPS 64(R9), Z1
+	VMOVUPS 128(R9), Z2
+	VMOVUPS 192(R9), Z3
+	VMOVUPS (R9)(R8*1), Z4
+	VMOVUPS 64(R9)(R8*1), Z5
+	VMOVUPS 128(R9)(R8*1), Z6
+	VMOVUPS 192(R9)(R8*1), Z7
+	VMOVUPS (R9)(R8*2), Z8
+	VMOVUPS 64(R9)(R8*2), Z9
+	VMOVUPS 128(R9)(R8*2), Z10
+	VMOVUPS 192(R9)(R8*2), Z11
+
+wideLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z12
+	VBROADCASTSS (DI)(SI*1), Z13
+	VBROADCASTSS (DI)(SI*2), Z14
+	VPMOVSXBD    (R10), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z12, Z15, Z0
+	VFMADD231PS  Z13, Z15, Z4
+	VFMADD231PS  Z14, Z15, Z8
+	VPMOVSXBD    16(R10), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z12, Z15, Z1
+	VFMADD231PS  Z13, Z15, Z5
+	VFMADD231PS  Z14, Z15, Z9
+	VPMOVSXBD    32(R10), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z12, Z15, Z2
+	VFMADD231PS  Z13, Z15, Z6
+	VFMADD231PS  Z14, Z15, Z10
+	VPMOVSXBD    48(R10), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z12, Z15, Z3
+	VFMADD231PS  Z13, Z15, Z7
+	VFMADD231PS  Z14, Z15, Z11
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, 64(R9)
+	VMOVUPS      Z2, 128(R9)
+	VMOVUPS      Z3, 192(R9)
+	VMOVUPS      Z4, (R9)(R8*1)
+	VMOVUPS      Z5, 64(R9)(R8*1)
+	VMOVUPS      Z6, 128(R9)(R8*1)
+	VMOVUPS      Z7, 192(R9)(R8*1)
+	VMOVUPS      Z8, (R9)(R8*2)
+	VMOVUPS      Z9, 64(R9)(R8*2)
+	VMOVUPS      Z10, 128(R9)(R8*2)
+	VMOVUPS      Z11, 192(R9)(R8*2)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000004, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Z0
+	VMOVUPS (R9)(R8*1), Z1
+	VMOVUPS (R9)(R8*2), Z2
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z3
+	VBROADCASTSS (DI)(SI*1), Z4
+	VBROADCASTSS (DI)(SI*2), Z5
+	VPMOVSXBD    (R10), Z6
+	VCVTDQ2PS    Z6, Z6
+	VFMADD231PS  Z3, Z6, Z0
+	VFMADD231PS  Z4, Z6, Z1
+	VFMADD231PS  Z5, Z6, Z2
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R9)
+	VMOVUPS      Z1, (R9)(R8*1)
+	VMOVUPS      Z2, (R9)(R8*2)
+	ADDQ         $0x00000010, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R9
+	MOVQ    8(AX), DI
+	MOVQ    CX, R10
+	MOVQ    48(AX), R11
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(R8*1), Y1
+	VMOVUPS (R9)(R8*2), Y2
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VPMOVSXBD    (R10), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS (DI), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS (DI)(SI*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS (DI)(SI*2), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	ADDQ         24(AX), R10
+	ADDQ         $0x04, DI
+	DECQ         R11
+	JNZ          loop8
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, (R9)(R8*1)
+	VMOVUPS      Y2, (R9)(R8*2)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixI8x4AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, FMA3, MMX+
+TEXT ·mixI8x4AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R9
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x04
+	JL      wideDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS 128(R10), Z2
+	VMOVUPS 192(R10), Z3
+	VMOVUPS (R10)(R9*1), Z4
+	VMOVUPS 64(R10)(R9*1), Z5
+	VMOVUPS 128(R10)(R9*1), Z6
+	VMOVUPS 192(R10)(R9*1), Z7
+	VMOVUPS (R10)(R9*2), Z8
+	VMOVUPS 64(R10)(R9*2), Z9
+	VMOVUPS 128(R10)(R9*2), Z10
+	VMOVUPS 192(R10)(R9*2), Z11
+	VMOVUPS (R11), Z12
+	VMOVUPS 64(R11), Z13
+	VMOVUPS 128(R11), Z14
+	VMOVUPS 192(R11), Z15
+
+wideLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z16
+	VBROADCASTSS (DI)(SI*1), Z17
+	VBROADCASTSS (DI)(SI*2), Z18
+	VBROADCASTSS (R8), Z19
+	VPMOVSXBD    (R12), Z20
+	VCVTDQ2PS    Z20, Z20
+	VFMADD231PS  Z16, Z20, Z0
+	VFMADD231PS  Z17, Z20, Z4
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z12
+	VPMOVSXBD    16(R12), Z20
+	VCVTDQ2PS    Z20, Z20
+	VFMADD231PS  Z16, Z20, Z1
+	VFMADD231PS  Z17, Z20, Z5
+	VFMADD231PS  Z18, Z20, Z9
+	VFMADD231PS  Z19, Z20, Z13
+	VPMOVSXBD    32(R12), Z20
+	VCVTDQ2PS    Z20, Z20
+	VFMADD231PS  Z16, Z20, Z2
+	VFMADD231PS  Z17, Z20, Z6
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z14
+	VPMOVSXBD    48(R12), Z20
+	VCVTDQ2PS    Z20, Z20
+	VFMADD231PS  Z16, Z20, Z3
+	VFMADD231PS  Z17, Z20, Z7
+	VFMADD231PS  Z18, Z20, Z11
+	VFMADD231PS  Z19, Z20, Z15
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, 128(R10)
+	VMOVUPS      Z3, 192(R10)
+	VMOVUPS      Z4, (R10)(R9*1)
+	VMOVUPS      Z5, 64(R10)(R9*1)
+	VMOVUPS      Z6, 128(R10)(R9*1)
+	VMOVUPS      Z7, 192(R10)(R9*1)
+	VMOVUPS      Z8, (R10)(R9*2)
+	VMOVUPS      Z9, 64(R10)(R9*2)
+	VMOVUPS      Z10, 128(R10)(R9*2)
+	VMOVUPS      Z11, 192(R10)(R9*2)
+	VMOVUPS      Z12, (R11)
+	VMOVUPS      Z13, 64(R11)
+	VMOVUPS      Z14, 128(R11)
+	VMOVUPS      Z15, 192(R11)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000004, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS (R10)(R9*1), Z1
+	VMOVUPS (R10)(R9*2), Z2
+	VMOVUPS (R11), Z3
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z4
+	VBROADCASTSS (DI)(SI*1), Z5
+	VBROADCASTSS (DI)(SI*2), Z6
+	VBROADCASTSS (R8), Z7
+	VPMOVSXBD    (R12), Z8
+	VCVTDQ2PS    Z8, Z8
+	VFMADD231PS  Z4, Z8, Z0
+	VFMADD231PS  Z5, Z8, Z1
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, (R10)(R9*1)
+	VMOVUPS      Z2, (R10)(R9*2)
+	VMOVUPS      Z3, (R11)
+	ADDQ         $0x00000010, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Y0
+	VMOVUPS (R10)(R9*1), Y1
+	VMOVUPS (R10)(R9*2), Y2
+	VMOVUPS (R11), Y3
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VPMOVSXBD    (R12), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (DI), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS (DI)(SI*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS (DI)(SI*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS (R8), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          loop8
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, (R10)(R9*1)
+	VMOVUPS      Y2, (R10)(R9*2)
+	VMOVUPS      Y3, (R11)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixI8x5AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, FMA3, MMX+
+TEXT ·mixI8x5AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R9
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x02
+	JL      wideDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS (R10)(R9*1), Z2
+	VMOVUPS 64(R10)(R9*1), Z3
+	VMOVUPS (R10)(R9*2), Z4
+	VMOVUPS 64(R10)(R9*2), Z5
+	VMOVUPS (R11), Z6
+	VMOVUPS 64(R11), Z7
+	VMOVUPS (R11)(R9*1), Z8
+	VMOVUPS 64(R11)(R9*1), Z9
+
+wideLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z10
+	VBROADCASTSS (DI)(SI*1), Z11
+	VBROADCASTSS (DI)(SI*2), Z12
+	VBROADCASTSS (R8), Z13
+	VBROADCASTSS (R8)(SI*1), Z14
+	VPMOVSXBD    (R12), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z10, Z15, Z0
+	VFMADD231PS  Z11, Z15, Z2
+	VFMADD231PS  Z12, Z15, Z4
+	VFMADD231PS  Z13, Z15, Z6
+	VFMADD231PS  Z14, Z15, Z8
+	VPMOVSXBD    16(R12), Z15
+	VCVTDQ2PS    Z15, Z15
+	VFMADD231PS  Z10, Z15, Z1
+	VFMADD231PS  Z11, Z15, Z3
+	VFMADD231PS  Z12, Z15, Z5
+	VFMADD231PS  Z13, Z15, Z7
+	VFMADD231PS  Z14, Z15, Z9
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, (R10)(R9*1)
+	VMOVUPS      Z3, 64(R10)(R9*1)
+	VMOVUPS      Z4, (R10)(R9*2)
+	VMOVUPS      Z5, 64(R10)(R9*2)
+	VMOVUPS      Z6, (R11)
+	VMOVUPS      Z7, 64(R11)
+	VMOVUPS      Z8, (R11)(R9*1)
+	VMOVUPS      Z9, 64(R11)(R9*1)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000002, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS (R10)(R9*1), Z1
+	VMOVUPS (R10)(R9*2), Z2
+	VMOVUPS (R11), Z3
+	VMOVUPS (R11)(R9*1), Z4
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z5
+	VBROADCASTSS (DI)(SI*1), Z6
+	VBROADCASTSS (DI)(SI*2), Z7
+	VBROADCASTSS (R8), Z8
+	VBROADCASTSS (R8)(SI*1), Z9
+	VPMOVSXBD    (R12), Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD231PS  Z5, Z10, Z0
+	VFMADD231PS  Z6, Z10, Z1
+	VFMADD231PS  Z7, Z10, Z2
+	VFMADD231PS  Z8, Z10, Z3
+	VFMADD231PS  Z9, Z10, Z4
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, (R10)(R9*1)
+	VMOVUPS      Z2, (R10)(R9*2)
+	VMOVUPS      Z3, (R11)
+	VMOVUPS      Z4, (R11)(R9*1)
+	ADDQ         $0x00000010, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Y0
+	VMOVUPS (R10)(R9*1), Y1
+	VMOVUPS (R10)(R9*2), Y2
+	VMOVUPS (R11), Y3
+	VMOVUPS (R11)(R9*1), Y4
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VPMOVSXBD    (R12), Y5
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS (DI), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (DI)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DI)(SI*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS (R8), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS (R8)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          loop8
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, (R10)(R9*1)
+	VMOVUPS      Y2, (R10)(R9*2)
+	VMOVUPS      Y3, (R11)
+	VMOVUPS      Y4, (R11)(R9*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixI8x6AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, FMA3, MMX+
+TEXT ·mixI8x6AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R9
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x02
+	JL      wideDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS 64(R10), Z1
+	VMOVUPS (R10)(R9*1), Z2
+	VMOVUPS 64(R10)(R9*1), Z3
+	VMOVUPS (R10)(R9*2), Z4
+	VMOVUPS 64(R10)(R9*2), Z5
+	VMOVUPS (R11), Z6
+	VMOVUPS 64(R11), Z7
+	VMOVUPS (R11)(R9*1), Z8
+	VMOVUPS 64(R11)(R9*1), Z9
+	VMOVUPS (R11)(R9*2), Z10
+	VMOVUPS 64(R11)(R9*2), Z11
+
+wideLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z12
+	VBROADCASTSS (DI)(SI*1), Z13
+	VBROADCASTSS (DI)(SI*2), Z14
+	VBROADCASTSS (R8), Z15
+	VBROADCASTSS (R8)(SI*1), Z16
+	VBROADCASTSS (R8)(SI*2), Z17
+	VPMOVSXBD    (R12), Z18
+	VCVTDQ2PS    Z18, Z18
+	VFMADD231PS  Z12, Z18, Z0
+	VFMADD231PS  Z13, Z18, Z2
+	VFMADD231PS  Z14, Z18, Z4
+	VFMADD231PS  Z15, Z18, Z6
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z10
+	VPMOVSXBD    16(R12), Z18
+	VCVTDQ2PS    Z18, Z18
+	VFMADD231PS  Z12, Z18, Z1
+	VFMADD231PS  Z13, Z18, Z3
+	VFMADD231PS  Z14, Z18, Z5
+	VFMADD231PS  Z15, Z18, Z7
+	VFMADD231PS  Z16, Z18, Z9
+	VFMADD231PS  Z17, Z18, Z11
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, 64(R10)
+	VMOVUPS      Z2, (R10)(R9*1)
+	VMOVUPS      Z3, 64(R10)(R9*1)
+	VMOVUPS      Z4, (R10)(R9*2)
+	VMOVUPS      Z5, 64(R10)(R9*2)
+	VMOVUPS      Z6, (R11)
+	VMOVUPS      Z7, 64(R11)
+	VMOVUPS      Z8, (R11)(R9*1)
+	VMOVUPS      Z9, 64(R11)(R9*1)
+	VMOVUPS      Z10, (R11)(R9*2)
+	VMOVUPS      Z11, 64(R11)(R9*2)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000002, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Z0
+	VMOVUPS (R10)(R9*1), Z1
+	VMOVUPS (R10)(R9*2), Z2
+	VMOVUPS (R11), Z3
+	VMOVUPS (R11)(R9*1), Z4
+	VMOVUPS (R11)(R9*2), Z5
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z6
+	VBROADCASTSS (DI)(SI*1), Z7
+	VBROADCASTSS (DI)(SI*2), Z8
+	VBROADCASTSS (R8), Z9
+	VBROADCASTSS (R8)(SI*1), Z10
+	VBROADCASTSS (R8)(SI*2), Z11
+	VPMOVSXBD    (R12), Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD231PS  Z6, Z12, Z0
+	VFMADD231PS  Z7, Z12, Z1
+	VFMADD231PS  Z8, Z12, Z2
+	VFMADD231PS  Z9, Z12, Z3
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R10)
+	VMOVUPS      Z1, (R10)(R9*1)
+	VMOVUPS      Z2, (R10)(R9*2)
+	VMOVUPS      Z3, (R11)
+	VMOVUPS      Z4, (R11)(R9*1)
+	VMOVUPS      Z5, (R11)(R9*2)
+	ADDQ         $0x00000010, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R10
+	LEAQ    (R10)(R9*2), R11
+	ADDQ    R9, R11
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	MOVQ    CX, R12
+	MOVQ    48(AX), R13
+	VMOVUPS (R10), Y0
+	VMOVUPS (R10)(R9*1), Y1
+	VMOVUPS (R10)(R9*2), Y2
+	VMOVUPS (R11), Y3
+	VMOVUPS (R11)(R9*1), Y4
+	VMOVUPS (R11)(R9*2), Y5
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VPMOVSXBD    (R12), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS (DI), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (DI)(SI*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DI)(SI*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS (R8), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS (R8)(SI*1), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS (R8)(SI*2), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	ADDQ         24(AX), R12
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         R13
+	JNZ          loop8
+	VMOVUPS      Y0, (R10)
+	VMOVUPS      Y1, (R10)(R9*1)
+	VMOVUPS      Y2, (R10)(R9*2)
+	VMOVUPS      Y3, (R11)
+	VMOVUPS      Y4, (R11)(R9*1)
+	VMOVUPS      Y5, (R11)(R9*2)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixI8x7AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, FMA3, MMX+
+TEXT ·mixI8x7AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R10
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x02
+	JL      wideDone
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Z0
+	VMOVUPS 64(R11), Z1
+	VMOVUPS (R11)(R10*1), Z2
+	VMOVUPS 64(R11)(R10*1), Z3
+	VMOVUPS (R11)(R10*2), Z4
+	VMOVUPS 64(R11)(R10*2), Z5
+	VMOVUPS (R12), Z6
+	VMOVUPS 64(R12), Z7
+	VMOVUPS (R12)(R10*1), Z8
+	VMOVUPS 64(R12)(R10*1), Z9
+	VMOVUPS (R12)(R10*2), Z10
+	VMOVUPS 64(R12)(R10*2), Z11
+	VMOVUPS (R13), Z12
+	VMOVUPS 64(R13), Z13
+
+wideLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z14
+	VBROADCASTSS (DI)(SI*1), Z15
+	VBROADCASTSS (DI)(SI*2), Z16
+	VBROADCASTSS (R8), Z17
+	VBROADCASTSS (R8)(SI*1), Z18
+	VBROADCASTSS (R8)(SI*2), Z19
+	VBROADCASTSS (R9), Z20
+	VPMOVSXBD    (R14), Z21
+	VCVTDQ2PS    Z21, Z21
+	VFMADD231PS  Z14, Z21, Z0
+	VFMADD231PS  Z15, Z21, Z2
+	VFMADD231PS  Z16, Z21, Z4
+	VFMADD231PS  Z17, Z21, Z6
+	VFMADD231PS  Z18, Z21, Z8
+	VFMADD231PS  Z19, Z21, Z10
+	VFMADD231PS  Z20, Z21, Z12
+	VPMOVSXBD    16(R14), Z21
+	VCVTDQ2PS    Z21, Z21
+	VFMADD231PS  Z14, Z21, Z1
+	VFMADD231PS  Z15, Z21, Z3
+	VFMADD231PS  Z16, Z21, Z5
+	VFMADD231PS  Z17, Z21, Z7
+	VFMADD231PS  Z18, Z21, Z9
+	VFMADD231PS  Z19, Z21, Z11
+	VFMADD231PS  Z20, Z21, Z13
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, 64(R11)
+	VMOVUPS      Z2, (R11)(R10*1)
+	VMOVUPS      Z3, 64(R11)(R10*1)
+	VMOVUPS      Z4, (R11)(R10*2)
+	VMOVUPS      Z5, 64(R11)(R10*2)
+	VMOVUPS      Z6, (R12)
+	VMOVUPS      Z7, 64(R12)
+	VMOVUPS      Z8, (R12)(R10*1)
+	VMOVUPS      Z9, 64(R12)(R10*1)
+	VMOVUPS      Z10, (R12)(R10*2)
+	VMOVUPS      Z11, 64(R12)(R10*2)
+	VMOVUPS      Z12, (R13)
+	VMOVUPS      Z13, 64(R13)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000002, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Z0
+	VMOVUPS (R11)(R10*1), Z1
+	VMOVUPS (R11)(R10*2), Z2
+	VMOVUPS (R12), Z3
+	VMOVUPS (R12)(R10*1), Z4
+	VMOVUPS (R12)(R10*2), Z5
+	VMOVUPS (R13), Z6
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z7
+	VBROADCASTSS (DI)(SI*1), Z8
+	VBROADCASTSS (DI)(SI*2), Z9
+	VBROADCASTSS (R8), Z10
+	VBROADCASTSS (R8)(SI*1), Z11
+	VBROADCASTSS (R8)(SI*2), Z12
+	VBROADCASTSS (R9), Z13
+	VPMOVSXBD    (R14), Z14
+	VCVTDQ2PS    Z14, Z14
+	VFMADD231PS  Z7, Z14, Z0
+	VFMADD231PS  Z8, Z14, Z1
+	VFMADD231PS  Z9, Z14, Z2
+	VFMADD231PS  Z10, Z14, Z3
+	VFMADD231PS  Z11, Z14, Z4
+	VFMADD231PS  Z12, Z14, Z5
+	VFMADD231PS  Z13, Z14, Z6
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, (R11)(R10*1)
+	VMOVUPS      Z2, (R11)(R10*2)
+	VMOVUPS      Z3, (R12)
+	VMOVUPS      Z4, (R12)(R10*1)
+	VMOVUPS      Z5, (R12)(R10*2)
+	VMOVUPS      Z6, (R13)
+	ADDQ         $0x00000010, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Y0
+	VMOVUPS (R11)(R10*1), Y1
+	VMOVUPS (R11)(R10*2), Y2
+	VMOVUPS (R12), Y3
+	VMOVUPS (R12)(R10*1), Y4
+	VMOVUPS (R12)(R10*2), Y5
+	VMOVUPS (R13), Y6
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VPMOVSXBD    (R14), Y7
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS (DI), Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VBROADCASTSS (DI)(SI*1), Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (DI)(SI*2), Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VBROADCASTSS (R8), Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (R8)(SI*1), Y8
+	VFMADD231PS  Y8, Y7, Y4
+	VBROADCASTSS (R8)(SI*2), Y8
+	VFMADD231PS  Y8, Y7, Y5
+	VBROADCASTSS (R9), Y8
+	VFMADD231PS  Y8, Y7, Y6
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          loop8
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, (R11)(R10*1)
+	VMOVUPS      Y2, (R11)(R10*2)
+	VMOVUPS      Y3, (R12)
+	VMOVUPS      Y4, (R12)(R10*1)
+	VMOVUPS      Y5, (R12)(R10*2)
+	VMOVUPS      Y6, (R13)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mixI8x8AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512F, FMA3, MMX+
+TEXT ·mixI8x8AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 72(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), R10
+	ADDQ CX, BX
+
+wide:
+	CMPQ    56(AX), $0x02
+	JL      wideDone
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Z0
+	VMOVUPS 64(R11), Z1
+	VMOVUPS (R11)(R10*1), Z2
+	VMOVUPS 64(R11)(R10*1), Z3
+	VMOVUPS (R11)(R10*2), Z4
+	VMOVUPS 64(R11)(R10*2), Z5
+	VMOVUPS (R12), Z6
+	VMOVUPS 64(R12), Z7
+	VMOVUPS (R12)(R10*1), Z8
+	VMOVUPS 64(R12)(R10*1), Z9
+	VMOVUPS (R12)(R10*2), Z10
+	VMOVUPS 64(R12)(R10*2), Z11
+	VMOVUPS (R13), Z12
+	VMOVUPS 64(R13), Z13
+	VMOVUPS (R13)(R10*1), Z14
+	VMOVUPS 64(R13)(R10*1), Z15
+
+wideLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z16
+	VBROADCASTSS (DI)(SI*1), Z17
+	VBROADCASTSS (DI)(SI*2), Z18
+	VBROADCASTSS (R8), Z19
+	VBROADCASTSS (R8)(SI*1), Z20
+	VBROADCASTSS (R8)(SI*2), Z21
+	VBROADCASTSS (R9), Z22
+	VBROADCASTSS (R9)(SI*1), Z23
+	VPMOVSXBD    (R14), Z24
+	VCVTDQ2PS    Z24, Z24
+	VFMADD231PS  Z16, Z24, Z0
+	VFMADD231PS  Z17, Z24, Z2
+	VFMADD231PS  Z18, Z24, Z4
+	VFMADD231PS  Z19, Z24, Z6
+	VFMADD231PS  Z20, Z24, Z8
+	VFMADD231PS  Z21, Z24, Z10
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z14
+	VPMOVSXBD    16(R14), Z24
+	VCVTDQ2PS    Z24, Z24
+	VFMADD231PS  Z16, Z24, Z1
+	VFMADD231PS  Z17, Z24, Z3
+	VFMADD231PS  Z18, Z24, Z5
+	VFMADD231PS  Z19, Z24, Z7
+	VFMADD231PS  Z20, Z24, Z9
+	VFMADD231PS  Z21, Z24, Z11
+	VFMADD231PS  Z22, Z24, Z13
+	VFMADD231PS  Z23, Z24, Z15
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          wideLoop
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, 64(R11)
+	VMOVUPS      Z2, (R11)(R10*1)
+	VMOVUPS      Z3, 64(R11)(R10*1)
+	VMOVUPS      Z4, (R11)(R10*2)
+	VMOVUPS      Z5, 64(R11)(R10*2)
+	VMOVUPS      Z6, (R12)
+	VMOVUPS      Z7, 64(R12)
+	VMOVUPS      Z8, (R12)(R10*1)
+	VMOVUPS      Z9, 64(R12)(R10*1)
+	VMOVUPS      Z10, (R12)(R10*2)
+	VMOVUPS      Z11, 64(R12)(R10*2)
+	VMOVUPS      Z12, (R13)
+	VMOVUPS      Z13, 64(R13)
+	VMOVUPS      Z14, (R13)(R10*1)
+	VMOVUPS      Z15, 64(R13)(R10*1)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000002, 56(AX)
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    56(AX), $0x01
+	JL      narrowDone
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Z0
+	VMOVUPS (R11)(R10*1), Z1
+	VMOVUPS (R11)(R10*2), Z2
+	VMOVUPS (R12), Z3
+	VMOVUPS (R12)(R10*1), Z4
+	VMOVUPS (R12)(R10*2), Z5
+	VMOVUPS (R13), Z6
+	VMOVUPS (R13)(R10*1), Z7
+
+narrowLoop:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VBROADCASTSS (DI), Z8
+	VBROADCASTSS (DI)(SI*1), Z9
+	VBROADCASTSS (DI)(SI*2), Z10
+	VBROADCASTSS (R8), Z11
+	VBROADCASTSS (R8)(SI*1), Z12
+	VBROADCASTSS (R8)(SI*2), Z13
+	VBROADCASTSS (R9), Z14
+	VBROADCASTSS (R9)(SI*1), Z15
+	VPMOVSXBD    (R14), Z16
+	VCVTDQ2PS    Z16, Z16
+	VFMADD231PS  Z8, Z16, Z0
+	VFMADD231PS  Z9, Z16, Z1
+	VFMADD231PS  Z10, Z16, Z2
+	VFMADD231PS  Z11, Z16, Z3
+	VFMADD231PS  Z12, Z16, Z4
+	VFMADD231PS  Z13, Z16, Z5
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          narrowLoop
+	VMOVUPS      Z0, (R11)
+	VMOVUPS      Z1, (R11)(R10*1)
+	VMOVUPS      Z2, (R11)(R10*2)
+	VMOVUPS      Z3, (R12)
+	VMOVUPS      Z4, (R12)(R10*1)
+	VMOVUPS      Z5, (R12)(R10*2)
+	VMOVUPS      Z6, (R13)
+	VMOVUPS      Z7, (R13)(R10*1)
+	ADDQ         $0x00000010, CX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000001, 56(AX)
+	JMP          narrow
+
+narrowDone:
+	CMPQ    64(AX), $0x00
+	JE      done
+	MOVQ    DX, R11
+	LEAQ    (R11)(R10*2), R12
+	ADDQ    R10, R12
+	LEAQ    (R12)(R10*2), R13
+	ADDQ    R10, R13
+	MOVQ    8(AX), DI
+	LEAQ    (DI)(SI*2), R8
+	ADDQ    SI, R8
+	LEAQ    (R8)(SI*2), R9
+	ADDQ    SI, R9
+	MOVQ    CX, R14
+	MOVQ    48(AX), R15
+	VMOVUPS (R11), Y0
+	VMOVUPS (R11)(R10*1), Y1
+	VMOVUPS (R11)(R10*2), Y2
+	VMOVUPS (R12), Y3
+	VMOVUPS (R12)(R10*1), Y4
+	VMOVUPS (R12)(R10*2), Y5
+	VMOVUPS (R13), Y6
+	VMOVUPS (R13)(R10*1), Y7
+
+loop8:
+	PREFETCHT0   (BX)
+	ADDQ         80(AX), BX
+	VPMOVSXBD    (R14), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS (DI), Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VBROADCASTSS (DI)(SI*1), Y9
+	VFMADD231PS  Y9, Y8, Y1
+	VBROADCASTSS (DI)(SI*2), Y9
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (R8), Y9
+	VFMADD231PS  Y9, Y8, Y3
+	VBROADCASTSS (R8)(SI*1), Y9
+	VFMADD231PS  Y9, Y8, Y4
+	VBROADCASTSS (R8)(SI*2), Y9
+	VFMADD231PS  Y9, Y8, Y5
+	VBROADCASTSS (R9), Y9
+	VFMADD231PS  Y9, Y8, Y6
+	VBROADCASTSS (R9)(SI*1), Y9
+	VFMADD231PS  Y9, Y8, Y7
+	ADDQ         24(AX), R14
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	DECQ         R15
+	JNZ          loop8
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, (R11)(R10*1)
+	VMOVUPS      Y2, (R11)(R10*2)
+	VMOVUPS      Y3, (R12)
+	VMOVUPS      Y4, (R12)(R10*1)
+	VMOVUPS      Y5, (R12)(R10*2)
+	VMOVUPS      Y6, (R13)
+	VMOVUPS      Y7, (R13)(R10*1)
+
+done:
 	VZEROUPPER
 	RET

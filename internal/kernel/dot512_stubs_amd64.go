@@ -243,3 +243,123 @@ func dotI8x1x3AVX512(a *byte)
 //
 //go:noescape
 func dotI8x1x4AVX512(a *byte)
+
+// mixF32x1AVX512: weighted sums of F32 rows for 1 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF32x1AVX512(a *byte)
+
+// mixF32x2AVX512: weighted sums of F32 rows for 2 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF32x2AVX512(a *byte)
+
+// mixF32x3AVX512: weighted sums of F32 rows for 3 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF32x3AVX512(a *byte)
+
+// mixF32x4AVX512: weighted sums of F32 rows for 4 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF32x4AVX512(a *byte)
+
+// mixF32x5AVX512: weighted sums of F32 rows for 5 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF32x5AVX512(a *byte)
+
+// mixF32x6AVX512: weighted sums of F32 rows for 6 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF32x6AVX512(a *byte)
+
+// mixF32x7AVX512: weighted sums of F32 rows for 7 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF32x7AVX512(a *byte)
+
+// mixF32x8AVX512: weighted sums of F32 rows for 8 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF32x8AVX512(a *byte)
+
+// mixF16x1AVX512: weighted sums of F16 rows for 1 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF16x1AVX512(a *byte)
+
+// mixF16x2AVX512: weighted sums of F16 rows for 2 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF16x2AVX512(a *byte)
+
+// mixF16x3AVX512: weighted sums of F16 rows for 3 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF16x3AVX512(a *byte)
+
+// mixF16x4AVX512: weighted sums of F16 rows for 4 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF16x4AVX512(a *byte)
+
+// mixF16x5AVX512: weighted sums of F16 rows for 5 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF16x5AVX512(a *byte)
+
+// mixF16x6AVX512: weighted sums of F16 rows for 6 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF16x6AVX512(a *byte)
+
+// mixF16x7AVX512: weighted sums of F16 rows for 7 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF16x7AVX512(a *byte)
+
+// mixF16x8AVX512: weighted sums of F16 rows for 8 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixF16x8AVX512(a *byte)
+
+// mixI8x1AVX512: weighted sums of I8 rows for 1 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixI8x1AVX512(a *byte)
+
+// mixI8x2AVX512: weighted sums of I8 rows for 2 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixI8x2AVX512(a *byte)
+
+// mixI8x3AVX512: weighted sums of I8 rows for 3 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixI8x3AVX512(a *byte)
+
+// mixI8x4AVX512: weighted sums of I8 rows for 4 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixI8x4AVX512(a *byte)
+
+// mixI8x5AVX512: weighted sums of I8 rows for 5 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixI8x5AVX512(a *byte)
+
+// mixI8x6AVX512: weighted sums of I8 rows for 6 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixI8x6AVX512(a *byte)
+
+// mixI8x7AVX512: weighted sums of I8 rows for 7 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixI8x7AVX512(a *byte)
+
+// mixI8x8AVX512: weighted sums of I8 rows for 8 vectors, see mixArgs. AVX-512 F, BW, VL, DQ.
+//
+//go:noescape
+func mixI8x8AVX512(a *byte)

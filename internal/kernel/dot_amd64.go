@@ -104,7 +104,12 @@ func dotTileSIMD(k Kind, R, T int, a *dotArgs) bool {
 }
 
 // mixWidth is the most vectors a mix tile takes.
-const mixWidth = 6
+func mixWidth() int {
+	if useAVX512 {
+		return 8
+	}
+	return 6
+}
 
 // mixTileSIMD runs one mix tile of T vectors; false: not here, use the generic code.
 func mixTileSIMD(k Kind, T int, a *mixArgs) bool {
@@ -112,6 +117,10 @@ func mixTileSIMD(k Kind, T int, a *mixArgs) bool {
 		return false
 	}
 	p := (*byte)(unsafe.Pointer(a))
+	if useAVX512 {
+		mixTileAVX512(k, T, p)
+		return true
+	}
 	switch k {
 	case F32:
 		switch T {
@@ -160,6 +169,68 @@ func mixTileSIMD(k Kind, T int, a *mixArgs) bool {
 		}
 	}
 	return true
+}
+
+func mixTileAVX512(k Kind, T int, p *byte) {
+	switch k {
+	case F32:
+		switch T {
+		case 1:
+			mixF32x1AVX512(p)
+		case 2:
+			mixF32x2AVX512(p)
+		case 3:
+			mixF32x3AVX512(p)
+		case 4:
+			mixF32x4AVX512(p)
+		case 5:
+			mixF32x5AVX512(p)
+		case 6:
+			mixF32x6AVX512(p)
+		case 7:
+			mixF32x7AVX512(p)
+		case 8:
+			mixF32x8AVX512(p)
+		}
+	case F16:
+		switch T {
+		case 1:
+			mixF16x1AVX512(p)
+		case 2:
+			mixF16x2AVX512(p)
+		case 3:
+			mixF16x3AVX512(p)
+		case 4:
+			mixF16x4AVX512(p)
+		case 5:
+			mixF16x5AVX512(p)
+		case 6:
+			mixF16x6AVX512(p)
+		case 7:
+			mixF16x7AVX512(p)
+		case 8:
+			mixF16x8AVX512(p)
+		}
+	case I8:
+		switch T {
+		case 1:
+			mixI8x1AVX512(p)
+		case 2:
+			mixI8x2AVX512(p)
+		case 3:
+			mixI8x3AVX512(p)
+		case 4:
+			mixI8x4AVX512(p)
+		case 5:
+			mixI8x5AVX512(p)
+		case 6:
+			mixI8x6AVX512(p)
+		case 7:
+			mixI8x7AVX512(p)
+		case 8:
+			mixI8x8AVX512(p)
+		}
+	}
 }
 
 func dotTileAVX512(k Kind, R, T int, p *byte) {

@@ -96,7 +96,7 @@ func dotTileSIMD(k Kind, R, T int, a *dotArgs) bool {
 }
 
 // mixWidth is the most vectors a mix tile takes.
-const mixWidth = 4
+func mixWidth() int { return 4 }
 
 // mixTileSIMD runs one mix tile of T vectors; false: not here, use the generic code.
 func mixTileSIMD(k Kind, T int, a *mixArgs) bool {

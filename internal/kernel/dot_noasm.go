@@ -2,7 +2,7 @@
 
 package kernel
 
-const mixWidth = 1
+func mixWidth() int { return 1 }
 
 func dotShape(_, _ int) (R, T int) { return 1, 1 }
 

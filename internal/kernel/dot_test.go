@@ -70,8 +70,8 @@ func TestMixVariants(t *testing.T) {
 	eachVariant(t, func(t *testing.T, level string) {
 		for _, k := range []Kind{F32, F16, BF16, I8} {
 			t.Run(k.String(), func(t *testing.T) {
-				for _, cols := range []int{8, 16, 24, 64, 256} {
-					for vecs := 1; vecs <= 8; vecs++ {
+				for _, cols := range []int{8, 16, 24, 64, 72, 120, 256} {
+					for vecs := 1; vecs <= 11; vecs++ {
 						testMix(t, level, k, 1+vecs*cols%7, vecs, cols)
 					}
 				}

@@ -138,10 +138,12 @@ func (m *product) floatTile(y []float32, stride int, w []byte, t, n int) {
 	a := dotArgs{
 		rstep: 16 * info.float, cstep: 64 * info.float, xstep: 4 * pad,
 		yrow: 4, yvec: 4 * stride, chunks: pad / 16,
+		ahead: 2 << 10,
 	}
 	for i, k := 0, 0; i < n; i += k {
 		var rows int
 		rows, k = dotShape(4, n-i)
+		a.astep = 16 * info.float * rows
 		x := m.x.f[(t+i)*pad:][:k*pad]
 		out := y[i*stride:][:(k-1)*stride+len(w)/run*4]
 		if raceEnabled {

@@ -41,8 +41,28 @@ func armLoad8(k kind, reg string, off, lo, hi int) {
 	}
 }
 
+// armAhead sets R23 to what is prefetched first and R24 to the step from there; the arguments are
+// at off.
+func armAhead(off int) {
+	op("MOVD %d(R0), R23", off)
+	op("ADD R1, R23, R23")
+	op("MOVD %d(R0), R24", off+8)
+}
+
+// armPrefetch asks for the lines of n bytes at R23 and moves on.
+func armPrefetch(n int, stream bool) {
+	hint := "PLDL1KEEP"
+	if stream {
+		hint = "PLDL1STRM"
+	}
+	for o := 0; o < n; o += 64 {
+		op("PRFM %d(R23), %s", o, hint)
+	}
+	op("ADD R24, R23, R23")
+}
+
 // Registers of a dot tile: R0 args, R1 w, R2 x, R3 y, R4 rstep, R5 cstep, R6 gstep, R7 xstep,
-// R8 groups, R9 chunks left, R10… rows, R14… vectors, R20 and up scratch. v0…v23 sums, v24…v29
+// R8 groups, R9 chunks left, R10… rows, R14… vectors, R20 and up scratch, R23 and R24 see armAhead. v0…v23 sums, v24…v29
 // elements.
 func armDotTile(k kind, R, T int) {
 	name := fmt.Sprintf("dot%sx%dx%dNEON", k.name, R, T)
@@ -52,6 +72,7 @@ func armDotTile(k kind, R, T int) {
 		op("MOVD %d(R0), %s", 8*i, r)
 	}
 	op("MOVD 72(R0), R8")
+	armAhead(96)
 	row := func(r int) string { return fmt.Sprintf("R%d", 10+r) }
 	vec := []string{"R14", "R15", "R19"}
 	acc := func(r, t, q int) int { return (r*T+t)*4 + q }
@@ -93,12 +114,7 @@ func armDotTile(k kind, R, T int) {
 	op("MOVD 80(R0), R9")
 	op("CBZ R9, tail")
 	label("loop")
-	if R == 4 {
-		op("PRFM 2048(R10), PLDL1STRM")
-		if k.size == 4 {
-			op("PRFM 2176(R10), PLDL1STRM")
-		}
-	}
+	armPrefetch(R*16*k.size, R == 4)
 	half(0)
 	half(1)
 	for r := 0; r < R; r++ {
@@ -133,7 +149,8 @@ func armDotTile(k kind, R, T int) {
 }
 
 // armMixTile: T vectors by 16 columns, then the last 8. R0 args, R1 v, R2 p, R3 y, R4 vstep,
-// R5 pstep, R6 ystep, R7 column strips, R8 rows left, R9 row, R10… weights, R14… outputs.
+// R5 pstep, R6 ystep, R7 column strips, R8 rows left, R9 row, R10… weights, R14… outputs, R23 and
+// R24 see armAhead.
 func armMixTile(k kind, T int) {
 	name := fmt.Sprintf("mix%sx%dNEON", k.name, T)
 	armFunc(name, "(a *byte)", 8, fmt.Sprintf("weighted sums of %s rows for %d vectors, see mixArgs. NEON.", k.name, T))
@@ -141,6 +158,7 @@ func armMixTile(k kind, T int) {
 	for i, r := range []string{"R1", "R2", "R3", "R4", "R5", "R6"} {
 		op("MOVD %d(R0), %s", 8*i, r)
 	}
+	armAhead(72)
 	p := func(t int) string { return fmt.Sprintf("R%d", 10+t) }
 	y := []string{"R14", "R15", "R19", "R20"}
 	part := func(name string, quads int) {
@@ -158,6 +176,7 @@ func armMixTile(k kind, T int) {
 			}
 		}
 		label(name)
+		armPrefetch(4*quads*k.size, false)
 		for h := 0; h < quads/2; h++ {
 			armLoad8(k, "R9", 8*h*k.size, 16+2*h, 17+2*h)
 		}

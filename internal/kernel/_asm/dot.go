@@ -21,7 +21,7 @@ var (
 	i8   = kind{"I8", 1}
 )
 
-// loadFloat reads 8 elements as floats.
+// loadFloat reads as many elements as v has lanes as floats.
 func loadFloat(k kind, m Mem, v VecVirtual) {
 	switch k {
 	case f32:
@@ -60,7 +60,8 @@ func dotTile(k kind, R, T int) {
 	a := Load(Param("a"), GP64())
 	w0, x0, y := field(a, 0), field(a, 1), field(a, 2)
 	rstep, cstep, gstep := field(a, 3), field(a, 4), field(a, 5)
-	xstep := field(a, 6)
+	xstep, ahead := field(a, 6), field(a, 12)
+	ADDQ(w0, ahead)
 	w, x, n := newRows(R, rstep), newRows(T, xstep), GP64()
 	Label("group")
 	w.reset(w0)
@@ -93,16 +94,8 @@ func dotTile(k kind, R, T int) {
 	TESTQ(n, n)
 	JZ(LabelRef("tail"))
 	Label("loop")
-	if R == 4 {
-		PREFETCHNTA(Mem{Base: w.base[0], Disp: 2048})
-		if k.size > 1 {
-			PREFETCHNTA(Mem{Base: w.base[0], Disp: 2048 + 64})
-		}
-		if k.size == 4 {
-			PREFETCHNTA(Mem{Base: w.base[0], Disp: 2048 + 128})
-			PREFETCHNTA(Mem{Base: w.base[0], Disp: 2048 + 192})
-		}
-	}
+	prefetchAt(ahead, R*16*k.size, R == 4)
+	ADDQ(Mem{Base: a, Disp: 8 * 13}, ahead)
 	half(0)
 	half(1)
 	w.advance(cstep)
@@ -138,6 +131,17 @@ func dotTile(k kind, R, T int) {
 	RET()
 }
 
+// prefetchAt asks for the lines of n bytes at p.
+func prefetchAt(p GPVirtual, n int, nta bool) {
+	for o := 0; o < n; o += 64 {
+		if nta {
+			PREFETCHNTA(Mem{Base: p, Disp: o})
+		} else {
+			PREFETCHT0(Mem{Base: p, Disp: o})
+		}
+	}
+}
+
 // reduce adds 16 lanes in the order l+8, l+4, l+2, l+1.
 func reduce(a [2]VecVirtual) VecVirtual {
 	VADDPS(a[1], a[0], a[0])
@@ -151,66 +155,130 @@ func reduce(a [2]VecVirtual) VecVirtual {
 	return t
 }
 
-// mixTile: y[t][c] = fma(p[t][i], v[i][c], y[t][c]) for i = 0, 1, …; 16 columns at a time, the last 8 alone when asked.
+// mixTile: y[t][c] = fma(p[t][i], v[i][c], y[t][c]) for i = 0, 1, …, over a strip of columns at a
+// time: as wide as gives the sums of few vectors enough independent chains, then 16 columns, the
+// last 8 alone when asked.
 func mixTile(k kind, T int) {
-	name := fmt.Sprintf("mix%sx%dAVX2", k.name, T)
-	TEXT(name, NOSPLIT, "func(a *byte)")
-	Doc(fmt.Sprintf("%s: weighted sums of %s rows for %d vectors, see mixArgs. AVX2, FMA, F16C.", name, k.name, T), "")
-	Pragma("noescape")
-	a := Load(Param("a"), GP64())
-	v0, p0, y0 := field(a, 0), field(a, 1), field(a, 2)
-	vstep, pstep, ystep := field(a, 3), field(a, 4), field(a, 5)
-	p, y := newRows(T, pstep), newRows(T, ystep)
-	v, n := GP64(), GP64()
-	part := func(label string, halves int) {
-		y.reset(y0)
-		p.reset(p0)
-		MOVQ(v0, v)
-		MOVQ(Mem{Base: a, Disp: 8 * 6}, n)
-		acc := make([][]VecVirtual, T)
-		for t := range acc {
-			acc[t] = make([]VecVirtual, halves)
-			for h := range acc[t] {
-				acc[t][h] = YMM()
-				VMOVUPS(y.at(t, 32*h), acc[t][h])
-			}
-		}
-		Label(label)
-		vv := make([]VecVirtual, halves)
-		for h := range vv {
-			vv[h] = YMM()
-			loadFloat(k, Mem{Base: v, Disp: 8 * h * k.size}, vv[h])
-		}
-		for t := range acc {
-			s := YMM()
-			VBROADCASTSS(p.at(t, 0), s)
-			for h := range vv {
-				VFMADD231PS(s, vv[h], acc[t][h])
-			}
-		}
-		ADDQ(vstep, v)
-		p.advance(Imm(4))
-		DECQ(n)
-		JNZ(LabelRef(label))
-		for t := range acc {
-			for h := range vv {
-				VMOVUPS(acc[t][h], y.at(t, 32*h))
-			}
-		}
+	m := mix{k: k, T: T, lanes: 8, wide: 1}
+	switch T {
+	case 1:
+		m.wide = 4
+	case 2:
+		m.wide = 2
 	}
-	CMPQ(Mem{Base: a, Disp: 8 * 7}, Imm(0))
-	JE(LabelRef("tail"))
-	Label("chunk")
-	part("loop16", 2)
-	ADDQ(Imm(uint64(16*k.size)), v0)
-	ADDQ(Imm(64), y0)
-	DECQ(Mem{Base: a, Disp: 8 * 7})
-	JNZ(LabelRef("chunk"))
-	Label("tail")
-	CMPQ(Mem{Base: a, Disp: 8 * 8}, Imm(0))
+	m.emit(fmt.Sprintf("mix%sx%dAVX2", k.name, T), "AVX2, FMA, F16C")
+}
+
+// mix writes one function of mixTile.
+type mix struct {
+	k     kind
+	T     int
+	lanes int // of a register: 8 or 16
+	wide  int // 16 columns in the first strips
+
+	a                   Register
+	v0, y0, v, n, ahead GPVirtual
+	p, y                rows
+}
+
+func (m *mix) emit(name, needs string) {
+	TEXT(name, NOSPLIT, "func(a *byte)")
+	Doc(fmt.Sprintf("%s: weighted sums of %s rows for %d vectors, see mixArgs. %s.", name, m.k.name, m.T, needs), "")
+	Pragma("noescape")
+	m.a = Load(Param("a"), GP64())
+	m.v0, m.y0, m.ahead = field(m.a, 0), field(m.a, 2), field(m.a, 9)
+	m.p, m.y = newRows(m.T, field(m.a, 4)), newRows(m.T, field(m.a, 5))
+	m.v, m.n = GP64(), GP64()
+	ADDQ(m.v0, m.ahead)
+	if m.wide > 1 {
+		m.strips("wide", m.wide)
+	}
+	m.strips("narrow", 1)
+	CMPQ(Mem{Base: m.a, Disp: 8 * 8}, Imm(0))
 	JE(LabelRef("done"))
-	part("loop8", 1)
+	m.strip("loop8", 8, 1)
 	Label("done")
 	VZEROUPPER()
 	RET()
+}
+
+// strips does as many strips of 16·wide columns as there are.
+func (m *mix) strips(name string, wide int) {
+	chunks := Mem{Base: m.a, Disp: 8 * 7}
+	Label(name)
+	CMPQ(chunks, Imm(uint64(wide)))
+	JL(LabelRef(name + "Done"))
+	m.strip(name+"Loop", 16*wide, wide)
+	ADDQ(U32(uint32(16*wide*m.k.size)), m.v0)
+	ADDQ(U32(uint32(64*wide)), m.y0)
+	SUBQ(U32(uint32(wide)), chunks)
+	JMP(LabelRef(name))
+	Label(name + "Done")
+}
+
+// strip sums all rows for cols columns. It asks for the rows to come as it goes.
+func (m *mix) strip(loop string, cols, wide int) {
+	lanes := min(m.lanes, cols)
+	reg := YMM
+	if lanes == 16 {
+		reg = ZMM
+	}
+	m.y.reset(m.y0)
+	m.p.reset(Mem{Base: m.a, Disp: 8})
+	MOVQ(m.v0, m.v)
+	MOVQ(Mem{Base: m.a, Disp: 8 * 6}, m.n)
+	acc := make([][]VecVirtual, m.T)
+	for t := range acc {
+		acc[t] = make([]VecVirtual, cols/lanes)
+		for h := range acc[t] {
+			acc[t][h] = reg()
+			VMOVUPS(m.y.at(t, 4*lanes*h), acc[t][h])
+		}
+	}
+	Label(loop)
+	prefetchAt(m.ahead, cols*m.k.size, false)
+	for range wide {
+		ADDQ(Mem{Base: m.a, Disp: 8 * 10}, m.ahead)
+	}
+	m.row(acc, lanes, reg)
+	ADDQ(Mem{Base: m.a, Disp: 8 * 3}, m.v)
+	m.p.advance(Imm(4))
+	DECQ(m.n)
+	JNZ(LabelRef(loop))
+	for t := range acc {
+		for h := range acc[t] {
+			VMOVUPS(acc[t][h], m.y.at(t, 4*lanes*h))
+		}
+	}
+}
+
+// row adds one row of a strip.
+func (m *mix) row(acc [][]VecVirtual, lanes int, reg func() VecVirtual) {
+	if lanes == 16 || m.T == 1 { // the values one after the other
+		s := make([]VecVirtual, m.T)
+		for t := range s {
+			s[t] = reg()
+			VBROADCASTSS(m.p.at(t, 0), s[t])
+		}
+		for h := range acc[0] {
+			v := reg()
+			loadFloat(m.k, Mem{Base: m.v, Disp: lanes * h * m.k.size}, v)
+			for t := range acc {
+				VFMADD231PS(s[t], v, acc[t][h])
+			}
+		}
+		return
+	}
+	v := make([]VecVirtual, len(acc[0]))
+	for h := range v {
+		v[h] = reg()
+		loadFloat(m.k, Mem{Base: m.v, Disp: lanes * h * m.k.size}, v[h])
+	}
+	for t := range acc {
+		s := reg()
+		VBROADCASTSS(m.p.at(t, 0), s)
+		for h := range v {
+			VFMADD231PS(s, v[h], acc[t][h])
+		}
+	}
 }

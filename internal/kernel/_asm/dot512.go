@@ -16,21 +16,14 @@ func dot512Unit() {
 			}
 		}
 	}
-}
-
-// loadFloat512 reads 16 elements as floats.
-func loadFloat512(k kind, m Mem, v VecVirtual) {
-	switch k {
-	case f32:
-		VMOVUPS(m, v)
-	case f16:
-		VCVTPH2PS(m, v)
-	case bf16:
-		VPMOVZXWD(m, v)
-		VPSLLD(U8(16), v, v)
-	case i8:
-		VPMOVSXBD(m, v)
-		VCVTDQ2PS(v, v)
+	for _, k := range []kind{f32, f16, i8} {
+		for t := 1; t <= 8; t++ {
+			m := mix{k: k, T: t, lanes: 16, wide: 2}
+			if t <= 4 {
+				m.wide = 4
+			}
+			m.emit(fmt.Sprintf("mix%sx%dAVX512", k.name, t), "AVX-512 F, BW, VL, DQ")
+		}
 	}
 }
 
@@ -42,7 +35,8 @@ func dotTile512(k kind, R, T int) {
 	Pragma("noescape")
 	a := Load(Param("a"), GP64())
 	w0, x0, y := field(a, 0), field(a, 1), field(a, 2)
-	rstep, xstep := field(a, 3), field(a, 6)
+	rstep, xstep, ahead := field(a, 3), field(a, 6), field(a, 12)
+	ADDQ(w0, ahead)
 	w, x, n := newRows(R, rstep), newRows(T, xstep), GP64()
 	Label("group")
 	w.reset(w0)
@@ -56,10 +50,14 @@ func dotTile512(k kind, R, T int) {
 	TESTQ(n, n)
 	JZ(LabelRef("tail"))
 	Label("loop")
+	if T > 1 { // a single stream of rows the hardware foresees
+		prefetchAt(ahead, R*16*k.size, false)
+		ADDQ(Mem{Base: a, Disp: 8 * 13}, ahead)
+	}
 	wv := make([]VecVirtual, R)
 	for r := range wv {
 		wv[r] = ZMM()
-		loadFloat512(k, w.at(r, 0), wv[r])
+		loadFloat(k, w.at(r, 0), wv[r])
 	}
 	for t := 0; t < T; t++ {
 		xv := ZMM()
