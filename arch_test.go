@@ -31,6 +31,7 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/plan", "internal/backend internal/checkpoint internal/gemma internal/quant"},
 	{"internal/plan/flash", ""},
 	{"internal/plan/forecast", "internal/backend internal/gemma internal/plan/flash internal/quant"},
+	{"internal/plan/measure", "internal/backend internal/quant internal/plan/flash internal/plan/forecast"},
 	{"internal/convert", "internal/gemma internal/checkpoint internal/quant internal/tokenizer"},
 	{"internal/engine", "internal/gemma internal/sample internal/tokenizer"},
 	{".", "internal/engine internal/plan internal/gemma internal/checkpoint internal/tokenizer internal/chat internal/sample " +
