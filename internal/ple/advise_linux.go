@@ -15,7 +15,7 @@ func adviseRandom(f *os.File, off, n int64) {
 // adviseSoon starts a read into the page cache and does not wait for it. Unlike
 // a read in another goroutine it needs no free thread to get under way.
 func adviseSoon(f *os.File, off int64, n int) {
-	control(f, func(fd int) error { return unix.Fadvise(fd, off, int64(n), unix.FADV_WILLNEED) })
+	unix.Fadvise(int(f.Fd()), off, int64(n), unix.FADV_WILLNEED)
 }
 
 // control calls do with f's descriptor, which stays open meanwhile.

@@ -221,6 +221,9 @@ func (t *Table) checkIdle(tb testing.TB) {
 		for s := l.ring.next; s != &l.ring; s = s.next {
 			n++
 			bytes += len(s.buf)
+			if !s.home {
+				tb.Errorf("cached row %d is not in the table's memory", s.row)
+			}
 			if s.refs != 0 || s.state != ready || t.known[s.row] != s || s.in != l {
 				tb.Errorf("cached row %d: %d holders, state %v", s.row, s.refs, s.state)
 			}
@@ -229,7 +232,12 @@ func (t *Table) checkIdle(tb testing.TB) {
 			tb.Errorf("%d rows of %d bytes linked, %d of %d counted", n, bytes, l.n, l.bytes)
 		}
 	}
-	if len(t.spare) > maxSpare || len(t.fetches) > maxFetches {
-		tb.Errorf("%d spare rows, %d spare fetches", len(t.spare), len(t.fetches))
+	if len(t.spare)+t.cache.n() != cap(t.spare) || len(t.fetches) > maxFetches || t.sleepers != 0 {
+		tb.Errorf("%d rows spare and %d cached of %d, %d spare fetches, %d sleepers", len(t.spare), t.cache.n(), cap(t.spare), len(t.fetches), t.sleepers)
+	}
+	for _, s := range t.spare {
+		if !s.home || s.refs != 0 || s.in != nil {
+			tb.Errorf("spare slot %+v", s)
+		}
 	}
 }

@@ -49,6 +49,7 @@ func (t *Table) FetchPart(ids []int32, bytes []int) *Fetch {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.poll() // what others left behind
 	if t.closed {
 		f.err, f.here = fmt.Errorf("read %d rows: %w", len(ids), ErrClosed), true
 		return f
@@ -80,9 +81,10 @@ func (t *Table) FetchPart(ids []int32, bytes []int) *Fetch {
 	}
 	if before := t.queue.n; len(f.fresh) > 0 {
 		t.enqueue(f.fresh)
-		t.look()
 		t.dev.kick(t.queue.n - before)
+		t.look()
 		t.drainStuck()
+		t.attend()
 	}
 	return f
 }
@@ -204,46 +206,66 @@ func (f *Fetch) arrived(row int32, err error) {
 // Wait returns when all rows are in memory, with the error of the first row that
 // could not be read if there is one, or with ctx's error when ctx ends first.
 // In that case the rows are still on their way: Wait again, or Release.
-// The time it blocks is counted in Stats.
+//
+// It looks by itself whether the reads have ended, which needs no other goroutine,
+// and sleeps only when they have not. The time it takes is counted in Stats.
 func (f *Fetch) Wait(ctx context.Context) error {
-	if f.here && f.told {
+	switch {
+	case f.here && f.told:
+		return f.err
+	case f.here:
+		f.wake(0, false)
 		return f.err
 	}
-	var waited time.Duration
-	missed := false
-	if !f.here {
-		select {
-		case <-f.done:
-		default:
-			begin := time.Now()
-			missed = true
-			select {
-			case <-f.done:
-			case <-ctx.Done():
-				f.count(time.Since(begin), true, false)
-				return fmt.Errorf("wait for rows: %w", ctx.Err())
-			}
-			waited = time.Since(begin)
-		}
-		f.here = true
+	begin := time.Now()
+	cancelled := ctx.Done()
+	slept := f.lieDown()
+	if !slept {
+		cancelled = nil // rows that are here win
 	}
-	f.count(waited, missed, true)
+	select {
+	case <-f.done:
+		f.here = true
+	case <-cancelled:
+	}
+	f.wake(time.Since(begin), slept)
+	if !f.here {
+		return fmt.Errorf("wait for rows: %w", ctx.Err())
+	}
 	return f.err
 }
 
-// count adds one call of Wait to the statistics.
-func (f *Fetch) count(waited time.Duration, missed, over bool) {
-	f.t.mu.Lock()
-	defer f.t.mu.Unlock()
+// lieDown looks for reads that have ended. When rows are missing all the same, it
+// counts f as a sleeper and returns true.
+func (f *Fetch) lieDown() bool {
+	t := f.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.poll()
+	if f.missing == 0 {
+		return false
+	}
+	t.sleepers++
+	t.attend()
+	return true
+}
+
+// wake undoes lieDown and counts the call of Wait.
+func (f *Fetch) wake(waited time.Duration, slept bool) {
+	t := f.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if slept {
+		t.sleepers--
+		t.stats.Waits++
+		t.attend()
+	}
 	f.wait += waited
-	if missed {
-		f.t.stats.Waits++
-		f.t.stats.Wait += waited
+	t.stats.Wait += waited
+	if f.here && !f.told && len(f.keys) > 0 {
+		t.stats.WaitTimes.add(f.wait)
+		f.told = true
 	}
-	if over && len(f.keys) > 0 {
-		f.t.stats.WaitTimes.add(waited)
-	}
-	f.told = f.told || over
 }
 
 // Row returns the bytes of the row of ids[i], as many as were asked for, shared

@@ -315,11 +315,9 @@ func TestSingleRowFetchAllocatesNothing(t *testing.T) {
 		f.Row(0)
 		f.Release()
 	}
-	for range 2000 {
-		one()
-	}
+	one() // starts a goroutine
 	if n := testing.AllocsPerRun(2000, one); n != 0 {
-		t.Errorf("%v allocations per row read", n)
+		t.Errorf("%v allocations per row read, with a cache that is empty at first", n)
 	}
 	if s := table.Stats(); s.CacheHits != 0 {
 		t.Fatalf("%d cache hits: the test must read", s.CacheHits)

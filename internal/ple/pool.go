@@ -5,6 +5,11 @@ package ple
 type device interface {
 	// kick says that up to n reads have been queued.
 	kick(n int)
+	// poll ends the reads that are complete, and may let go of the lock in between.
+	poll()
+	// attend says whether somebody sleeps until reads end. While nobody does, reads
+	// may end unnoticed until poll. It may let go of the lock in between.
+	attend(sleepers bool)
 	// capacity reports whether a queued read could begin now or after one under way.
 	capacity() bool
 	// close gives back what the device holds, without the lock. No read is queued
@@ -17,6 +22,11 @@ type device interface {
 const ringDepth = 64
 
 // pool is the device for any io.ReaderAt: goroutines that read.
+//
+// Where the source can tell what needs no waiting, that is copied by the asking
+// goroutine, in Fetch and in Wait. The rest has been announced to the kernel, which
+// reads it meanwhile; goroutines begin when somebody sleeps, or when there is more
+// than could be announced.
 type pool struct {
 	t       *Table
 	started int // goroutines, those that hang included
@@ -28,6 +38,27 @@ type pool struct {
 const maxHung = 4
 
 func (p *pool) kick(n int) {
+	if p.t.cached != nil {
+		p.t.takeCached()
+	} else {
+		p.wake(n)
+	}
+}
+
+func (p *pool) poll() {
+	if p.t.cached != nil && !p.t.queue.empty() {
+		p.t.takeCached()
+	}
+}
+
+func (p *pool) attend(sleepers bool) {
+	if p.t.cached != nil && (sleepers || p.t.queue.n > p.t.ahead) {
+		p.wake(p.t.queue.n)
+	}
+}
+
+// wake sets up to n goroutines to work.
+func (p *pool) wake(n int) {
 	for ; n > 0; n-- {
 		switch {
 		case p.asleep > 0:
@@ -77,7 +108,7 @@ func (p *pool) work() {
 			t.mu.Lock()
 			t.settle(r, n)
 		}
-		p.kick(t.queue.n) // rows that failed in company
+		p.wake(t.queue.n) // rows that failed in company
 	}
 	p.started--
 }

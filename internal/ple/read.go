@@ -93,8 +93,7 @@ func (t *Table) recycleRead(r *read) {
 	}
 }
 
-// nextRead begins the next read, or returns nil when none is queued. Rows that
-// nobody wants any more are forgotten on the way.
+// nextRead begins the next read, or returns nil when none is queued.
 func (t *Table) nextRead() *read {
 	for !t.queue.empty() {
 		r := t.queue.first()
@@ -102,24 +101,13 @@ func (t *Table) nextRead() *read {
 			t.ahead--
 		}
 		t.queue.remove(r)
-		wanted := r.slots[:0]
-		for _, s := range r.slots {
-			if s.refs == 0 {
-				t.fail(s, nil) // its waiters are gone, nobody sees the nil
-				continue
-			}
-			s.state = reading
-			wanted = append(wanted, s)
-		}
-		clear(r.slots[len(wanted):])
-		r.slots = wanted
-		if len(wanted) == 0 {
+		if !t.wanted(r) {
 			t.recycleRead(r)
 			continue
 		}
-		last := wanted[len(wanted)-1]
-		r.off = t.offset(wanted[0].row)
-		r.n = int(t.offset(last.row)-r.off) + last.bytes
+		for _, s := range r.slots {
+			s.state = reading
+		}
 		r.begun = time.Now()
 		t.under.push(r)
 		t.watch()
@@ -127,6 +115,68 @@ func (t *Table) nextRead() *read {
 		return r
 	}
 	return nil
+}
+
+// wanted takes rows that nobody wants any more out of a queued read, and settles
+// where the rest lies; false when nothing is left.
+func (t *Table) wanted(r *read) bool {
+	wanted := r.slots[:0]
+	for _, s := range r.slots {
+		if s.refs == 0 {
+			t.fail(s, nil) // its waiters are gone, nobody sees the nil
+			continue
+		}
+		wanted = append(wanted, s)
+	}
+	clear(r.slots[len(wanted):])
+	r.slots = wanted
+	if len(wanted) == 0 {
+		return false
+	}
+	last := wanted[len(wanted)-1]
+	r.off = t.offset(wanted[0].row)
+	r.n = int(t.offset(last.row)-r.off) + last.bytes
+	return true
+}
+
+// takeCached ends the queued reads that need no waiting, in the calling goroutine.
+func (t *Table) takeCached() {
+	told := t.ahead
+	for r := t.queue.first(); r != &t.queue.ring; told-- {
+		here := r
+		r = r.next
+		wanted := t.wanted(here)
+		if wanted && !t.takeOne(here) {
+			continue
+		}
+		if told > 0 {
+			t.ahead--
+		}
+		t.queue.remove(here)
+		if !wanted {
+			t.recycleRead(here)
+			continue
+		}
+		t.ending++
+		t.settle(here, here.n)
+	}
+}
+
+// takeOne fills the rows of a queued read if that needs no waiting.
+func (t *Table) takeOne(r *read) bool {
+	p := r.slots[0].buf
+	if len(r.slots) > 1 {
+		if len(t.scratch) < r.n {
+			t.scratch = make([]byte, max(r.n, t.opt.MaxReadBytes))
+		}
+		p = t.scratch
+	}
+	r.begun = time.Now()
+	if !t.cached.readCached(p[:r.n], r.off) {
+		return false
+	}
+	t.deliver(r, p, r.n, nil)
+	return true
 }
 
 // adviseAhead is how many queued reads the kernel knows of before their turn.
@@ -210,7 +260,7 @@ func (t *Table) settle(r *read, n int) {
 func (t *Table) again(s *slot) {
 	s.state = queued
 	t.queue.unpop(t.newRead([]*slot{s}))
-	t.ahead = 0
+	t.ahead = 0 // told again
 }
 
 // aligned returns how many bytes the device reads for n bytes at off.
@@ -243,6 +293,7 @@ func (t *Table) due() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.watching = false
+	t.poll()
 	for !t.under.empty() {
 		r := t.under.first()
 		if time.Since(r.begun) < t.opt.Timeout {
@@ -253,6 +304,7 @@ func (t *Table) due() {
 	}
 	if t.dev != nil { // else closed meanwhile
 		t.dev.kick(t.queue.n)
+		t.attend()
 		t.drainStuck()
 	}
 	t.quiet.Broadcast()

@@ -2,9 +2,11 @@ package ple
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,8 +14,9 @@ import (
 
 // ring is the device for direct reads on Linux, by io_uring: whoever asks for
 // rows starts their reads with one system call and goes on computing, without a
-// goroutine that would need a processor first. Completions are noticed through an
-// eventfd that the runtime polls, at the latest when Wait blocks.
+// goroutine that would need a processor first. Whoever waits looks for completions
+// itself. Only while somebody sleeps, or reads are queued that found no buffer,
+// completions are announced through an eventfd that the runtime polls.
 //
 // Against a pool of goroutines it halves the time of a prompt's rows; see
 // docs/measurements/ple-io.md. Where the kernel refuses it, as many containers
@@ -28,6 +31,8 @@ type ring struct {
 	sqes  []byte   // entries of the submission queue, 64 bytes each
 	sq    queueMap
 	cq    queueMap
+	deaf  *uint32 // flags of the completion queue: announce nothing; nil before Linux 5.8
+	heard bool    // completions are announced
 
 	buffers []byte // one for each read that may be under way
 	free    [][]byte
@@ -46,6 +51,7 @@ const (
 	ringOffSQEs       = 0x10000000
 	ringFeatOneMap    = 1 << 0
 	ringOpRead        = 22
+	ringDeaf          = 1 << 0 // IORING_CQ_EVENTFD_DISABLED
 	ringRegisterEvent = 4
 	sqeBytes          = 64
 	cqeBytes          = 16
@@ -100,6 +106,10 @@ func (g *ring) setup(depth int) error {
 	word := func(off uint32) *uint32 { return (*uint32)(unsafe.Pointer(&g.rings[off])) }
 	g.sq = queueMap{word(p.sqOff.head), word(p.sqOff.tail), word(p.sqOff.mask), p.sqOff.array}
 	g.cq = queueMap{word(p.cqOff.head), word(p.cqOff.tail), word(p.cqOff.mask), p.cqOff.cqes}
+	if p.cqOff.flags != 0 {
+		g.deaf = word(p.cqOff.flags)
+		atomic.StoreUint32(g.deaf, ringDeaf)
+	}
 	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return err
@@ -264,34 +274,73 @@ func (g *ring) finish(r *read, p []byte, err error) {
 // capacity implements device: a buffer is free, or may become so.
 func (g *ring) capacity() bool { return len(g.free) > 0 }
 
+// lookEvery is how often reap looks unasked while somebody depends on it: a
+// completion that ends just when announcements are turned on may be missed.
+const lookEvery = 5 * time.Millisecond
+
+// attend implements device.
+func (g *ring) attend(sleepers bool) {
+	hear := sleepers || g.t.queue.n > 0
+	if hear == g.heard {
+		return
+	}
+	g.heard = hear
+	switch {
+	case hear:
+		g.announce(0)
+		g.event.SetReadDeadline(time.Now().Add(lookEvery))
+		g.poll()
+	default:
+		g.announce(ringDeaf)
+		g.event.SetReadDeadline(time.Time{})
+	}
+}
+
+// announce turns the eventfd on and off.
+func (g *ring) announce(flags uint32) {
+	if g.deaf != nil {
+		atomic.StoreUint32(g.deaf, flags)
+	}
+}
+
 // reap finishes reads until the ring is closed.
 func (g *ring) reap() {
 	var count [8]byte
 	for {
-		if _, err := g.event.Read(count[:]); err != nil {
+		_, err := g.event.Read(count[:])
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
 		g.t.mu.Lock()
-		for {
-			user, res, ok := g.pop()
-			if !ok {
-				break
-			}
-			r := g.reads[user]
-			skip := int((g.src.spec.Offset + r.off) & (g.src.align - 1))
-			if int(res) < skip+r.n && !r.givenUp {
-				g.plain(r) // an error, or the end of the file
-				continue
-			}
-			n := min(max(0, int(res)-skip), r.n)
-			g.finish(r, r.buf[skip:skip+n], nil)
-			if len(g.free) >= len(g.reads)/4 {
-				g.kick(0) // before the queue of the device runs dry
-			}
+		g.poll()
+		if g.heard {
+			g.event.SetReadDeadline(time.Now().Add(lookEvery))
 		}
-		g.kick(0)
+		g.t.attend()
 		g.t.mu.Unlock()
 	}
+}
+
+// poll implements device.
+func (g *ring) poll() {
+	for {
+		user, res, ok := g.pop()
+		if !ok {
+			break
+		}
+		r := g.reads[user]
+		skip := int((g.src.spec.Offset + r.off) & (g.src.align - 1))
+		if int(res) < skip+r.n && !r.givenUp {
+			g.plain(r) // an error, or the end of the file
+			continue
+		}
+		n := min(max(0, int(res)-skip), r.n)
+		g.finish(r, r.buf[skip:skip+n], nil)
+		if len(g.free) >= len(g.reads)/4 {
+			g.kick(0) // before the queue of the device runs dry
+		}
+	}
+	g.kick(0)
 }
 
 // close implements device.

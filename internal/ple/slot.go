@@ -17,6 +17,7 @@ type slot struct {
 	bytes      int   // of the row, from its first, that are wanted, or here
 	err        error // set by the reader before the slot is settled
 	buf        []byte
+	home       bool    // buf is a piece of the table's own memory
 	waiting    *waiter // fetches to tell when the slot is settled
 	next, prev *slot   // in the cache
 	in         *fifo   // queue of the cache; nil: none
@@ -42,7 +43,7 @@ type waiter struct {
 // Table.known, in place of the one there.
 func (t *Table) newSlot(row int32, n int) *slot {
 	var s *slot
-	if k := len(t.spare); k > 0 && n == t.rowBytes {
+	if k := len(t.spare); k > 0 {
 		s = t.spare[k-1]
 		t.spare = t.spare[:k-1]
 	} else {
@@ -61,9 +62,26 @@ func (s *slot) lengthen(n int) {
 	}
 }
 
-// maxSpare is how many buffers without a row are kept for the next ones: a
-// decode batch's worth. What a prompt needs beyond that goes back to the runtime.
+// maxSpare is how many rows there is memory for beyond the cache: a decode
+// batch's worth. What a prompt needs beyond that comes from the runtime and goes
+// back to it.
 const maxSpare = 16
+
+// makeHome gets the memory of the cache and the spare rows, once and for all: a step
+// of decoding then allocates nothing, from the first one on. The system gives
+// pages when they are first written. Slots made later are no part of it, and only
+// copies of their rows get into the cache, so that it stays as large as it was made.
+func (t *Table) makeHome() {
+	n := int(t.cache.max/int64(t.rowBytes)) + maxSpare
+	slots, memory := make([]slot, n), make([]byte, n*t.rowBytes)
+	t.spare = make([]*slot, 0, n)
+	for i := n - 1; i >= 0; i-- {
+		at := i * t.rowBytes
+		slots[i] = slot{buf: memory[at : at+t.rowBytes : at+t.rowBytes], home: true}
+		t.spare = append(t.spare, &slots[i])
+	}
+	t.known = make(map[int32]*slot, n)
+}
 
 // discard takes the buffer of a slot that is in no list and no map.
 func (t *Table) discard(s *slot) {
@@ -72,8 +90,8 @@ func (t *Table) discard(s *slot) {
 			s.buf[i] = 0xDB
 		}
 	}
-	if len(t.spare) < maxSpare && len(s.buf) == t.rowBytes {
-		*s = slot{buf: s.buf}
+	if s.home {
+		*s = slot{buf: s.buf, home: true}
 		t.spare = append(t.spare, s)
 	}
 }
@@ -110,17 +128,39 @@ func (t *Table) keep(s *slot) {
 	case t.known[s.row] != s:
 		t.discard(s)
 		return
-	case int64(len(s.buf)) > t.cache.max:
+	case int64(t.rowBytes) > t.cache.max:
 		t.forget(s)
 		return
 	}
-	for t.cache.bytes()+int64(len(s.buf)) > t.cache.max {
+	for t.cache.bytes()+int64(t.rowBytes) > t.cache.max {
 		// A pinned row that is out comes back when it is released.
 		if old := t.cache.evict(); old != nil && old.refs == 0 {
 			t.forget(old)
 		}
 	}
-	t.cache.add(s)
+	if s = t.bringHome(s); s != nil {
+		t.cache.add(s)
+	}
+}
+
+// bringHome returns a slot of the table's own memory with the row of s, which
+// nobody holds; nil when there is none left.
+func (t *Table) bringHome(s *slot) *slot {
+	switch k := len(t.spare); {
+	case s.home:
+		return s
+	case k == 0:
+		t.forget(s)
+		return nil
+	default:
+		h := t.spare[k-1]
+		t.spare = t.spare[:k-1]
+		h.row, h.bytes, h.state, h.used = s.row, s.bytes, s.state, s.used
+		copy(h.buf, s.buf[:s.bytes])
+		t.known[s.row] = h
+		t.discard(s)
+		return h
+	}
 }
 
 // forget ends a ready slot that nobody holds.

@@ -149,6 +149,11 @@ func asSource[S Source](s S, err error) (Source, error) {
 type (
 	// adviser is told what will be read soon, and does not wait for it.
 	adviser interface{ advise(off int64, n int) }
+	// cached fills p with the bytes from off when that needs no waiting: false when
+	// it would, or when anything else is in the way.
+	cached interface {
+		readCached(p []byte, off int64) bool
+	}
 	// holder has the whole table in memory.
 	holder interface{ bytes() []byte }
 	// interrupter ends the reads under way with an error.

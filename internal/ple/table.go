@@ -69,6 +69,7 @@ type Table struct {
 	src      io.ReaderAt
 	traits   Traits
 	adviser  adviser // nil when src takes no advice
+	cached   cached  // nil when src cannot tell what needs no waiting
 	mem      []byte  // the whole table, when src has it in memory
 	device   string
 	rows     int32
@@ -89,8 +90,10 @@ type Table struct {
 	ending   int             // reads between end and settle
 	hung     int             // reads given up that have not come back
 	cache    cache           // ready slots to keep
-	spare    []*slot         // buffers without a row
+	spare    []*slot         // of the table's own memory: without a row
+	sleepers int             // goroutines blocked in Wait
 	reads    []*read         // for reuse
+	scratch  []byte          // for several rows of the page cache
 	fetches  []*Fetch        // released, for reuse
 	watchdog *time.Timer
 	watching bool // the watchdog is set
@@ -113,7 +116,7 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 	case o.Workers < 0:
 		return nil, fmt.Errorf("open table: %d workers", o.Workers)
 	}
-	t := &Table{src: src, rows: int32(rows), rowBytes: rowBytes, known: make(map[int32]*slot)}
+	t := &Table{src: src, rows: int32(rows), rowBytes: rowBytes}
 	if s, ok := src.(Source); ok {
 		t.traits = s.Traits()
 	}
@@ -124,10 +127,14 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 		}
 	}
 	t.adviser, _ = src.(adviser)
+	if t.traits.Kind == Disk {
+		t.cached, _ = src.(cached)
+	}
 	t.opt = o.withDefaults(t.traits)
 	t.wake.L, t.quiet.L = &t.mu, &t.mu
 	if t.mem == nil {
 		t.cache.init(min(max(0, t.opt.CacheBytes), int64(rows)*int64(rowBytes)), rowBytes)
+		t.makeHome()
 	}
 	t.queue.init()
 	t.under.init()
@@ -167,6 +174,7 @@ func (t *Table) Close() error {
 	if s, ok := t.src.(interrupter); ok {
 		s.interrupt()
 	}
+	t.attend()
 	for t.queue.n+t.under.n+t.ending > 0 {
 		t.quiet.Wait()
 	}
@@ -185,6 +193,21 @@ func (t *Table) Close() error {
 	}
 	t.workers.Wait()
 	return nil
+}
+
+// poll ends the reads that are complete. It may let go of the lock in between.
+func (t *Table) poll() {
+	if t.dev != nil { // else closed, and nothing is under way
+		t.dev.poll()
+	}
+}
+
+// attend tells the device whether anybody sleeps until reads end. It may let go of
+// the lock in between.
+func (t *Table) attend() {
+	if t.dev != nil {
+		t.dev.attend(t.sleepers > 0 || t.closed)
+	}
 }
 
 // hangs reports whether a read given up has not come back.

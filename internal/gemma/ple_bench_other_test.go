@@ -1,0 +1,7 @@
+//go:build !linux
+
+package gemma
+
+import "os"
+
+func dropPages(*os.File) {}
