@@ -798,3 +798,16 @@ loop:
 TEXT ·pause(SB), NOSPLIT, $0
 	PAUSE
 	RET
+
+// func fetch(p *byte, n int)
+// Requires: MMX+
+TEXT ·fetch(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), AX
+	MOVQ n+8(FP), CX
+
+loop:
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	SUBQ       $0x40, CX
+	JG         loop
+	RET

@@ -614,3 +614,15 @@ loop:
 TEXT ·pause(SB), NOSPLIT, $0-0
 	WORD $0xd5033fdf // isb sy
 	RET
+
+// func fetch(p *byte, n int)
+// asks for the cache lines of n > 0 bytes at p.
+TEXT ·fetch(SB), NOSPLIT, $0-16
+	MOVD p+0(FP), R0
+	MOVD n+8(FP), R1
+loop:
+	PRFM (R0), PLDL1KEEP
+	ADD $64, R0
+	SUBS $64, R1
+	BGT loop
+	RET

@@ -94,3 +94,8 @@ func peakF32AVX2(n int)
 
 // pause is one PAUSE.
 func pause()
+
+// fetch asks for the cache lines of n > 0 bytes at p.
+//
+//go:noescape
+func fetch(p *byte, n int)

@@ -83,3 +83,8 @@ func quantRowNEON(dst *int8, x *float32, id float32, n int)
 //
 //go:noescape
 func pause()
+
+// fetch: asks for the cache lines of n > 0 bytes at p.
+//
+//go:noescape
+func fetch(p *byte, n int)

@@ -245,10 +245,12 @@ func (r *attendRun) block(from, to int, acc []float32, out []sums) {
 	q := kernel.Vecs{Data: s.query, N: vecs, Stride: r.dim}
 	for at := seen; at < to; {
 		run := r.keys(at, to)
+		fetch(run.keys)
 		kernel.Dots(s.scores[at-from:], 1, keyBlock, run.keys, q)
 		r.scale(at-from, run.kScale)
 		at += run.keys.N
 	}
+	fetch(r.keys(seen, to).values) // while the softmax is computed
 	for t := range vecs {
 		// Query t sees [lo, hi) of the block; the rest weighs nothing.
 		p := pos + t/r.nHead
@@ -274,6 +276,12 @@ func (r *attendRun) block(from, to int, acc []float32, out []sums) {
 		at += run.keys.N
 	}
 }
+
+// fetchBytes is how much of a block of keys or values is asked for before its turn; the rest is
+// asked for meanwhile.
+const fetchBytes = 16 << 10
+
+func fetch(r kernel.Rows) { kernel.Fetch(r.Data[:min(len(r.Data), fetchBytes)]) }
 
 // scale multiplies the scores or weights of the positions from at on, counted in
 // the block, by the scales of their int8 rows; other rows have none.

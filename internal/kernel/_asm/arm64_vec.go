@@ -221,6 +221,15 @@ func armVecUnit() {
 	armFunc("pause", "()", 0, "an instruction barrier, which takes about as long as PAUSE does on amd64; YIELD does nothing on most cores")
 	word(0xd5033fdf, "isb sy")
 	op("RET")
+	armFunc("fetch", "(p *byte, n int)", 16, "asks for the cache lines of n > 0 bytes at p.")
+	op("MOVD p+0(FP), R0")
+	op("MOVD n+8(FP), R1")
+	label("loop")
+	op("PRFM (R0), PLDL1KEEP")
+	op("ADD $64, R0")
+	op("SUBS $64, R1")
+	op("BGT loop")
+	op("RET")
 	armEnd()
 }
 

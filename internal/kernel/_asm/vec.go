@@ -22,6 +22,20 @@ func vecUnit() {
 	readSum()
 	peaks()
 	pause()
+	fetch()
+}
+
+func fetch() {
+	TEXT("fetch", NOSPLIT, "func(p *byte, n int)")
+	Doc("fetch asks for the cache lines of n > 0 bytes at p.", "")
+	Pragma("noescape")
+	p, n := Load(Param("p"), GP64()), Load(Param("n"), GP64())
+	Label("loop")
+	PREFETCHT0(Mem{Base: p})
+	ADDQ(Imm(64), p)
+	SUBQ(Imm(64), n)
+	JG(LabelRef("loop"))
+	RET()
 }
 
 func pause() {

@@ -21,3 +21,16 @@ func TestPause(t *testing.T) {
 		t.Log(d)
 	}
 }
+
+// TestFetch: lengths around a cache line, none included, end and change nothing.
+func TestFetch(t *testing.T) {
+	b := make([]byte, 300)
+	for n := range b {
+		Fetch(b[:n])
+	}
+	for i, v := range b {
+		if v != 0 {
+			t.Fatalf("byte %d is %d", i, v)
+		}
+	}
+}
