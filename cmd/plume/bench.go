@@ -95,6 +95,7 @@ func newBenchCommand(f *benchFlags) *cobra.Command {
 	fs.BoolVar(&f.json, "json", false, "print one JSON object")
 	complete(cmd, "kv-type", plume.KVTypes()...)
 	complete(cmd, "compare-of", "decode", "prefill")
+	cmd.AddCommand(newBenchSession(), newBenchCold())
 	return cmd
 }
 

@@ -52,6 +52,14 @@ func parseTimes(machine, program []byte) cpuTimes {
 	return t
 }
 
+// parseFaults reads field 12 of /proc/self/stat, see parseTimes.
+func parseFaults(program []byte) int64 {
+	if v := numbers(program[bytes.LastIndexByte(program, ')')+1:], 9, 1); len(v) == 1 {
+		return v[0]
+	}
+	return 0
+}
+
 // numbers returns n fields from number from on, fewer when there are fewer.
 func numbers(line []byte, from, n int) []int64 {
 	var out []int64

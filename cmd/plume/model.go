@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,13 +34,19 @@ func (f *modelFlags) add(cmd *cobra.Command, kvType string) {
 	fs.StringVar(&f.backend, "backend", "cpu", "what computes: "+strings.Join(plume.Backends(), ", "))
 	fs.IntVar(&f.threads, "threads", 0, "threads of the cpu backend (default: one per physical core)")
 	fs.StringVar(&f.kvType, "kv-type", kvType, "number format of the KV cache: "+strings.Join(plume.KVTypes(), ", "))
+	f.addMemory(cmd)
+	complete(cmd, "backend", plume.Backends()...)
+	complete(cmd, "kv-type", plume.KVTypes()...)
+}
+
+// addMemory adds the flags that say what is kept in memory.
+func (f *modelFlags) addMemory(cmd *cobra.Command) {
+	fs := cmd.Flags()
 	fs.StringVar(&f.ple, "ple", "auto", "where PLE rows come from: "+strings.Join(plume.PLEPlaces(), ", ")+",\nor the URL of a copy of the model's file")
 	fs.StringArrayVar(&f.headers, "ple-header", nil, "`header` for requests to a URL in --ple, as 'Authorization: Bearer …'")
 	fs.Var(&f.rows, "ple-cache", "memory for PLE rows that may come again, as 8MiB; 0: none (default: 2MiB,\nless where memory is short)")
 	complete(cmd, "ple", plume.PLEPlaces()...)
 	fs.Var(&f.ram, "ram", "memory that the process may take, as 1500MiB or 1.5G (default: $"+plume.RAMVariable+",\nthe memory cgroup's limit, or what is free)")
-	complete(cmd, "backend", plume.Backends()...)
-	complete(cmd, "kv-type", plume.KVTypes()...)
 }
 
 // open opens a model by name, with a progress bar where people watch.
@@ -80,6 +87,21 @@ func (f *modelFlags) options() (plume.Options, error) {
 		Chunk:         f.chunk,
 		LimitGo:       true,
 	}, nil
+}
+
+// args are the flags as a command line, for a process that is to open a model alike.
+func (f *modelFlags) args() []string {
+	args := []string{"--backend", f.backend, "--threads", strconv.Itoa(f.threads), "--kv-type", f.kvType, "--ple", f.ple}
+	for _, h := range f.headers {
+		args = append(args, "--ple-header", h)
+	}
+	if f.rows != 0 {
+		args = append(args, "--ple-cache", strconv.FormatInt(max(0, int64(f.rows)), 10))
+	}
+	if f.ram != 0 {
+		args = append(args, "--ram", strconv.FormatInt(int64(f.ram), 10))
+	}
+	return args
 }
 
 // modelPath turns a MODEL argument into a path; "demo" is the model inside the

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plume-run/plume"
+	"github.com/plume-run/plume/internal/checkpoint"
+)
+
+// coldReport is what `plume bench cold --json` prints. Bytes are those of the weights
+// as stored, the per-layer table's left out.
+type coldReport struct {
+	Plume  string    `json:"plume"`
+	CPU    string    `json:"cpu"`
+	Model  string    `json:"model"`
+	Prompt int       `json:"prompt_tokens"`
+	Bytes  int64     `json:"bytes_read"`
+	Runs   []coldRun `json:"runs"`
+	First  spread    `json:"first_token_seconds"`
+	Rate   spread    `json:"disk_bytes_s"`
+	Ratio  spread    `json:"ratio"` // of the first token's time to Bytes/Rate
+	Warm   []float64 `json:"warm_first_token_seconds"`
+}
+
+// coldRun is one start. Rate is the mean of the disk's right before and after.
+type coldRun struct {
+	First float64 `json:"first_token_seconds"`
+	Open  float64 `json:"open_seconds"`
+	Rate  float64 `json:"disk_bytes_s"`
+	Ratio float64 `json:"ratio"`
+}
+
+type coldFlags struct {
+	open           modelFlags
+	prompt, repeat int
+	json           bool
+}
+
+const coldLong = `Measure the time to the first token from a cold start. Before each start the
+model's file is dropped from the page cache (no rights are needed for that);
+then a fresh process is started, and timed from there to the first token. Right
+before and after, the file is read by large direct reads, for as many bytes as
+the weights have: ratio is the time to the first token over the time that these
+bytes take at the mean of both rates. A disk may keep a cache of its own; it
+serves both alike. The last column of the table is a start with the file in the
+page cache. Where there are no direct reads, rate and ratio are 0.`
+
+func newBenchCold() *cobra.Command {
+	var f coldFlags
+	cmd := &cobra.Command{
+		Use:     "cold MODEL",
+		Short:   "Measure the first token after a cold start",
+		Long:    coldLong,
+		Example: "  plume bench cold e2b.gguf\n  plume bench cold e2b.gguf --ram 1500MiB --repeat 7 --json",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE:    func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
+	}
+	fs := cmd.Flags()
+	fs.IntVar(&f.prompt, "prompt", 16, "tokens of the prompt")
+	fs.IntVar(&f.repeat, "repeat", 5, "starts")
+	fs.BoolVar(&f.json, "json", false, "print one JSON object")
+	f.open.add(cmd, "f16")
+	return cmd
+}
+
+func (f *coldFlags) run(cmd *cobra.Command, name string) error {
+	if f.prompt < 1 || f.repeat < 1 {
+		return usageError{errors.New("--prompt and --repeat want at least 1"), cmd}
+	}
+	path, err := modelPath(cmd, name)
+	if err != nil {
+		return err
+	}
+	in, err := plume.Inspect(path)
+	if err != nil {
+		return err
+	}
+	file, err := weightsFile(path)
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible(cmd.Context())
+	defer stop()
+	out := coldReport{Plume: version(), CPU: cpuName(), Model: path, Prompt: f.prompt, Bytes: in.TierBytes(plume.TierResident)}
+	if err := f.starts(ctx, path, file, &out); err != nil {
+		return err
+	}
+	if f.json {
+		return printJSON(cmd.OutOrStdout(), &out)
+	}
+	return out.print(cmd.OutOrStdout())
+}
+
+// weightsFile is the file that holds most of the weights' bytes, for the disk's rate.
+func weightsFile(path string) (string, error) {
+	cat, err := checkpoint.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer cat.Close()
+	var most int64
+	sums := map[string]int64{}
+	for _, t := range cat.Tensors() {
+		name, _ := t.Location()
+		if sums[name] += t.Bytes; sums[name] > most {
+			most, path = sums[name], name
+		}
+	}
+	return path, nil
+}
+
+// maxRateTime bounds one measurement of the disk.
+const maxRateTime = 20 * time.Second
+
+// starts measures --repeat cold starts, and as many warm ones.
+func (f *coldFlags) starts(ctx context.Context, path, file string, out *coldReport) error {
+	var first, rates, ratios []float64
+	before, err := diskRate(file, out.Bytes)
+	if err != nil {
+		return err
+	}
+	for range f.repeat {
+		if err := dropFile(path); err != nil {
+			return err
+		}
+		r, err := f.start(ctx, path)
+		if err != nil {
+			return err
+		}
+		after, err := diskRate(file, out.Bytes)
+		if err != nil {
+			return err
+		}
+		r.Rate = (before + after) / 2
+		r.Ratio = r.First * r.Rate / float64(out.Bytes)
+		before = after
+		out.Runs = append(out.Runs, r)
+		first, rates, ratios = append(first, r.First), append(rates, r.Rate), append(ratios, r.Ratio)
+	}
+	out.First, out.Rate, out.Ratio = newSpread(first), newSpread(rates), newSpread(ratios)
+	for range f.repeat {
+		if err := warmFile(file); err != nil {
+			return err
+		}
+		r, err := f.start(ctx, path)
+		if err != nil {
+			return err
+		}
+		out.Warm = append(out.Warm, r.First)
+	}
+	return nil
+}
+
+// diskRate is plume.ReadRate, 0 where it cannot be measured.
+func diskRate(file string, bytes int64) (float64, error) {
+	rate, err := plume.ReadRate(file, bytes, maxRateTime)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return 0, nil
+	}
+	return rate, err
+}
+
+// dropFile takes the model's files out of the page cache.
+func dropFile(path string) error {
+	cat, err := checkpoint.Open(path)
+	if err != nil {
+		return err
+	}
+	cat.DropAll()
+	return cat.Close()
+}
+
+// warmFile puts a file into the page cache.
+func warmFile(path string) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_, err = io.Copy(io.Discard, in)
+	return err
+}
+
+// start runs `plume bench session` in a process of its own up to the first token.
+func (f *coldFlags) start(ctx context.Context, path string) (coldRun, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return coldRun{}, err
+	}
+	args := append([]string{"bench", "session", path, "--json", "--repeat", "1", "--tokens", "1", "--prompt", strconv.Itoa(f.prompt)}, f.open.args()...)
+	begin := time.Now()
+	child := exec.CommandContext(ctx, program, args...)
+	var stderr bytes.Buffer
+	child.Stderr = &stderr
+	text, err := child.Output()
+	if ctx.Err() != nil {
+		return coldRun{}, context.Cause(ctx)
+	}
+	if err != nil {
+		return coldRun{}, fmt.Errorf("start plume: %w: %s", err, lastLine(stderr.Bytes()))
+	}
+	var r struct {
+		First time.Time  `json:"first_token"`
+		Model benchModel `json:"model"`
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return coldRun{}, fmt.Errorf("read what plume bench session prints: %w", err)
+	}
+	return coldRun{First: r.First.Sub(begin).Seconds(), Open: r.Model.Load}, nil
+}
+
+// print writes the report for people.
+func (r *coldReport) print(out io.Writer) error {
+	fmt.Fprintf(out, "%s: %s of weights, a prompt of %d tokens\n", r.Model, sizeText(r.Bytes), r.Prompt)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(w, "start\tfirst token s\tdisk MB/s\tbytes/disk s\tratio\twarm start s\t\n")
+	for i, c := range r.Runs {
+		fmt.Fprintf(w, "%d\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f\t\n", i+1, c.First, c.Rate/1e6, share(float64(r.Bytes), c.Rate), c.Ratio, r.Warm[i])
+	}
+	fmt.Fprintf(w, "median\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f\t\n", r.First.Median, r.Rate.Median/1e6, share(float64(r.Bytes), r.Rate.Median), r.Ratio.Median, newSpread(r.Warm).Median)
+	return w.Flush()
+}
