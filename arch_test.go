@@ -22,6 +22,7 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/hub", ""},
 	{"demo", ""},
 	{"internal/chat", "internal/tokenizer"},
+	{"internal/grammar", "internal/tokenizer"},
 	{"internal/kernel", "internal/quant"},
 	{"internal/checkpoint", "internal/quant"},
 	{"internal/backend", "internal/quant"},
@@ -33,10 +34,12 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/plan/forecast", "internal/backend internal/gemma internal/plan/flash internal/quant"},
 	{"internal/plan/measure", "internal/backend internal/quant internal/plan/flash internal/plan/forecast"},
 	{"internal/convert", "internal/gemma internal/checkpoint internal/quant internal/tokenizer"},
-	{"internal/engine", "internal/gemma internal/sample internal/tokenizer"},
+	{"internal/engine", "internal/gemma internal/sample internal/tokenizer internal/grammar"},
 	{".", "internal/engine internal/plan internal/gemma internal/checkpoint internal/tokenizer internal/chat internal/sample " +
-		"internal/quant internal/ple internal/backend internal/backend/ref internal/backend/cpu internal/hub demo"},
-	{"cmd/plume", ". internal/convert internal/checkpoint internal/gemma internal/quant demo"},
+		"internal/quant internal/ple internal/backend internal/backend/ref internal/backend/cpu internal/hub internal/grammar demo " +
+		"internal/convert internal/plan/flash internal/plan/forecast internal/plan/measure"},
+	{"internal/server", "."},
+	{"cmd/plume", ". internal/server internal/convert internal/checkpoint internal/gemma internal/quant demo"},
 	{testkit, "internal/checkpoint internal/gemma internal/quant"},
 }
 

@@ -1,0 +1,315 @@
+package plume
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/plume-run/plume/internal/checkpoint"
+	"github.com/plume-run/plume/internal/convert"
+	"github.com/plume-run/plume/internal/gemma"
+	"github.com/plume-run/plume/internal/plan/flash"
+	"github.com/plume-run/plume/internal/plan/forecast"
+	"github.com/plume-run/plume/internal/quant"
+)
+
+// Machine is a computer as a [Forecast] sees it: measured by [MeasureMachine], or a
+// profile from [LoadMachine], whose figures have sources.
+type Machine = forecast.Machine
+
+// Prices are the assumptions behind a forecast's cost.
+type Prices = forecast.Prices
+
+// DefaultPrices are assumptions that every caller should look at.
+func DefaultPrices() Prices { return forecast.DefaultPrices() }
+
+// MachineNames lists the built-in profiles; LoadMachine takes one of them, or the name of a
+// JSON file.
+func MachineNames() []string { return forecast.Names() }
+
+// LoadMachine returns a built-in profile, or reads one from a file.
+func LoadMachine(nameOrFile string) (*Machine, error) {
+	m, err := forecast.Load(nameOrFile)
+	if err != nil {
+		return nil, requestError{err}
+	}
+	return m, nil
+}
+
+// ModelSpec names a model to forecast: a file, of which only headers are read, or one that
+// need not exist, by shape and types as [convert] would write them.
+type ModelSpec struct {
+	Path string
+
+	Shape      string // "e2b", "e4b", "26b-a4b", "31b" or "12b"
+	Layers     int    // 0: all
+	Type       string // of the layers' matrices, a mix as "q4_k_m" included; "": q4_0
+	PLE, Embed string // of the per-layer table and the embedding; "": what the converter chooses
+}
+
+// Tokens and merges of the family's vocabulary, for models without a file.
+const (
+	familyTokens = 262144
+	familyMerges = 514906
+)
+
+// open returns the model's catalog and configuration.
+func (s *ModelSpec) open() (*checkpoint.Catalog, *gemma.Config, error) {
+	if s.Path != "" {
+		cat, err := checkpoint.Open(s.Path)
+		if err != nil {
+			return nil, nil, markUnsupported(err)
+		}
+		cfg, err := gemma.ReadConfig(cat)
+		if err != nil {
+			cat.Close()
+			return nil, nil, markConfig(err)
+		}
+		return cat, cfg, nil
+	}
+	cfg, err := gemma.ShapeConfig(s.Shape, s.Layers)
+	if err != nil {
+		return nil, nil, requestError{err}
+	}
+	types, err := s.types()
+	if err != nil {
+		return nil, nil, requestError{err}
+	}
+	cat, err := convert.Describe(cfg, types)
+	if err != nil {
+		return nil, nil, requestError{err}
+	}
+	return cat, cfg, nil
+}
+
+// types are what the names stand for.
+func (s *ModelSpec) types() (convert.Types, error) {
+	var t convert.Types
+	var err error
+	if t.Type, t.Mix, err = convert.ParseLayers(cmp.Or(s.Type, "q4_0")); err != nil {
+		return t, err
+	}
+	for _, x := range []struct {
+		name string
+		dst  **quant.Type
+	}{{s.PLE, &t.PLE}, {s.Embed, &t.Embed}} {
+		if x.name == "" {
+			continue
+		}
+		typ, err := quant.ParseType(x.name)
+		if err != nil {
+			return t, err
+		}
+		*x.dst = &typ
+	}
+	return t, nil
+}
+
+// ForecastOptions say what is forecast. The zero value of a field asks for the default.
+type ForecastOptions struct {
+	Options            // as Open would be called; RAM 0: what the machine has
+	Machine  *Machine  // required
+	Prompt   int       // tokens of a prompt; 0: 512
+	Contexts []int     // positions that decoding is forecast at; nil: 16 and the end of the context
+	Users    []int     // sequences decoded together; nil: 1
+	Prices   Prices    // the zero value: DefaultPrices
+	Storage  string    // another storage profile than the machine's
+	Steps    [][]int32 // token ids of decode steps to look up, in place of ids that do not repeat
+}
+
+func (o ForecastOptions) withDefaults() ForecastOptions {
+	o.Prompt = cmp.Or(o.Prompt, 512)
+	if o.Users == nil {
+		o.Users = []int{1}
+	}
+	if o.Prices == (Prices{}) {
+		o.Prices = DefaultPrices()
+	}
+	if o.RAM == 0 && o.Machine.RAM > 0 {
+		o.RAM = o.Machine.RAM
+	}
+	o.Threads = cmp.Or(o.Threads, o.Machine.Best().Threads)
+	o.Options = o.Options.withDefaults()
+	return o
+}
+
+// Forecast is what a model on a machine comes to.
+type Forecast struct {
+	Model   string      `json:"model"`
+	Machine string      `json:"machine"`
+	Fits    bool        `json:"fits"`
+	Reason  string      `json:"reason,omitempty"` // why it does not fit
+	Plan    *MemoryPlan `json:"plan,omitempty"`
+
+	RAMBytes  int64 `json:"ram_bytes"`  // what the process holds at most
+	DiskBytes int64 `json:"disk_bytes"` // what stays on storage and is read while running: the table, streamed weights
+	FileBytes int64 `json:"file_bytes"`
+	Streamed  int64 `json:"streamed_bytes_per_step"`
+
+	Prefill   StepForecast    `json:"prefill"`
+	Decode    []StepForecast  `json:"decode"`
+	FirstWarm seconds         `json:"first_token_warm_seconds"`
+	FirstCold seconds         `json:"first_token_cold_seconds"`
+	Cost      forecast.Cost   `json:"cost"` // of decoding at the first context with the most users
+	Table     []flash.Outcome `json:"table,omitempty"`
+}
+
+// seconds is a duration that JSON has as a number.
+type seconds time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (s seconds) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(s).Seconds()) }
+
+// String implements fmt.Stringer.
+func (s seconds) String() string { return time.Duration(s).Round(time.Microsecond).String() }
+
+// StepForecast is the speed of one kind of step.
+type StepForecast struct {
+	Context int     `json:"context"` // positions before
+	Users   int     `json:"users"`
+	Tokens  int     `json:"tokens"` // of a prompt, or of a step
+	Rate    float64 `json:"tokens_per_second"`
+	Step    seconds `json:"seconds"`
+	Wait    seconds `json:"table_wait_seconds"`   // standing still for rows
+	Stream  seconds `json:"weights_read_seconds"` // reading streamed weights, hidden or not
+
+	Products  seconds `json:"products_seconds"`
+	Head      seconds `json:"head_seconds"`
+	Experts   seconds `json:"experts_seconds"`
+	Attention seconds `json:"attention_seconds"`
+	Rest      seconds `json:"rest_seconds"`
+}
+
+func stepForecast(s forecast.Speed, context, users, tokens int) StepForecast {
+	c := s.Compute
+	return StepForecast{
+		Context: context, Users: users, Tokens: tokens, Rate: s.Rate, Step: seconds(s.Step), Wait: seconds(s.Wait),
+		Stream: seconds(s.Stream), Products: seconds(c.Products), Head: seconds(c.Head), Experts: seconds(c.Experts),
+		Attention: seconds(c.Attention), Rest: seconds(c.Rows + c.Calls),
+	}
+}
+
+// MakeForecast says what running a model would take and how fast it would be. A model that
+// the machine has no room for is an answer, not an error: Fits is false and Reason says why.
+func MakeForecast(spec ModelSpec, o ForecastOptions) (*Forecast, error) {
+	if o.Machine == nil {
+		return nil, requestError{errors.New("forecast: no machine")}
+	}
+	o = o.withDefaults()
+	if err := o.Options.validate(); err != nil {
+		return nil, err
+	}
+	cat, cfg, err := spec.open()
+	if err != nil {
+		return nil, err
+	}
+	defer cat.Close()
+	f := &Forecast{Model: cat.Path(), Machine: o.Machine.Name}
+	for _, t := range cat.Tensors() {
+		f.FileBytes += t.Bytes
+	}
+	if f.Plan, err = planFor(cat, cfg, o.Options); errors.Is(err, ErrMemory) {
+		f.Reason = err.Error()
+		return f, nil
+	} else if err != nil {
+		return nil, err
+	}
+	f.Fits, f.RAMBytes = true, f.Plan.Total()
+	return f, f.speeds(cfg, o)
+}
+
+// planFor plans as Open does; a model without a file has the family's vocabulary.
+func planFor(cat *checkpoint.Catalog, cfg *gemma.Config, o Options) (*MemoryPlan, error) {
+	text, err := readTokenizer(cat, cfg)
+	if err != nil && !errors.Is(err, ErrNoTokenizer) {
+		return nil, err
+	}
+	p, _, err := makePlan(cat, cfg, text, o)
+	return p, markUnsupported(err)
+}
+
+// speeds fills in everything that takes time.
+func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) error {
+	w := f.Plan.p.Weights()
+	m := &forecast.Model{
+		Weights: w, Sizer: newSizer(o.Options), KVType: kvTypes[f.Plan.p.KVType], Chunk: f.Plan.p.Chunk,
+		Stored: f.FileBytes - int64(w.PLERows)*w.PLERow,
+	}
+	f.DiskBytes = int64(w.PLERows) * w.PLERow
+	store, err := o.device()
+	if err != nil {
+		return requestError{err}
+	}
+	s, err := o.Machine.Prefill(m, store, min(o.Prompt, f.Plan.p.Context))
+	if err != nil {
+		return requestError{err}
+	}
+	f.Prefill = stepForecast(s, 0, 1, min(o.Prompt, f.Plan.p.Context))
+	contexts := o.Contexts
+	if contexts == nil {
+		contexts = []int{16, f.Plan.p.Context - 1}
+	}
+	for _, c := range contexts {
+		for _, users := range o.Users {
+			if c < 0 || c >= cfg.MaxPositions || users < 1 || users > 1<<16 {
+				return requestError{fmt.Errorf("forecast decoding: context %d with %d users", c, users)}
+			}
+			s, err := o.Machine.Decode(m, store, users, c)
+			if err != nil {
+				return err
+			}
+			f.Decode = append(f.Decode, stepForecast(s, c, users, users))
+		}
+	}
+	warm, cold, err := o.Machine.FirstToken(m, store, min(o.Prompt, f.Plan.p.Context))
+	if err != nil {
+		return err
+	}
+	f.FirstWarm, f.FirstCold = seconds(warm), seconds(cold)
+	last := f.Decode[len(o.Users)-1]
+	f.Cost, err = o.Machine.Cost(last.Rate, 0, o.Prices)
+	if err != nil {
+		return requestError{err}
+	}
+	return nil
+}
+
+// device is the storage that rows come from.
+func (o *ForecastOptions) device() (*flash.Profile, error) {
+	if o.Storage != "" {
+		return flash.Load(o.Storage)
+	}
+	return o.Machine.Device()
+}
+
+// StorageNames lists the built-in storage profiles.
+func StorageNames() []string { return flash.Names() }
+
+// String is the forecast in a few lines.
+func (f *Forecast) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s on %s\n", f.Model, f.Machine)
+	if !f.Fits {
+		fmt.Fprintf(&b, "does not fit: %s\n", f.Reason)
+		return b.String()
+	}
+	fmt.Fprintf(&b, "memory   %8.0f MiB at most, %.0f MiB stay on storage\n", mibs(f.RAMBytes), mibs(f.DiskBytes))
+	fmt.Fprintf(&b, "prefill  %8.1f tok/s over %d tokens; first token after %.2f s, %.2f s from a cold start\n",
+		f.Prefill.Rate, f.Prefill.Tokens, time.Duration(f.FirstWarm).Seconds(), time.Duration(f.FirstCold).Seconds())
+	for _, d := range f.Decode {
+		fmt.Fprintf(&b, "decode   %8.1f tok/s at context %d", d.Rate, d.Context)
+		if d.Users > 1 {
+			fmt.Fprintf(&b, " with %d users", d.Users)
+		}
+		fmt.Fprintf(&b, "; %.1f ms a step, of which %.2f ms wait for the table\n",
+			1000*time.Duration(d.Step).Seconds(), 1000*time.Duration(d.Wait).Seconds())
+	}
+	fmt.Fprintf(&b, "energy   %8.2f J per token; a million tokens cost %.2f (power %.2f, machine %.2f)\n",
+		f.Cost.Energy, f.Cost.Total, f.Cost.Power, f.Cost.Machine)
+	return b.String()
+}
+
+func mibs(n int64) float64 { return float64(n) / (1 << 20) }

@@ -1,0 +1,87 @@
+package plume
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestForecastOfShapes(t *testing.T) {
+	m, err := LoadMachine("server-2core")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rates := map[string]float64{}
+	for _, shape := range []string{"e2b", "e4b", "26b-a4b", "31b"} {
+		f, err := MakeForecast(ModelSpec{Shape: shape}, ForecastOptions{Machine: m, Users: []int{1, 4}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("\n%s", f)
+		if big := shape == "26b-a4b" || shape == "31b"; f.Fits && len(f.Decode) != 4 || big != (f.DiskBytes == 0) && f.Fits {
+			t.Errorf("%s: %d forecasts of decoding, %d bytes on storage", shape, len(f.Decode), f.DiskBytes)
+		}
+		if f.Fits {
+			rates[shape] = f.Decode[0].Rate
+			if f.RAMBytes > m.RAM || f.Prefill.Rate < f.Decode[0].Rate || f.Cost.Total <= 0 {
+				t.Errorf("%s: %+v", shape, f)
+			}
+		} else if !strings.Contains(f.Reason, "smallest budget") {
+			t.Errorf("%s does not fit, and nobody says why: %q", shape, f.Reason)
+		}
+		if _, err := json.Marshal(f); err != nil {
+			t.Error(err)
+		}
+	}
+	if rates["e2b"] < 1.5*rates["e4b"] || rates["e4b"] == 0 {
+		t.Errorf("decode rates %v", rates)
+	}
+}
+
+func TestForecastOfAFile(t *testing.T) {
+	m, err := LoadMachine("laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := demoPath(t)
+	f, err := MakeForecast(ModelSpec{Path: path}, ForecastOptions{Machine: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Plan(path, Options{RAM: m.RAM, Threads: m.Best().Threads})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.RAMBytes != p.Total() {
+		t.Errorf("a forecast of %d bytes, a plan of %d", f.RAMBytes, p.Total())
+	}
+}
+
+func TestForecastRefuses(t *testing.T) {
+	m, err := LoadMachine("laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		spec ModelSpec
+		o    ForecastOptions
+	}{
+		{"no machine", ModelSpec{Shape: "e2b"}, ForecastOptions{}},
+		{"no shape", ModelSpec{}, ForecastOptions{Machine: m}},
+		{"unknown type", ModelSpec{Shape: "e2b", Type: "q9"}, ForecastOptions{Machine: m}},
+		{"unknown table type", ModelSpec{Shape: "e2b", PLE: "q9"}, ForecastOptions{Machine: m}},
+		{"no users", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Users: []int{0}}},
+		{"context", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Contexts: []int{1 << 30}}},
+		{"storage", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Storage: "tape"}},
+		{"prices", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Prices: Prices{Life: -1}}},
+	} {
+		if _, err := MakeForecast(c.spec, c.o); !errors.Is(err, ErrRequest) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	if _, err := LoadMachine("abacus"); !errors.Is(err, ErrRequest) {
+		t.Errorf("unknown machine: %v", err)
+	}
+}
