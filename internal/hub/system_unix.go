@@ -1,0 +1,60 @@
+//go:build !windows
+
+package hub
+
+import (
+	"errors"
+	"math"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// freeBytes is what an ordinary user may still write below dir.
+func freeBytes(dir string) (int64, error) {
+	var s unix.Statfs_t
+	for {
+		err := unix.Statfs(dir, &s)
+		if err == nil {
+			break
+		}
+		if err != unix.EINTR {
+			return 0, err
+		}
+	}
+	block := uint64(max(s.Bsize, 1))
+	if blocks := uint64(s.Bavail); blocks < math.MaxInt64/block {
+		return int64(blocks * block), nil
+	}
+	return math.MaxInt64, nil
+}
+
+func noSpace(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+var errLocked = errors.New("locked")
+
+// tryLock takes the lock of an open file, which ends when the file is closed.
+func tryLock(f *os.File) error {
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == unix.EWOULDBLOCK {
+			return errLocked
+		}
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// syncDir makes a rename in dir survive a crash.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		err = nil // some file systems do not sync folders
+	}
+	return errors.Join(err, d.Close())
+}
