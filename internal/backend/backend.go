@@ -14,16 +14,16 @@
 // alone, in an order that does not depend on the number of rows, so neither
 // batch mates, nor prompt chunks, nor threads change a bit of an answer.
 //
+// Weights lie in Slabs, memory of the device that the caller cuts up and may use again
+// for others. Reading them is the caller's business: the device is handed stored rows.
+//
 // Shapes are checked by the caller once, when weights are bound; an
 // implementation may panic with "internal error" on a mismatch. A Backend is
-// used by one goroutine at a time, except Load, which may be called concurrently.
+// used by one goroutine at a time, except NewSlab, Place and Fill, which may be called
+// concurrently with each other and with everything else.
 package backend
 
-import (
-	"io"
-
-	"github.com/plume-run/plume/internal/quant"
-)
+import "github.com/plume-run/plume/internal/quant"
 
 // Tensor is a block of activations x [Rows, Cols] f32; row i is
 // Data[i*Cols : (i+1)*Cols]. Data may have spare capacity (see Resize).
@@ -53,26 +53,35 @@ func (t *Tensor) Resize(rows, cols int) {
 	t.Rows, t.Cols, t.Data = rows, cols, t.Data[:n]
 }
 
-// Source says where a weight matrix w [Out, In] lies before it is loaded: Out
-// rows of In values in format Type, one after the other from the start of R.
-// R fills its buffer or fails.
-type Source struct {
-	Name    string // for error messages
+// MatrixSpec is the shape of a weight w [Out, In] and the format that its rows are stored in.
+type MatrixSpec struct {
 	Type    quant.Type
 	Out, In int
-	R       io.ReaderAt
 }
 
-// Matrix is a loaded weight w [Out, In].
+// FillRows is what the rows of a matrix are filled in multiples of, see Backend.Fill.
+const FillRows = 16
+
+// SlabAlign is what the offsets of matrices in a slab are multiples of.
+const SlabAlign = 64
+
+// Slab is memory of the device that matrices are placed in.
+type Slab interface {
+	Bytes() int64
+}
+
+// Matrix is a weight w [Out, In] placed in a slab.
 type Matrix interface {
 	Shape() (out, in int)
-	Bytes() int64 // memory the backend holds for it
+	Bytes() int64 // of its slab that it takes
 }
 
-// Product is one matrix product of Linear: Dst [row, out] = x [row, in] · Wᵀ.
+// Product is one matrix product of Linear: columns [Col, Col+out) of Dst become
+// x [row, in] · Wᵀ; its other columns stay.
 type Product struct {
 	Dst *Tensor
 	W   Matrix
+	Col int
 }
 
 // Rope holds one rotation angle per row and pair: for head dimension d, the
@@ -116,18 +125,10 @@ type Attention struct {
 	Heads, KVHeads, HeadDim, Window int
 }
 
-// Routing is the choice of experts for every row: IDs and Weights [row, K], each
-// row in ascending order of expert.
-type Routing struct {
-	K       int
-	IDs     []int32
-	Weights []float32
-}
-
-// Experts are the weights of one mixture layer, one matrix per expert:
-// Gate and Up [ffn, hidden], Down [hidden, ffn].
-type Experts struct {
-	Gate, Up, Down []Matrix
+// Expert is one feed-forward network of a mixture layer: Gate and Up [ffn, hidden],
+// Down [hidden, ffn].
+type Expert struct {
+	Gate, Up, Down Matrix
 }
 
 // Backend does the arithmetic of the forward pass. dst never aliases an input
@@ -136,8 +137,21 @@ type Backend interface {
 	// Name identifies the backend and the code path in use ("ref", "cpu avx2").
 	Name() string
 
-	// Load reads a weight through src and keeps it. The error wraps the reader's.
-	Load(src Source) (Matrix, error)
+	// MatrixBytes is what a matrix takes in a slab; 0 when the device cannot hold it.
+	MatrixBytes(t quant.Type, out, in int) int64
+
+	// NewSlab takes memory for weights, until Close.
+	NewSlab(bytes int64) (Slab, error)
+
+	// Place makes a matrix of the MatrixBytes bytes of s from off on, a multiple of
+	// SlabAlign. It holds nothing sensible before its rows have been filled. Matrices
+	// may be placed over each other: what was filled last counts.
+	Place(s Slab, off int64, spec MatrixSpec) (Matrix, error)
+
+	// Fill sets rows of m from row on to raw, whole rows as they are stored. row is a
+	// multiple of FillRows, and so is their number unless they are the last. Disjoint
+	// rows may be filled at the same time. raw is not kept.
+	Fill(m Matrix, row int, raw []byte) error
 
 	// Embed sets dst row i to row ids[i] of w, times scale.
 	Embed(dst *Tensor, w Matrix, ids []int32, scale float32)
@@ -184,9 +198,9 @@ type Backend interface {
 	// Attend sets the spans' rows of dst to softmax(q·kᵀ)·v, all [row, heads·headDim].
 	Attend(dst, q *Tensor, spans []Span, a Attention)
 
-	// Experts sets dst row i to Σ_e weight · down_e(gelu_tanh(gate_e x) ⊙ (up_e x))
-	// over the experts that r chose for it, summed in ascending order of expert.
-	Experts(dst, x *Tensor, r *Routing, e *Experts)
+	// AddExpert adds weights[i] · down(gelu_tanh(gate·x) ⊙ (up·x)) to row rows[i] of
+	// dst for every i, where x is that row of x.
+	AddExpert(dst, x *Tensor, rows []int, weights []float32, e Expert)
 
 	// Softcap sets x = c · tanh(x/c), in place.
 	Softcap(x *Tensor, c float32)

@@ -16,9 +16,6 @@ type Sizer interface {
 	// ScratchBytes is the working memory of the device for a step that does this
 	// work, beside the tensors it is given.
 	ScratchBytes(w Work) int64
-
-	// LoadBytes is what one running Load takes beside the matrix.
-	LoadBytes(t quant.Type, out, in int) int64
 }
 
 // Work is what one forward step asks of a device, as far as its working memory
@@ -44,7 +41,7 @@ type AttentionWork struct {
 	Rows, Keys int
 }
 
-// ExpertsWork is an Experts of Rows rows, all of which may choose the same expert.
+// ExpertsWork is an AddExpert of Rows rows.
 type ExpertsWork struct {
 	Rows, Hidden, FFN int
 }

@@ -1,11 +1,10 @@
 package gemma
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"math"
 	"sync"
-	"sync/atomic"
 
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/checkpoint"
@@ -28,13 +27,21 @@ type BindOptions struct {
 	// checkpoint.
 	PLESource func(spec ple.Spec, rowBytes int) (ple.Source, error)
 
+	// Residency says which weights stay in memory.
+	Residency Residency
+
+	// Background lets Bind return as soon as names and shapes are checked and the
+	// vectors are read. The rest arrives in order of use while steps already run: each
+	// waits for what it needs. See Model.Ready.
+	Background bool
+
 	// DropRead tells the system to forget pages of the file once their weights have been
 	// read, so that they do not count in a memory cgroup, nor push other things out.
 	// Without it a later start finds them in memory.
 	DropRead bool
 
-	// Progress, when set, is told how many bytes of weights have been loaded.
-	// It is called from several goroutines, one call at a time.
+	// Progress, when set, is told how many bytes have been loaded of the weights that
+	// stay. It is called from several goroutines, one call at a time.
 	Progress func(done, total int64)
 }
 
@@ -46,7 +53,8 @@ type Model struct {
 	kvType quant.Type
 	layers []layer
 
-	embed      backend.Matrix // [V, H]: input rows and output matrix
+	weights    *supply        // the matrices, as they come and go
+	embed      backend.Matrix // [V, H]: input rows and output matrix; a block of it while that is read
 	embedScale float32        // √H
 	outNorm    []float32
 	eps        float32
@@ -78,12 +86,12 @@ type layer struct {
 	pleGate, pleProj              backend.Matrix
 	postPLENorm                   []float32 // [H]
 	scalar                        float32
-	router                        backend.Matrix // [E, H]
-	routerScale                   []float32      // [H], H^(−1/2) included
-	expertScale                   []float32      // [E]
-	experts                       backend.Experts
-	expertNorm                    []float32 // [H] before the experts
-	postDenseNorm, postExpertNorm []float32 // [H]
+	router                        backend.Matrix   // [E, H]
+	routerScale                   []float32        // [H], H^(−1/2) included
+	expertScale                   []float32        // [E]
+	experts                       []backend.Expert // [E]
+	expertNorm                    []float32        // [H] before the experts
+	postDenseNorm, postExpertNorm []float32        // [H]
 }
 
 // Bind finds every tensor of cfg in cat, checks its shape, loads the weights into b
@@ -105,24 +113,68 @@ func Bind(cat *checkpoint.Catalog, cfg *Config, b backend.Backend, o BindOptions
 		ropeFull:    newRopeTable(cfg.GlobalHeadDim, cfg.RotaryPairs(), cfg.RopeThetaGlobal),
 		lastOwner:   cfg.FirstShared() - 1,
 	}
-	l := loader{cat: cat, cfg: cfg, back: b, progress: o.Progress, drop: o.DropRead}
+	l := loader{cat: cat, cfg: cfg, groups: newGroups(cfg.NumLayers)}
 	m.bindAll(&l)
 	if cfg.PLESize > 0 {
 		m.openPLE(&l, o)
 	}
-	if l.err == nil {
-		if o.DropRead {
-			cat.ReadExactly()
-		}
-		l.run()
+	err := l.err
+	if err == nil {
+		err = m.load(&l, o)
 	}
-	if l.err != nil {
+	if err != nil {
 		m.Close()
-		return nil, fmt.Errorf("bind %s: %w", cat.Path(), l.err)
+		return nil, fmt.Errorf("bind %s: %w", cat.Path(), err)
 	}
-	m.resident = l.resident.Load()
 	return m, nil
 }
+
+// load takes memory for the weights and reads those that stay, or begins to.
+func (m *Model) load(l *loader, o BindOptions) error {
+	if o.DropRead {
+		l.cat.ReadExactly()
+	}
+	size := func(ld *load) int64 { return m.back.MatrixBytes(ld.matrix.Type, ld.matrix.Out, ld.matrix.In) }
+	a := l.groups.arrange(o.Residency, size)
+	r := &reader{back: m.back, cat: l.cat, drop: o.DropRead, progress: a.progress(o.Progress)}
+	r.work.L = &r.mu
+	var err error
+	if m.weights, err = newSupply(r, l.groups, a, o.Background); err != nil {
+		return err
+	}
+	m.resident = l.vectors + a.keptBytes(size) + a.sharedBytes()
+	m.weights.load()
+	m.weights.begin(-1)
+	if o.Background {
+		return nil
+	}
+	return m.weights.ready(context.Background())
+}
+
+// progress returns what tells of bytes of the kept groups.
+func (a *arrangement) progress(told func(done, total int64)) func(int64) {
+	if told == nil {
+		return nil
+	}
+	var total, done int64
+	for _, g := range a.kept {
+		total += storedBytes(g.loads)
+	}
+	var mu sync.Mutex
+	return func(n int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if done < total {
+			done = min(total, done+n)
+			told(done, total)
+		}
+	}
+}
+
+// Ready waits until all weights that stay have been read, see BindOptions.Background.
+// Its error is that of a read, also returned by the Forward that needed it; whoever asks
+// after that has it read again. For any goroutine.
+func (m *Model) Ready(ctx context.Context) error { return m.weights.ready(ctx) }
 
 // bindAll binds everything but the per-layer embeddings.
 func (m *Model) bindAll(l *loader) {
@@ -134,6 +186,7 @@ func (m *Model) bindAll(l *loader) {
 
 // bindShared binds what belongs to no layer.
 func (m *Model) bindShared(l *loader) {
+	l.group = l.groups.head
 	l.matrix(&m.embed, KeyEmbed, -1)
 	m.outNorm = l.vector(KeyNorm, -1)
 	for i := range m.layers {
@@ -145,6 +198,7 @@ func (m *Model) bindShared(l *loader) {
 // bindLayer binds layer i.
 func (m *Model) bindLayer(l *loader, i int) {
 	c, y := m.cfg, &m.layers[i]
+	l.group = l.groups.layers[i]
 	y.sliding, y.heads, y.kvHeads, y.headDim = c.Sliding[i], c.NumHeads, c.LayerKVHeads(i), c.LayerHeadDim(i)
 	y.ffn = c.IntermediateSize[i]
 	y.attnNorm, y.postAttnNorm = l.vector(KeyAttnNorm, i), l.vector(KeyPostAttnNorm, i)
@@ -187,15 +241,13 @@ func (m *Model) bindExperts(l *loader, i int) {
 	y.expertScale = l.vector(KeyExpertScale, i)
 	y.expertNorm = l.vector(KeyFFNNorm2, i)
 	y.postDenseNorm, y.postExpertNorm = l.vector(KeyPostFFNNorm1, i), l.vector(KeyPostFFNNorm2, i)
-	n, ffn := m.cfg.NumExperts, m.cfg.ExpertSize
-	y.experts = backend.Experts{
-		Gate: make([]backend.Matrix, n), Up: make([]backend.Matrix, n), Down: make([]backend.Matrix, n),
-	}
-	gateUp, down := l.find(KeyExpertsGateUp, i), l.find(KeyExpertsDown, i)
-	for e := range n {
-		l.expert(&y.experts.Gate[e], gateUp, e, 0, ffn)
-		l.expert(&y.experts.Up[e], gateUp, e, ffn, 2*ffn)
-		l.expert(&y.experts.Down[e], down, e, 0, m.cfg.HiddenSize)
+	l.group = l.groups.experts[i]
+	y.experts = make([]backend.Expert, m.cfg.NumExperts)
+	gateUp, down, ffn := l.find(KeyExpertsGateUp, i), l.find(KeyExpertsDown, i), m.cfg.ExpertSize
+	for e := range y.experts {
+		l.expert(&y.experts[e].Gate, gateUp, e, 0, ffn)
+		l.expert(&y.experts[e].Up, gateUp, e, ffn, 2*ffn)
+		l.expert(&y.experts[e].Down, down, e, 0, m.cfg.HiddenSize)
 	}
 }
 
@@ -203,6 +255,7 @@ func (m *Model) bindExperts(l *loader, i int) {
 func (m *Model) bindPLE(l *loader) *Source {
 	c := m.cfg
 	t := &pleTable{vocab: c.PLEVocabSize, split: m.lastOwner * c.PLESize, norm: l.vector(KeyPLEProjNorm, -1)}
+	l.group = l.groups.start
 	l.rows(&t.early, KeyPLEProj, 0, t.split)
 	l.rows(&t.late, KeyPLEProj, t.split, c.RowValues())
 	table := l.find(KeyPLETable, -1)
@@ -224,8 +277,11 @@ func (m *Model) openPLE(l *loader, o BindOptions) {
 	}
 }
 
-// Close stops reading the PLE table. The backend frees the weights.
+// Close stops all reading. The backend frees the weights.
 func (m *Model) Close() error {
+	if m.weights != nil {
+		m.weights.reader.close()
+	}
 	if m.ple == nil {
 		return nil
 	}
@@ -243,8 +299,16 @@ func (m *Model) PLEStats() ple.Stats {
 	return m.ple.rows.Stats()
 }
 
-// ResidentBytes is the memory that the weights take, the table left out.
+// ResidentBytes is the memory that the weights take, slabs and slots included, the
+// table left out.
 func (m *Model) ResidentBytes() int64 { return m.resident }
+
+// WeightStats says what reading weights has cost so far. For any goroutine.
+func (m *Model) WeightStats() WeightStats {
+	s := m.weights.stats()
+	s.Resident = m.resident
+	return s
+}
 
 // rope returns the angles of a layer type for the rows that are being computed.
 func (m *Model) rope(sliding bool) *backend.Rope {
@@ -271,29 +335,42 @@ func (m *Model) window(sliding bool) int {
 // loader collects what is to be loaded, so that all names and shapes are checked
 // before the first large read. After an error its methods do nothing.
 type loader struct {
-	cat      *checkpoint.Catalog
-	cfg      *Config
-	back     backend.Backend
-	progress func(done, total int64)
-	loads    []load
-	resident atomic.Int64
-	drop     bool // have the system forget what was read
-	dry      bool // only weigh: nothing is read, vectors are nil
-	err      error
+	cat     *checkpoint.Catalog
+	cfg     *Config
+	groups  *groups
+	group   *group // that matrices are added to
+	vectors int64  // bytes
+	dry     bool   // only weigh: nothing is read, vectors are nil
+	err     error
 }
 
-// load is one matrix to be read.
+// load is one matrix to be read: rows of a tensor.
 type load struct {
-	dst   *backend.Matrix
-	src   backend.Source
-	bytes int64
-	spec  TensorSpec // of the tensor that it is a part of
-	from  int        // its first row there
+	dst      *backend.Matrix // set to it while it is there
+	src      *Source
+	off      int64 // of the first row, in src
+	rowBytes int   // of a row, as stored
+	matrix   backend.MatrixSpec
+	from     int // first row, all leading axes of the tensor taken as one
 }
 
-// loaders is how many matrices are read at once: enough to keep a disk's queue
-// filled while others are copied.
-const loaders = 4
+// rows returns rows [from, to) of ld.
+func (ld *load) rows(from, to int) load {
+	part := *ld
+	part.off += int64(from) * int64(ld.rowBytes)
+	part.from += from
+	part.matrix.Out = to - from
+	return part
+}
+
+// storedBytes is what is read for these matrices.
+func storedBytes(loads []load) int64 {
+	var n int64
+	for i := range loads {
+		n += int64(loads[i].matrix.Out) * int64(loads[i].rowBytes)
+	}
+	return n
+}
 
 func (l *loader) fail(err error) {
 	if l.err == nil {
@@ -320,7 +397,7 @@ func (l *loader) vector(key Key, layer int) []float32 {
 	if t == nil {
 		return nil
 	}
-	l.resident.Add(t.Spec.Values() * 4)
+	l.vectors += t.Spec.Values() * 4
 	if l.dry {
 		return nil
 	}
@@ -366,78 +443,8 @@ func (l *loader) add(dst *backend.Matrix, t *Source, from, to int) {
 		l.fail(fmt.Errorf("%s: %w", t.Spec, err))
 		return
 	}
-	bytes := rowBytes * int64(to-from)
-	l.loads = append(l.loads, load{dst, backend.Source{
-		Name: t.Spec.String(), Type: t.Type, Out: to - from, In: in,
-		R: &weightReader{t, int64(from) * rowBytes, l.drop},
-	}, bytes, t.Spec, from})
-}
-
-// weightReader reads a part of a tensor, from byte off on.
-type weightReader struct {
-	src  *Source
-	off  int64
-	drop bool
-}
-
-func (r *weightReader) ReadAt(p []byte, off int64) (int, error) {
-	n, err := r.src.ReadAt(p, r.off+off)
-	if r.drop {
-		// From the start: the system keeps its larger units while any part of them is
-		// outside, and those at the end of the last piece were.
-		r.src.Drop(r.off, off+int64(n))
-	}
-	return n, err
-}
-
-// sweepBytes is how much is loaded between two sweeps of the file's pages.
-const sweepBytes = 16 << 20
-
-// sweep drops what single drops have left.
-func (l *loader) sweep() {
-	if l.drop {
-		l.cat.DropAll()
-	}
-}
-
-// run loads everything noted, several matrices at a time.
-func (l *loader) run() {
-	var total, done int64
-	for _, w := range l.loads {
-		total += w.bytes
-	}
-	var (
-		mu   sync.Mutex
-		next atomic.Int64
-		wg   sync.WaitGroup
-		errs error
-	)
-	for range min(loaders, len(l.loads)) {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(l.loads)); i = next.Add(1) - 1 {
-				w := l.loads[i]
-				mat, err := l.back.Load(w.src)
-				mu.Lock()
-				if err != nil {
-					errs = errors.Join(errs, err)
-					next.Store(int64(len(l.loads)))
-				} else {
-					*w.dst = mat
-					l.resident.Add(mat.Bytes())
-					if before := done; (before+w.bytes)/sweepBytes > before/sweepBytes || before+w.bytes == total {
-						l.sweep()
-					}
-					done += w.bytes
-					if l.progress != nil {
-						l.progress(done, total)
-					}
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	if errs != nil {
-		l.fail(errs)
-	}
+	l.group.loads = append(l.group.loads, load{
+		dst: dst, src: t, off: int64(from) * rowBytes, rowBytes: int(rowBytes),
+		matrix: backend.MatrixSpec{Type: t.Type, Out: to - from, In: in}, from: from,
+	})
 }

@@ -43,9 +43,10 @@ type Batch struct {
 // layer that owns keys and values has taken its own from it; nothing it would
 // compute afterwards could be seen by any other token.
 //
-// Errors: ErrContextFull, a token id outside the vocabulary, a failed read of the
-// PLE table, or ctx's error, which is looked at between the layers of a prompt.
-// After an error in the middle of a step the caches involved demand a Reset.
+// Errors: ErrContextFull, a token id outside the vocabulary, a failed read of weights
+// or of the PLE table, which names tensor and file, or ctx's error, which is looked at
+// between the layers of a prompt and while waiting for a read. After an error in the
+// middle of a step the caches involved demand a Reset; the next step reads again.
 func (m *Model) Forward(ctx context.Context, b *Batch) (logits []float32, rows int, err error) {
 	s := &m.step
 	if err := s.begin(m, b); err != nil {
@@ -54,26 +55,47 @@ func (m *Model) Forward(ctx context.Context, b *Batch) (logits []float32, rows i
 	defer func() {
 		s.end(b, err)
 	}()
-	m.back.Embed(&s.x, m.embed, s.ids, m.embedScale)
-	s.projectPLE()
+	if err := m.weights.embed(&s.x, s.ids, m.embedScale); err != nil {
+		return nil, 0, err
+	}
+	if err := s.projectPLE(ctx); err != nil {
+		return nil, 0, err
+	}
 	s.show(0)
 	for i := range m.layers {
 		if s.rows > len(b.Parts) && ctx.Err() != nil {
 			return nil, 0, ctx.Err()
 		}
-		if !s.attention(i) {
-			return nil, 0, nil
-		}
-		s.feedForward(&m.layers[i])
-		if err := s.mixPLE(ctx); err != nil {
+		if ended, err := s.layer(ctx, i); ended || err != nil {
 			return nil, 0, err
 		}
-		s.perLayer(i)
 		if i+1 < len(m.layers) {
 			s.show(i + 1)
 		}
 	}
-	return s.head(), s.x.Rows, nil
+	logits, err = s.head(ctx)
+	return logits, s.x.Rows, err
+}
+
+// layer computes layer i. ended is whether no row is left to compute afterwards.
+func (s *step) layer(ctx context.Context, i int) (ended bool, err error) {
+	m := s.m
+	g := m.weights.groups.layers[i]
+	if err := m.weights.use(ctx, g); err != nil {
+		return false, err
+	}
+	if !s.attention(i) {
+		return true, nil
+	}
+	if err := s.feedForward(ctx, i); err != nil {
+		return false, err
+	}
+	if err := s.mixPLE(ctx); err != nil {
+		return false, err
+	}
+	s.perLayer(i)
+	m.weights.done(g)
+	return false, nil
 }
 
 // step is the working memory of Forward. Tensors are [row, …] over the rows that
@@ -95,7 +117,7 @@ type step struct {
 	y          backend.Tensor // what a block adds to x
 	act        backend.Tensor // activations inside a feed-forward network
 	y2, router backend.Tensor // mixture layers: the experts' sum, the router's logits
-	routing    backend.Routing
+	routing    routing
 	logits     backend.Tensor
 	ple        pleStep
 
@@ -152,6 +174,11 @@ func (s *step) begin(m *Model, b *Batch) error {
 	if err := s.makeFresh(); err != nil {
 		return err
 	}
+	last := -1
+	if len(s.wanted) == 0 {
+		last = m.lastOwner
+	}
+	m.weights.begin(last)
 	s.ple.begin(s)
 	return nil
 }
@@ -159,6 +186,7 @@ func (s *step) begin(m *Model, b *Batch) error {
 // end finishes the caches: they grow, or are marked as broken by err.
 func (s *step) end(b *Batch, err error) {
 	s.ple.end()
+	s.m.weights.end()
 	for i := range b.Parts {
 		c := b.Parts[i].Cache
 		if err != nil {
@@ -270,14 +298,18 @@ func (s *step) resized(t *backend.Tensor, rows int) *backend.Tensor {
 	return t
 }
 
-// feedForward adds the feed-forward block to x.
-func (s *step) feedForward(l *layer) {
-	m := s.m
+// feedForward adds layer i's feed-forward block to x. A mixture layer chooses its
+// experts first, so that those which are not in memory are read meanwhile.
+func (s *step) feedForward(ctx context.Context, i int) error {
+	m, l := s.m, &s.m.layers[i]
 	scale := float32(1)
 	if l.pleGate == nil {
 		scale = l.scalar // the layer's last step: the scalar goes with it
 	}
 	s.h.Resize(s.rows, m.cfg.HiddenSize)
+	if l.router != nil {
+		s.chooseExperts(i)
+	}
 	s.y.Resize(s.rows, m.cfg.HiddenSize)
 	s.act.Resize(s.rows, l.ffn)
 	m.back.Norm(&s.h, &s.x, l.ffnNorm, m.eps)
@@ -285,28 +317,12 @@ func (s *step) feedForward(l *layer) {
 	s.products[0] = backend.Product{Dst: &s.y, W: l.down}
 	m.back.Linear(&s.act, s.products[:1])
 	if l.router != nil {
-		s.mixture(l)
+		if err := s.mixExperts(ctx, i); err != nil {
+			return err
+		}
 	}
 	m.back.AddNorm(&s.x, &s.y, l.postFFNNorm, m.eps, scale)
-}
-
-// mixture turns y, the dense network's output, into norm(y) + norm(experts).
-//
-//	u = norm(x) ⊙ scale·H^(−1/2)      experts chosen by softmax(router·u), see route
-//	y = norm₁(y) + norm₂(Σ w_e · expert_e(norm(x)))
-func (s *step) mixture(l *layer) {
-	m := s.m
-	m.back.Norm(&s.h, &s.x, l.routerScale, m.eps)
-	s.router.Resize(s.rows, m.cfg.NumExperts)
-	s.products[0] = backend.Product{Dst: &s.router, W: l.router}
-	m.back.Linear(&s.h, s.products[:1])
-	route(&s.routing, &s.router, m.cfg.TopKExperts, l.expertScale)
-	m.back.Norm(&s.h, &s.x, l.expertNorm, m.eps)
-	s.y2.Resize(s.rows, m.cfg.HiddenSize)
-	m.back.Experts(&s.y2, &s.h, &s.routing, &l.experts)
-	m.back.Norm(&s.h, &s.y, l.postDenseNorm, m.eps)
-	m.back.Norm(&s.y, &s.y2, l.postExpertNorm, m.eps)
-	m.back.Add(&s.y, &s.h)
+	return nil
 }
 
 // perLayer adds layer i's per-layer embedding block to x and scales the layer's
@@ -325,8 +341,8 @@ func (s *step) perLayer(i int) {
 	m.back.AddNorm(&s.x, &s.y, l.postPLENorm, m.eps, l.scalar)
 }
 
-// head turns x into logits [row, V].
-func (s *step) head() []float32 {
+// head turns x into logits [row, V], block by block of the output matrix.
+func (s *step) head(ctx context.Context) ([]float32, error) {
 	m := s.m
 	s.h.Resize(s.rows, m.cfg.HiddenSize)
 	m.back.Norm(&s.h, &s.x, m.outNorm, m.eps)
@@ -334,10 +350,16 @@ func (s *step) head() []float32 {
 		s.batch.Hidden(len(m.layers), s.h.Rows, s.h.Data)
 	}
 	s.logits.Resize(s.rows, m.cfg.VocabSize)
-	s.products[0] = backend.Product{Dst: &s.logits, W: m.embed}
-	m.back.Linear(&s.h, s.products[:1])
+	for _, g := range m.weights.head {
+		if err := m.weights.use(ctx, g); err != nil {
+			return nil, err
+		}
+		s.products[0] = backend.Product{Dst: &s.logits, W: m.embed, Col: g.loads[0].from}
+		m.back.Linear(&s.h, s.products[:1])
+		m.weights.done(g)
+	}
 	if c := float32(m.cfg.FinalSoftcap); c > 0 {
 		m.back.Softcap(&s.logits, c)
 	}
-	return s.logits.Data
+	return s.logits.Data, nil
 }

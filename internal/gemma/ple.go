@@ -130,10 +130,14 @@ func (p *pleStep) end() {
 }
 
 // projectPLE computes the context part from the embedding, which x still is.
-func (s *step) projectPLE() {
+func (s *step) projectPLE(ctx context.Context) error {
 	m, p := s.m, &s.ple
 	if m.ple == nil {
-		return
+		return nil
+	}
+	g := m.weights.groups.start
+	if err := m.weights.use(ctx, g); err != nil {
+		return err
 	}
 	if m.ple.early != nil {
 		p.early.Resize(s.rows, m.ple.split)
@@ -146,6 +150,8 @@ func (s *step) projectPLE() {
 		s.products[0] = backend.Product{Dst: &p.late, W: m.ple.late}
 		m.back.Linear(&p.h0, s.products[:1])
 	}
+	m.weights.done(g)
+	return nil
 }
 
 // mixPLE waits for the rows, once, and mixes them in.

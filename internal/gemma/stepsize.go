@@ -170,12 +170,13 @@ func (w *Weights) StepBytes(z backend.Sizer, shapes ...StepShape) StepBytes {
 	}
 	b.Activations += 8 * int64(rows) * int64(w.cfg.HeadDim/2+w.cfg.RotaryPairs())
 	b.Fresh = fresh[0] + fresh[1]
-	b.Books = int64(rows)*int64(bookBytes+8*w.cfg.TopKExperts) + 4*int64(w.cfg.RowValues())
+	b.Books = int64(rows)*int64(bookBytes+20*w.cfg.TopKExperts) + 28*int64(w.cfg.NumExperts) + 4*int64(w.cfg.RowValues())
 	b.Scratch = z.ScratchBytes(work)
 	return b
 }
 
-// bookBytes is what a token takes in lists of ids and positions.
+// bookBytes is what a token takes in lists of ids and positions; each expert that it goes
+// to takes 20 more, each that there is 28.
 const bookBytes = 4 + 8 + 8 + 4
 
 // addWork lists what the step asks of the device.

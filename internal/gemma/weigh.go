@@ -11,13 +11,15 @@ import (
 // Weights says what a checkpoint's weights will take on a device. It comes from the
 // headers, by the code that binds them.
 type Weights struct {
-	Roles   []RoleBytes // matrices, in order of Roles()
+	Roles   []RoleBytes // all matrices, in order of Roles()
 	Vectors int64       // norms and scales, float32 in host memory
-	Loading int64       // buffers while weights are read
+	Loading int64       // buffers while weights are read: for good when some are read for every step
 	PLERows int         // rows of the per-layer table; 0: none
 	PLERow  int64       // bytes of a row as stored
 
 	cfg      *Config
+	groups   *groups
+	size     func(*load) int64 // what a matrix takes
 	products []product
 }
 
@@ -42,9 +44,10 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	w := &Weights{cfg: cfg}
+	w := &Weights{cfg: cfg, groups: newGroups(cfg.NumLayers)}
+	w.size = func(ld *load) int64 { return z.MatrixBytes(ld.matrix.Type, ld.matrix.Out, ld.matrix.In) }
 	m := &Model{cfg: cfg, layers: make([]layer, cfg.NumLayers), lastOwner: cfg.FirstShared() - 1}
-	l := loader{cat: cat, cfg: cfg, dry: true}
+	l := loader{cat: cat, cfg: cfg, groups: w.groups, dry: true}
 	m.bindAll(&l)
 	if cfg.PLESize > 0 {
 		if table := m.bindPLE(&l); table != nil {
@@ -54,23 +57,24 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 	if l.err != nil {
 		return nil, fmt.Errorf("bind %s: %w", cat.Path(), l.err)
 	}
-	w.Vectors = l.resident.Load()
+	w.Vectors = l.vectors
 	byRole := map[Role]int64{}
-	var largest int64
-	for _, ld := range l.loads {
-		src := &ld.src
-		n := z.MatrixBytes(src.Type, src.Out, src.In)
-		if n == 0 {
-			return nil, markedError{fmt.Sprintf("bind %s: %s: type %s cannot be multiplied", cat.Path(), src.Name, src.Type), checkpoint.ErrUnsupported}
+	for _, g := range w.groups.inOrder() {
+		for i := range g.loads {
+			ld := &g.loads[i]
+			n := w.size(ld)
+			if n == 0 {
+				return nil, markedError{fmt.Sprintf("bind %s: %s: type %s cannot be multiplied", cat.Path(), ld.src.Spec, ld.matrix.Type), checkpoint.ErrUnsupported}
+			}
+			spec := ld.src.Spec
+			byRole[spec.Role] += n
+			w.products = append(w.products, product{
+				key: spec.Key, layer: spec.Layer, typ: ld.matrix.Type, out: ld.matrix.Out, in: ld.matrix.In,
+				late: spec.Key == KeyPLEProj && ld.from > 0,
+			})
 		}
-		byRole[ld.spec.Role] += n
-		largest = max(largest, z.LoadBytes(src.Type, src.Out, src.In))
-		w.products = append(w.products, product{
-			key: ld.spec.Key, layer: ld.spec.Layer, typ: src.Type, out: src.Out, in: src.In,
-			late: ld.spec.Key == KeyPLEProj && ld.from > 0,
-		})
 	}
-	w.Loading = largest * int64(min(loaders, len(l.loads)))
+	w.Loading = readers * int64(w.groups.largestPiece())
 	for _, r := range Roles() {
 		if byRole[r] > 0 {
 			w.Roles = append(w.Roles, RoleBytes{r, byRole[r]})
@@ -82,14 +86,85 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 // Vocab is the number of tokens that logits are for.
 func (w *Weights) Vocab() int { return w.cfg.VocabSize }
 
-// Resident is what the weights take, the table left out; equal to
+// Resident is what the weights take when all stay, the table left out; equal to
 // Model.ResidentBytes.
-func (w *Weights) Resident() int64 {
+func (w *Weights) Resident() int64 { return w.ResidentWith(Residency{}) }
+
+// ResidentWith is what the weights take under r, the table left out; equal to
+// Model.ResidentBytes.
+func (w *Weights) ResidentWith(r Residency) int64 {
 	sum := w.Vectors
-	for _, r := range w.Roles {
-		sum += r.Bytes
+	for _, role := range w.RolesWith(r) {
+		sum += role.Bytes
 	}
 	return sum
+}
+
+// Roles of memory that weights of different roles take turns in.
+const (
+	RoleSlabs Role = "slabs"
+	RoleSlots Role = "expert slots"
+	RoleInput Role = "input rows"
+)
+
+// RolesWith is Roles under r: the matrices that stay, slabs, slots, and buffers for
+// input rows.
+func (w *Weights) RolesWith(r Residency) []RoleBytes {
+	a := w.groups.arrange(r, w.size)
+	byRole := map[Role]int64{
+		RoleSlabs: int64(a.slabs) * a.slabBytes,
+		RoleSlots: int64(a.slots) * a.slotBytes,
+		RoleInput: a.inputBytes,
+	}
+	for _, g := range a.kept {
+		for i := range g.loads {
+			byRole[g.loads[i].src.Spec.Role] += w.size(&g.loads[i])
+		}
+	}
+	var list []RoleBytes
+	for _, role := range append(Roles(), RoleSlabs, RoleSlots, RoleInput) {
+		if byRole[role] > 0 {
+			list = append(list, RoleBytes{role, byRole[role]})
+		}
+	}
+	return list
+}
+
+// StreamedBytes is what a step that gives logits reads of the weights under r, as
+// stored, experts left out. What fits in the slabs all at once is not read again.
+func (w *Weights) StreamedBytes(r Residency) int64 {
+	a := w.groups.arrange(r, w.size)
+	if len(a.cycle) <= a.slabs {
+		return 0
+	}
+	var n int64
+	for _, g := range a.cycle {
+		n += storedBytes(g.loads)
+	}
+	return n
+}
+
+// ExpertCount is the number of experts of all layers together; 0 in models without.
+func (w *Weights) ExpertCount() int { return w.groups.expertUnits() }
+
+// ExpertsPerToken is how many of them a token goes through.
+func (w *Weights) ExpertsPerToken() int {
+	n := 0
+	for _, g := range w.groups.experts {
+		if len(g.loads) > 0 {
+			n += w.cfg.TopKExperts
+		}
+	}
+	return n
+}
+
+// ExpertBytes is what is read for an expert, the mean over all.
+func (w *Weights) ExpertBytes() int64 {
+	var n int64
+	for _, g := range w.groups.experts {
+		n += storedBytes(g.loads)
+	}
+	return n / int64(max(1, w.ExpertCount()))
 }
 
 // CacheBytes is what a cache of NewCache takes, full layers and rings apart.

@@ -6,12 +6,12 @@ import (
 	"unsafe"
 )
 
-// arena holds the weights. Matrices are cut one after the other from large pieces
+// arena holds the weights. Slabs are cut one after the other from large pieces
 // that begin on a huge page: a mapping for each would leave most of the smaller
 // ones on 4 KiB pages, and streaming from those is 10–20 % slower. What a piece has
-// left when the next matrix does not fit is never touched and takes no memory.
+// left when the next slab does not fit is never touched and takes no memory.
 type arena struct {
-	mu     sync.Mutex // Load is called concurrently
+	mu     sync.Mutex // NewSlab may be called concurrently
 	pieces [][]byte
 	free   []byte // of the last piece
 }

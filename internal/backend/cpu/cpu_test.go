@@ -1,7 +1,6 @@
 package cpu_test
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -83,7 +82,26 @@ func (p *pair) weight(typ quant.Type, out, in int) map[backend.Backend]backend.M
 	}
 	m := map[backend.Backend]backend.Matrix{}
 	for _, b := range []backend.Backend{p.ref, p.cpu} {
-		if m[b], err = b.Load(backend.Source{Name: "w", Type: typ, Out: out, In: in, R: bytes.NewReader(raw)}); err != nil {
+		m[b] = p.load(b, backend.MatrixSpec{Type: typ, Out: out, In: in}, raw)
+	}
+	return m
+}
+
+// load places a matrix behind something else and fills it in pieces, the last one first.
+func (p *pair) load(b backend.Backend, spec backend.MatrixSpec, raw []byte) backend.Matrix {
+	p.t.Helper()
+	s, err := b.NewSlab(backend.SlabAlign + b.MatrixBytes(spec.Type, spec.Out, spec.In))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	m, err := b.Place(s, backend.SlabAlign, spec)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	rowBytes := len(raw) / spec.Out
+	for row := (spec.Out - 1) / backend.FillRows * backend.FillRows; row >= 0; row -= backend.FillRows {
+		to := min(row+backend.FillRows, spec.Out)
+		if err := b.Fill(m, row, raw[row*rowBytes:to*rowBytes]); err != nil {
 			p.t.Fatal(err)
 		}
 	}
@@ -145,27 +163,38 @@ func TestRowOperations(t *testing.T) {
 	}
 }
 
-func TestExperts(t *testing.T) {
+func TestAddExpert(t *testing.T) {
 	p := newPair(t, 2)
-	const hidden, ffn, rows, k, experts = 40, 24, 11, 3, 7
-	weights := map[backend.Backend]*backend.Experts{p.ref: {}, p.cpu: {}}
-	for range experts {
-		gate, up, down := p.weight(quant.BF16, ffn, hidden), p.weight(quant.BF16, ffn, hidden), p.weight(quant.BF16, hidden, ffn)
-		for b, e := range weights {
-			e.Gate, e.Up, e.Down = append(e.Gate, gate[b]), append(e.Up, up[b]), append(e.Down, down[b])
-		}
-	}
-	route := &backend.Routing{K: k}
-	for range rows {
-		first := p.rng.IntN(experts - k + 1)
-		for i := range k {
-			route.IDs = append(route.IDs, int32(first+i))
-			route.Weights = append(route.Weights, p.rng.Float32())
-		}
-	}
+	const hidden, ffn, rows = 40, 24, 11
+	gate, up, down := p.weight(quant.BF16, ffn, hidden), p.weight(quant.BF16, ffn, hidden), p.weight(quant.BF16, hidden, ffn)
 	x := p.tensor(rows, hidden)
-	p.both("Experts", backend.NewTensor(rows, hidden), 0.05, func(b backend.Backend, dst *backend.Tensor) {
-		b.Experts(dst, x, route, weights[b])
+	for _, chosen := range [][]int{{7}, {0, 3, 10}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}} {
+		p.both(fmt.Sprint("AddExpert ", chosen), p.tensor(rows, hidden), 0.05, func(b backend.Backend, dst *backend.Tensor) {
+			b.AddExpert(dst, x, chosen, p.weights(len(chosen)), backend.Expert{Gate: gate[b], Up: up[b], Down: down[b]})
+		})
+	}
+}
+
+// weights returns n numbers of a fixed sequence.
+func (p *pair) weights(n int) []float32 {
+	w := make([]float32, n)
+	for i := range w {
+		w[i] = 1 / float32(i+2)
+	}
+	return w
+}
+
+// Columns beside a product's stay as they are.
+func TestProductsIntoColumns(t *testing.T) {
+	p := newPair(t, 2)
+	w, x := p.weight(quant.Q8_0, 20, 64), p.grid(3, 64)
+	p.both("Linear into columns", p.tensor(3, 30), 1e-3, func(b backend.Backend, dst *backend.Tensor) {
+		before := clone(dst)
+		b.Linear(x, []backend.Product{{Dst: dst, W: w[b], Col: 7}})
+		for i := range dst.Rows {
+			testkit.SameBits(t, "left of the product", dst.Row(i)[:7], before.Row(i)[:7])
+			testkit.SameBits(t, "right of the product", dst.Row(i)[27:], before.Row(i)[27:])
+		}
 	})
 }
 
@@ -245,16 +274,22 @@ func TestLoadRefusesWhatItCannotHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for name, src := range map[string]backend.Source{
-		"an undecodable type": {Type: quant.I32, Out: 1, In: 1, R: bytes.NewReader(make([]byte, 4))},
-		"broken blocks":       {Type: quant.Q4_0, Out: 1, In: 31, R: bytes.NewReader(nil)},
-		"a short file":        {Type: quant.F32, Out: 4, In: 8, R: bytes.NewReader(make([]byte, 100))},
-		"a short odd file":    {Type: quant.F32, Out: 4, In: 7, R: bytes.NewReader(make([]byte, 100))},
-		"too much":            {Type: quant.F32, Out: math.MaxInt32, In: math.MaxInt32, R: bytes.NewReader(nil)},
+	s, err := c.NewSlab(1 << 12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, spec := range map[string]backend.MatrixSpec{
+		"an undecodable type": {Type: quant.I32, Out: 1, In: 1},
+		"broken blocks":       {Type: quant.Q4_0, Out: 1, In: 31},
+		"no rows":             {Type: quant.F32, Out: 0, In: 8},
+		"too much":            {Type: quant.F32, Out: math.MaxInt32, In: math.MaxInt32},
 	} {
-		if _, err := c.Load(src); err == nil {
+		if _, err := c.Place(s, 0, spec); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+	if _, err := c.NewSlab(math.MaxInt64); err == nil {
+		t.Error("all of the address space was allocated")
 	}
 	if _, err := c.NewKV(backend.KVSpec{Heads: 1, HeadDim: 8, Slots: 1, Type: quant.Q4_0}); err == nil {
 		t.Error("a Q4_0 K/V store was made")

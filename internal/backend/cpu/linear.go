@@ -134,7 +134,7 @@ func (j *mulJob) run(worker, task int) {
 		i--
 	}
 	p := j.products[i]
-	j.tile(p.Dst.Data, p.Dst.Cols, p.W.(*matrix), task-j.first[i])
+	j.tile(p.Dst.Data[p.Col:], p.Dst.Cols, p.W.(*matrix), task-j.first[i])
 }
 
 // gated computes one tile of GeGLU or GateMul.

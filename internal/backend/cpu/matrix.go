@@ -6,12 +6,19 @@ import (
 
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/kernel"
+	"github.com/plume-run/plume/internal/quant"
 )
 
-// matrix is w [out, in], packed for the kernels. Its weights exist once in memory:
-// they are packed piece by piece while they are read.
+// slab is a stretch of the arena.
+type slab []byte
+
+func (s slab) Bytes() int64 { return int64(len(s)) }
+
+// matrix is w [out, in], packed for the kernels, in a slab.
 type matrix struct {
 	kernel.Matrix
+	typ      quant.Type // that its rows are stored in
+	rowBytes int        // of a stored row
 }
 
 func (m *matrix) Shape() (out, in int) { return m.Rows, m.Cols }
@@ -27,64 +34,58 @@ func (m *matrix) tile(p0, p1 int) kernel.Matrix {
 	}
 }
 
-// panelRows is the rows of a panel; a piece that is packed alone has whole panels.
+// panelRows is the rows of a panel. Rows are filled in whole panels, which is what
+// backend.FillRows asks for.
 const panelRows = kernel.PanelRows
 
-// pieceBytes is how much of a weight is read at once, about.
-const pieceBytes = 1 << 20
+var _ [backend.FillRows % panelRows]struct{} = [0]struct{}{}
 
-// pieceRows is the number of rows of a piece: whole panels.
-func pieceRows(rowBytes int) int { return max(1, pieceBytes/rowBytes/panelRows) * panelRows }
-
-// Load reads the weight into memory outside the Go heap.
-func (c *CPU) Load(src backend.Source) (backend.Matrix, error) {
-	m, err := c.load(src)
-	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", src.Name, err)
+// NewSlab takes memory outside the Go heap.
+func (c *CPU) NewSlab(bytes int64) (backend.Slab, error) {
+	if bytes < 0 || bytes > math.MaxInt-hugePage-arenaAlign {
+		return nil, fmt.Errorf("allocate %d bytes: too many", bytes)
 	}
-	return m, nil
+	mem, err := c.weights.take(int(bytes))
+	return slab(mem), err
 }
 
-func (c *CPU) load(src backend.Source) (*matrix, error) {
-	rowBytes, layout, err := checkSource(src)
+// MatrixBytes implements backend.Backend.
+func (*CPU) MatrixBytes(t quant.Type, out, in int) int64 { return Sizer{}.MatrixBytes(t, out, in) }
+
+// Place implements backend.Backend.
+func (*CPU) Place(s backend.Slab, off int64, spec backend.MatrixSpec) (backend.Matrix, error) {
+	rowBytes, layout, err := check(spec)
 	if err != nil {
 		return nil, err
 	}
-	m := &matrix{kernel.Matrix{Layout: layout, Rows: src.Out, Cols: src.In}}
-	if m.Data, err = c.weights.take(kernel.PackedBytes(src.Type, src.Out, src.In)); err != nil {
-		return nil, err
-	}
-	step := pieceRows(rowBytes)
-	piece := make([]byte, min(step, src.Out)*rowBytes)
-	for row := 0; row < src.Out; row += step {
-		n := min(step, src.Out-row)
-		raw := piece[:n*rowBytes]
-		if _, err := src.R.ReadAt(raw, int64(row)*int64(rowBytes)); err != nil {
-			return nil, err
-		}
-		dst := m.tile(row/panelRows, kernel.Panels(row+n))
-		if err := kernel.PackRows(src.Type, dst.Data, raw, n, src.In); err != nil {
-			return nil, err
-		}
-	}
-	return m, nil
+	n := int64(kernel.PackedBytes(spec.Type, spec.Out, spec.In))
+	data := s.(slab)[off : off+n : off+n]
+	return &matrix{kernel.Matrix{Layout: layout, Rows: spec.Out, Cols: spec.In, Data: data}, spec.Type, rowBytes}, nil
 }
 
-// checkSource returns the bytes of a stored row and the layout it is packed into.
-func checkSource(src backend.Source) (rowBytes int, layout kernel.Layout, err error) {
-	layout, ok := kernel.LayoutFor(src.Type)
+// Fill packs rows.
+func (*CPU) Fill(w backend.Matrix, row int, raw []byte) error {
+	m := w.(*matrix)
+	n := len(raw) / m.rowBytes
+	dst := m.tile(row/panelRows, kernel.Panels(row+n))
+	return kernel.PackRows(m.typ, dst.Data, raw, n, m.Cols)
+}
+
+// check returns the bytes of a stored row and the layout that it is packed into.
+func check(spec backend.MatrixSpec) (rowBytes int, layout kernel.Layout, err error) {
+	layout, ok := kernel.LayoutFor(spec.Type)
 	if !ok {
-		return 0, 0, fmt.Errorf("type %s cannot be multiplied", src.Type)
+		return 0, 0, fmt.Errorf("type %s cannot be multiplied", spec.Type)
 	}
-	if src.Out < 1 || src.In < 1 || src.In > math.MaxInt32 || src.Out > math.MaxInt32 {
-		return 0, 0, fmt.Errorf("shape [%d, %d]", src.Out, src.In)
+	if spec.Out < 1 || spec.In < 1 || spec.In > math.MaxInt32 || spec.Out > math.MaxInt32 {
+		return 0, 0, fmt.Errorf("shape [%d, %d]", spec.Out, spec.In)
 	}
-	n, err := src.Type.Bytes(int64(src.In))
+	n, err := spec.Type.Bytes(int64(spec.In))
 	if err != nil {
 		return 0, 0, err
 	}
-	if panel := layout.PanelBytes(src.In); panel > math.MaxInt/kernel.Panels(src.Out) {
-		return 0, 0, fmt.Errorf("[%d, %d] %s weights do not fit in memory", src.Out, src.In, src.Type)
+	if panel := layout.PanelBytes(spec.In); panel > math.MaxInt/kernel.Panels(spec.Out) {
+		return 0, 0, fmt.Errorf("[%d, %d] %s weights do not fit in memory", spec.Out, spec.In, spec.Type)
 	}
 	return int(n), layout, nil
 }

@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"bytes"
 	"testing"
 	"time"
 
@@ -9,14 +8,14 @@ import (
 	"github.com/plume-run/plume/internal/quant"
 )
 
-// loadZeros loads a matrix of zeros.
+// loadZeros makes a matrix of zeros.
 func loadZeros(t *testing.T, c *CPU, typ quant.Type, out, in int) backend.Matrix {
 	t.Helper()
 	n, err := typ.Bytes(int64(out) * int64(in))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := c.Load(backend.Source{Name: "w", Type: typ, Out: out, In: in, R: bytes.NewReader(make([]byte, n))})
+	m, err := backend.NewMatrix(c, backend.MatrixSpec{Type: typ, Out: out, In: in}, make([]byte, n))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,15 +35,6 @@ func rowBytesOf(s backend.KVSpec) int {
 	return 4 * pad8(s.HeadDim)
 }
 
-// LoadBytes implements backend.Sizer: the piece that is being packed.
-func (Sizer) LoadBytes(t quant.Type, out, in int) int64 {
-	rowBytes, err := t.Bytes(int64(in))
-	if err != nil || rowBytes < 1 {
-		return 0
-	}
-	return int64(min(pieceRows(int(rowBytes)), out)) * rowBytes
-}
-
 // ScratchBytes implements backend.Sizer. Buffers grow to the largest job they have
 // seen, each on its own, so it is a sum of maxima.
 func (z Sizer) ScratchBytes(w backend.Work) int64 {
@@ -60,7 +51,7 @@ func (z Sizer) ScratchBytes(w backend.Work) int64 {
 		}
 	}
 	for _, e := range w.Experts {
-		experts = max(experts, 4*int64(e.Rows)*int64(2*e.Hidden+e.FFN)+int64(e.Rows)*12)
+		experts = max(experts, 4*int64(e.Rows)*int64(2*e.Hidden+e.FFN))
 	}
 	var query, scores, acc, results int64
 	for _, a := range w.Attention {
@@ -116,6 +107,6 @@ func (c *CPU) ScratchBytes() int64 {
 		n += int64(4*(cap(s.up)+cap(s.query)+cap(s.scores)+cap(s.acc)) + 8*cap(s.sums))
 	}
 	e := &c.expert
-	n += int64(4*(cap(e.x.Data)+cap(e.act.Data)+cap(e.y.Data)) + 8*cap(e.rows) + 4*cap(e.weights))
+	n += int64(4 * (cap(e.x.Data) + cap(e.act.Data) + cap(e.y.Data)))
 	return n + c.floats.bytes + c.rounded.bytes
 }

@@ -45,20 +45,35 @@ func (m *matrix) row(i int, dst []float32) {
 	}
 }
 
-// Load reads the whole weight.
-func (*Ref) Load(src backend.Source) (backend.Matrix, error) {
-	if !src.Type.Decodable() {
-		return nil, fmt.Errorf("load %s: type %s cannot be decoded", src.Name, src.Type)
+// slab is memory that matrices are placed in.
+type slab []byte
+
+func (s slab) Bytes() int64 { return int64(len(s)) }
+
+// NewSlab implements backend.Backend.
+func (*Ref) NewSlab(bytes int64) (backend.Slab, error) { return make(slab, bytes), nil }
+
+// MatrixBytes implements backend.Backend.
+func (*Ref) MatrixBytes(t quant.Type, out, in int) int64 { return Sizer{}.MatrixBytes(t, out, in) }
+
+// Place implements backend.Backend.
+func (*Ref) Place(s backend.Slab, off int64, spec backend.MatrixSpec) (backend.Matrix, error) {
+	if !spec.Type.Decodable() {
+		return nil, fmt.Errorf("type %s cannot be decoded", spec.Type)
 	}
-	rowBytes, err := src.Type.Bytes(int64(src.In))
+	rowBytes, err := spec.Type.Bytes(int64(spec.In))
 	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", src.Name, err)
+		return nil, err
 	}
-	m := &matrix{src.Type, src.Out, src.In, int(rowBytes), make([]byte, int(rowBytes)*src.Out)}
-	if _, err := src.R.ReadAt(m.data, 0); err != nil {
-		return nil, fmt.Errorf("load %s: %w", src.Name, err)
-	}
-	return m, nil
+	n := rowBytes * int64(spec.Out)
+	return &matrix{spec.Type, spec.Out, spec.In, int(rowBytes), s.(slab)[off : off+n : off+n]}, nil
+}
+
+// Fill implements backend.Backend.
+func (*Ref) Fill(w backend.Matrix, row int, raw []byte) error {
+	m := w.(*matrix)
+	copy(m.data[row*m.rowBytes:][:len(raw)], raw)
+	return nil
 }
 
 // Embed implements backend.Backend.
@@ -152,17 +167,17 @@ func rotate(x, cos, sin []float32, pairs int) {
 // Linear implements backend.Backend.
 func (*Ref) Linear(x *backend.Tensor, products []backend.Product) {
 	for _, p := range products {
-		linear(p.Dst, x, p.W.(*matrix))
+		linear(p.Dst, p.Col, x, p.W.(*matrix))
 	}
 }
 
-// linear sets dst [row, out] = x [row, in] · wᵀ.
-func linear(dst, x *backend.Tensor, w *matrix) {
+// linear sets dst [row, col:col+out] = x [row, in] · wᵀ.
+func linear(dst *backend.Tensor, col int, x *backend.Tensor, w *matrix) {
 	row := make([]float32, w.in)
 	for o := range w.out {
 		w.row(o, row)
 		for i := range x.Rows {
-			dst.Row(i)[o] = float32(dot(row, x.Row(i)))
+			dst.Row(i)[col+o] = float32(dot(row, x.Row(i)))
 		}
 	}
 }
@@ -183,8 +198,8 @@ func gelu(x float64) float64 {
 // GeGLU implements backend.Backend.
 func (*Ref) GeGLU(dst, x *backend.Tensor, gate, up backend.Matrix) {
 	u := backend.NewTensor(dst.Rows, dst.Cols)
-	linear(dst, x, gate.(*matrix))
-	linear(u, x, up.(*matrix))
+	linear(dst, 0, x, gate.(*matrix))
+	linear(u, 0, x, up.(*matrix))
 	for i, g := range dst.Data {
 		dst.Data[i] = float32(gelu(float64(g)) * float64(u.Data[i]))
 	}
@@ -192,7 +207,7 @@ func (*Ref) GeGLU(dst, x *backend.Tensor, gate, up backend.Matrix) {
 
 // GateMul implements backend.Backend.
 func (*Ref) GateMul(dst, x *backend.Tensor, w backend.Matrix, by *backend.Tensor, col int) {
-	linear(dst, x, w.(*matrix))
+	linear(dst, 0, x, w.(*matrix))
 	for i := range dst.Rows {
 		row, mul := dst.Row(i), by.Row(i)[col:]
 		for j, g := range row {
@@ -215,20 +230,16 @@ func (*Ref) MixPLE(ctx, tok *backend.Tensor, w []float32, eps, ctxScale, tokScal
 	}
 }
 
-// Experts implements backend.Backend.
-func (r *Ref) Experts(dst, x *backend.Tensor, route *backend.Routing, e *backend.Experts) {
-	for i := range x.Rows {
-		out, in := dst.Row(i), &backend.Tensor{Rows: 1, Cols: x.Cols, Data: x.Row(i)}
-		clear(out)
-		for k := range route.K {
-			id, weight := route.IDs[i*route.K+k], route.Weights[i*route.K+k]
-			ffn, _ := e.Gate[id].Shape()
-			act, y := backend.NewTensor(1, ffn), backend.NewTensor(1, dst.Cols)
-			r.GeGLU(act, in, e.Gate[id], e.Up[id])
-			linear(y, act, e.Down[id].(*matrix))
-			for j, v := range y.Data {
-				out[j] += v * weight
-			}
+// AddExpert implements backend.Backend.
+func (r *Ref) AddExpert(dst, x *backend.Tensor, rows []int, weights []float32, e backend.Expert) {
+	ffn, _ := e.Gate.Shape()
+	act, y := backend.NewTensor(1, ffn), backend.NewTensor(1, dst.Cols)
+	for i, row := range rows {
+		r.GeGLU(act, &backend.Tensor{Rows: 1, Cols: x.Cols, Data: x.Row(row)}, e.Gate, e.Up)
+		linear(y, 0, act, e.Down.(*matrix))
+		out := dst.Row(row)
+		for j, v := range y.Data {
+			out[j] += v * weights[i]
 		}
 	}
 }

@@ -34,6 +34,3 @@ func (Sizer) ScratchBytes(w backend.Work) int64 {
 	}
 	return 2 * most
 }
-
-// LoadBytes implements backend.Sizer: weights are read into their place.
-func (Sizer) LoadBytes(quant.Type, int, int) int64 { return 0 }

@@ -69,14 +69,14 @@ func Kernels(b backend.Backend, types []quant.Type, m *forecast.Machine) error {
 // products measures y = W·x with one row (10⁹ bytes of weights per second) and with many
 // (10⁹ multiply-adds per second).
 func products(b backend.Backend, t quant.Type) (vector, matrix float64, err error) {
-	src, err := weights(t, outputs, inputs)
+	spec, raw, err := weights(t, outputs, inputs)
 	if err != nil {
 		return 0, 0, err
 	}
 	var ws []backend.Matrix
 	var held int64
 	for held < streamed {
-		w, err := b.Load(src)
+		w, err := backend.NewMatrix(b, spec, raw)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -98,22 +98,20 @@ func products(b backend.Backend, t quant.Type) (vector, matrix float64, err erro
 }
 
 // weights is a matrix of normal numbers, one block of rows again and again.
-func weights(t quant.Type, out, in int) (backend.Source, error) {
+func weights(t quant.Type, out, in int) (spec backend.MatrixSpec, raw []byte, err error) {
 	const distinct = 16
 	n, err := t.Bytes(int64(in))
 	if err != nil {
-		return backend.Source{}, err
+		return spec, nil, err
 	}
 	row, all := make([]byte, n), []byte{}
 	for range distinct {
 		if err := quant.Encode(t, row, normal(in)); err != nil {
-			return backend.Source{}, err
+			return spec, nil, err
 		}
 		all = append(all, row...)
 	}
-	return backend.Source{
-		Name: "measured " + t.String(), Type: t, Out: out, In: in, R: bytes.NewReader(bytes.Repeat(all, out/distinct)),
-	}, nil
+	return backend.MatrixSpec{Type: t, Out: out, In: in}, bytes.Repeat(all, out/distinct), nil
 }
 
 func normal(n int) []float32 {
@@ -157,11 +155,11 @@ func rows(b backend.Backend) float64 {
 
 // call measures an operation that has next to nothing to do, in microseconds.
 func call(b backend.Backend) (float64, error) {
-	src, err := weights(quant.F32, 64, 64)
+	spec, raw, err := weights(quant.F32, 64, 64)
 	if err != nil {
 		return 0, err
 	}
-	w, err := b.Load(src)
+	w, err := backend.NewMatrix(b, spec, raw)
 	if err != nil {
 		return 0, fmt.Errorf("measure calls: %w", err)
 	}

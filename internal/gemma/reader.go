@@ -1,0 +1,330 @@
+package gemma
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/plume-run/plume/internal/backend"
+	"github.com/plume-run/plume/internal/checkpoint"
+)
+
+// reader reads weights and hands them to the device, piece by piece, on goroutines of
+// its own. Several pieces are under way at once, of one matrix or of several, so that a
+// disk's queue stays filled while other pieces are packed.
+type reader struct {
+	back       backend.Backend
+	cat        *checkpoint.Catalog
+	drop       bool             // have the system forget what was read
+	lasts      bool             // goroutines stay for the next fetch
+	progress   func(read int64) // told of every piece, from several goroutines; may be nil
+	pieceBytes int              // of the largest piece
+
+	mu     sync.Mutex
+	work   sync.Cond // something was queued, or closed
+	queue  []*fetch  // with pieces that nobody has taken
+	active int       // goroutines
+	closed bool
+	under  int           // pieces under way
+	since  time.Time     // when that became more than 0
+	busy   time.Duration // that it was before
+	wg     sync.WaitGroup
+
+	count readCounts
+}
+
+// readCounts is what a reader has done; read by any goroutine.
+type readCounts struct {
+	groups, reads, bytes, waits atomic.Int64
+	wait                        atomic.Int64 // ns
+}
+
+// readers is how many pieces are under way at once.
+const readers = 4
+
+// readPiece is how much is read at once, about.
+const readPiece = 1 << 20
+
+// pieceRows is the rows of a piece.
+func pieceRows(rowBytes int) int {
+	return max(1, readPiece/rowBytes/backend.FillRows) * backend.FillRows
+}
+
+// fetch is the reading of some matrices into a place. It can begin again when it has
+// ended. All its fields but complete are guarded by reader.mu.
+type fetch struct {
+	rank  int              // the lowest is served first
+	loads []load           // what is read
+	into  []backend.Matrix // where to, by load
+
+	state     fetchState
+	next, row int // first piece that nobody has taken
+	under     int // pieces under way
+	err       error
+	ended     chan struct{} // of capacity 1; full while the fetch is not running
+	complete  atomic.Bool   // ended without an error
+}
+
+type fetchState uint8
+
+const (
+	fetchIdle    fetchState = iota // nothing asked for yet
+	fetchRunning                   //
+	fetchDone                      // everything is there
+	fetchFailed                    // with err, which nobody has been told
+	fetchTold                      // with err
+)
+
+// rowRange is a piece: rows [row, row+n) of a fetch's load number i.
+type rowRange struct{ load, row, n int }
+
+var (
+	errClosed    = errors.New("model is closed")
+	errAbandoned = errors.New("reading was given up")
+)
+
+// begin starts a fetch that is not running, of what its fields say.
+func (r *reader) begin(f *fetch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.beginLocked(f)
+}
+
+func (r *reader) beginLocked(f *fetch) {
+	if f.ended == nil {
+		f.ended = make(chan struct{}, 1)
+	}
+	select {
+	case <-f.ended:
+	default:
+	}
+	f.state, f.next, f.row, f.err = fetchRunning, 0, 0, nil
+	f.complete.Store(false)
+	if r.closed {
+		r.end(f, errClosed)
+		return
+	}
+	r.queue = append(r.queue, f)
+	if r.active < readers {
+		r.active++
+		r.wg.Go(r.run)
+	}
+	r.work.Broadcast()
+}
+
+// ensure starts a fetch unless it is running or has succeeded. A failure that nobody
+// knows of is kept for the next wait.
+func (r *reader) ensure(f *fetch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.state == fetchIdle || f.state == fetchTold {
+		r.beginLocked(f)
+	}
+}
+
+// wait waits until a fetch that was begun has ended, and returns its error.
+func (r *reader) wait(ctx context.Context, f *fetch) error {
+	if f.complete.Load() {
+		return nil
+	}
+	begin := time.Now()
+	select {
+	case <-f.ended:
+		f.ended <- struct{}{} // for others
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	r.count.waits.Add(1)
+	r.count.wait.Add(int64(time.Since(begin)))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.state == fetchFailed {
+		f.state = fetchTold
+	}
+	return f.err
+}
+
+// waitEnd waits until a fetch that was begun has ended, well or not.
+func (r *reader) waitEnd(ctx context.Context, f *fetch) error {
+	if err := r.wait(ctx, f); err != nil && r.running(f) {
+		return err
+	}
+	return nil
+}
+
+// running reports whether a fetch has begun and not ended.
+func (r *reader) running(f *fetch) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return f.state == fetchRunning
+}
+
+// busyTime is how long something has been under way.
+func (r *reader) busyTime() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.under > 0 {
+		return r.busy + time.Since(r.since)
+	}
+	return r.busy
+}
+
+// giveUp ends a fetch that nobody wants any more, at once or when the pieces under way
+// are here, and reports whether it has ended.
+func (r *reader) giveUp(f *fetch) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.state == fetchRunning {
+		r.stop(f, errAbandoned)
+	}
+	return f.state != fetchRunning
+}
+
+// stop hands out no further pieces of f, which ends with err.
+func (r *reader) stop(f *fetch, err error) {
+	if f.err == nil {
+		f.err = err
+	}
+	f.next = len(f.loads)
+	r.unqueue(f)
+	if f.under == 0 {
+		r.end(f, f.err)
+	}
+}
+
+func (r *reader) unqueue(f *fetch) {
+	for i, q := range r.queue {
+		if q == f {
+			r.queue = append(r.queue[:i], r.queue[i+1:]...)
+			return
+		}
+	}
+}
+
+// end makes a fetch done.
+func (r *reader) end(f *fetch, err error) {
+	f.state, f.err = fetchDone, err
+	if err != nil {
+		f.state = fetchFailed
+	} else {
+		f.complete.Store(true)
+		r.count.groups.Add(1)
+	}
+	f.ended <- struct{}{}
+}
+
+// run reads pieces until there are none, or until close.
+func (r *reader) run() {
+	var buf []byte
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		f, p := r.take()
+		if f == nil {
+			if r.closed || !r.lasts {
+				r.active--
+				return
+			}
+			r.work.Wait()
+			continue
+		}
+		r.mu.Unlock()
+		if buf == nil {
+			buf = make([]byte, r.pieceBytes)
+		}
+		err := r.read(f, p, buf)
+		r.mu.Lock()
+		r.finish(f, err)
+	}
+}
+
+// take hands out the most urgent piece.
+func (r *reader) take() (*fetch, rowRange) {
+	if len(r.queue) == 0 {
+		return nil, rowRange{}
+	}
+	f := r.queue[0]
+	for _, q := range r.queue[1:] {
+		if q.rank < f.rank {
+			f = q
+		}
+	}
+	ld := &f.loads[f.next]
+	p := rowRange{f.next, f.row, min(pieceRows(ld.rowBytes), ld.matrix.Out-f.row)}
+	if f.row += p.n; f.row == ld.matrix.Out {
+		f.next, f.row = f.next+1, 0
+	}
+	if f.next == len(f.loads) {
+		r.unqueue(f)
+	}
+	if r.under == 0 {
+		r.since = time.Now()
+	}
+	f.under++
+	r.under++
+	return f, p
+}
+
+// read fills one piece's rows.
+func (r *reader) read(f *fetch, p rowRange, buf []byte) error {
+	ld := &f.loads[p.load]
+	raw := buf[:p.n*ld.rowBytes]
+	_, err := ld.src.ReadAt(raw, ld.off+int64(p.row)*int64(ld.rowBytes))
+	if err == nil {
+		err = r.back.Fill(f.into[p.load], p.row, raw)
+	}
+	if err != nil {
+		return fmt.Errorf("load %s: %w", ld.src.Spec, err)
+	}
+	r.count.reads.Add(1)
+	if r.drop {
+		r.forget(ld, p, int64(len(raw)))
+	}
+	r.count.bytes.Add(int64(len(raw)))
+	if r.progress != nil {
+		r.progress(int64(len(raw)))
+	}
+	return nil
+}
+
+// sweepBytes is how much is read between two sweeps of the file's pages.
+const sweepBytes = 16 << 20
+
+// forget has the system drop its copy of n bytes. It keeps pages that were in use at
+// the moment and larger units of which a part was outside, so everything is swept now
+// and then.
+func (r *reader) forget(ld *load, p rowRange, n int64) {
+	ld.src.Drop(ld.off+int64(p.row)*int64(ld.rowBytes), n)
+	if before := r.count.bytes.Load(); (before+n)/sweepBytes > before/sweepBytes {
+		r.cat.DropAll()
+	}
+}
+
+// finish notes that a piece is here.
+func (r *reader) finish(f *fetch, err error) {
+	f.under--
+	if r.under--; r.under == 0 {
+		r.busy += time.Since(r.since)
+	}
+	switch {
+	case err != nil:
+		r.stop(f, err)
+	case f.under == 0 && f.next == len(f.loads):
+		r.end(f, f.err)
+	}
+}
+
+// close ends all fetches and waits for the goroutines.
+func (r *reader) close() {
+	r.mu.Lock()
+	r.closed = true
+	for len(r.queue) > 0 {
+		r.stop(r.queue[0], errClosed)
+	}
+	r.work.Broadcast()
+	r.mu.Unlock()
+	r.wg.Wait()
+}
