@@ -29,6 +29,7 @@ var (
 	placeList = flag.String("places", "ram,disk,direct,http", "where its table is; the first one is what others are compared with")
 	rowCache  = flag.Int64("row-cache", -1, "bytes of the row cache, -1: none")
 	moreProcs = flag.Int("more-procs", 2, "added to GOMAXPROCS, as the program does")
+	serveBy   = flag.String("serve-by", "", "command in front of the web server's, such as chrt -f 20: it then does not queue for our processors, as if it were elsewhere")
 	httpDelay = flag.Duration("http-delay", time.Millisecond, "added latency of the web server")
 )
 
@@ -55,7 +56,8 @@ func TestMain(m *testing.M) {
 // serveAside starts that process and returns its URL.
 func serveAside(b *testing.B, path string) string {
 	b.Helper()
-	cmd := exec.Command(os.Args[0])
+	args := append(strings.Fields(*serveBy), os.Args[0])
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "PLUME_TEST_SERVE="+path, "PLUME_TEST_DELAY="+httpDelay.String())
 	out, err := cmd.StdoutPipe()
 	if err != nil {

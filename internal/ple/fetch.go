@@ -3,6 +3,7 @@ package ple
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 )
@@ -42,6 +43,14 @@ func (t *Table) Fetch(ids []int32) *Fetch { return t.FetchPart(ids, nil) }
 // No more is read where that saves something. nil means whole rows. A row kept
 // from such a fetch never stands for a longer part of itself.
 func (t *Table) FetchPart(ids []int32, bytes []int) *Fetch {
+	f := t.begin(ids, bytes)
+	if t.traits.yields && !f.here {
+		runtime.Gosched()
+	}
+	return f
+}
+
+func (t *Table) begin(ids []int32, bytes []int) *Fetch {
 	f := t.newFetch(len(ids))
 	if err := f.sort(ids, bytes); err != nil {
 		f.err, f.here = err, true

@@ -51,6 +51,11 @@ type Traits struct {
 	AlignBytes   int    // the device is read in pieces of this size; 0: any
 	Resident     int64  // bytes of memory that the source holds
 	note         string // how it reads, for String
+
+	// yields says that reads are begun by goroutines that never block a thread. Fetch
+	// lets them run at once, in its own place: waking another thread where all
+	// processors compute takes milliseconds, and the request would leave late.
+	yields bool
 }
 
 // String describes the source in a few words: "direct reads of model.gguf".

@@ -104,7 +104,7 @@ func openHTTP(spec Spec) (*remote, error) {
 	r.interrupt()
 	name := publicURL(spec.URL)
 	r.traits = Traits{Kind: HTTP, Name: name, Base: spec.Offset, Workers: httpWorkers,
-		GapBytes: httpGap, MaxReadBytes: httpMaxBytes, note: "range requests to " + name}
+		GapBytes: httpGap, MaxReadBytes: httpMaxBytes, yields: true, note: "range requests to " + name}
 	var last [1]byte
 	if _, err := r.ReadAt(last[:], spec.Bytes-1); err != nil {
 		r.Close()
