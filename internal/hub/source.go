@@ -12,7 +12,7 @@ import (
 
 // Bounds of what a source may say.
 const (
-	maxInfoBytes     = 32 << 20 // JSON about a repository, or a safetensors index
+	maxInfoBytes     = 16 << 20 // JSON about a repository, or a safetensors index
 	maxManifestBytes = 4 << 20
 	maxFileBytes     = 1 << 44
 	maxFiles         = 1000
