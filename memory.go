@@ -119,8 +119,7 @@ func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text *Tokenizer, o Opt
 		po.PLEWorkers = pleWorkers
 	}
 	if text != nil {
-		spec := text.tok.Spec()
-		po.Tokens, po.Merges = len(spec.Tokens), len(spec.Merges)
+		po.Tokens, po.Merges = text.tok.Len(), text.tok.Merges()
 	}
 	p, err := plan.Make(cfg, cat, po)
 	var small *plan.TooSmallError

@@ -83,6 +83,7 @@ func (m *Model) open() error {
 		return unsupportedError{fmt.Errorf("open %s: tokenizer has %d tokens, model %d", m.path, m.text.Len(), m.cfg.VocabSize)}
 	}
 	m.stop = stopIDs(m.cfg, m.text)
+	cat.ForgetMeta() // the vocabulary in it; config and tokenizer have what they need
 	var b budget
 	if m.plan, b, err = makePlan(cat, m.cfg, m.text, m.opt); err != nil {
 		return err

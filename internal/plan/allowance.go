@@ -1,16 +1,18 @@
 package plan
 
-// Allowances for what has no formula, chosen and then held against measured peaks on
-// linux/amd64, 2 cores, Go 1.26, 2026-11-23 (docs/measurements/memory.md): together
-// they err by 15 to 20 MiB on the safe side.
-const (
-	// programBytes is the pages of the executable that a run touches. They are file
-	// pages: a process in a memory cgroup pays for those that nobody else has read.
-	programBytes = 12 << 20
+import "math"
 
-	// runtimeBytes is what Go's runtime and the libraries hold before a model is
-	// opened: type tables, goroutine stacks, the collector's own memory, the catalog.
-	runtimeBytes = 12 << 20
+// Allowances for what has no formula, held against measured peaks on linux/amd64, 2
+// cores, Go 1.26, 2026-11-23 (docs/measurements/memory.md).
+const (
+	// programBytes is the pages of the executable that a run touches: 9 MiB. They are file
+	// pages: a process in a memory cgroup pays for those that nobody else has read.
+	programBytes = 10 << 20
+
+	// runtimeBytes is what Go's runtime and the libraries hold beside all that is
+	// counted: type tables, goroutine stacks, the collector's own memory, the catalog.
+	// 4 to 5 MiB were measured; the rest is room for small garbage.
+	runtimeBytes = 8 << 20
 
 	// threadBytes is a thread's stack and the scheduler's share for it.
 	threadBytes = 256 << 10
@@ -19,10 +21,11 @@ const (
 	// collector runs when the limit is reached, and should not run all the time.
 	slackShare = 32
 
-	// tokenBytes and mergeBytes are estimates of the tokenizer's tables, and the header's copies
-	// of the same texts, for each token and each merge of a vocabulary.
-	tokenBytes = 200
-	mergeBytes = 120
+	// tokenBytes and mergeBytes are what the tokenizer's tables take for each token and
+	// each merge of a vocabulary: its 262,144 tokens and 514,906 merges took 19.5 MiB,
+	// hash tables half to three quarters full.
+	tokenBytes = 48
+	mergeBytes = 28
 
 	// The weights lie in pieces of 64 MiB that begin on huge pages; a piece is left
 	// when the next matrix does not fit, on average with some 60 MiB in it, and its
@@ -35,3 +38,12 @@ const (
 	spareRows = 16
 	rowBooks  = 256
 )
+
+// pageEnds is what n pieces of weights take beyond the weights. The part of a last huge
+// page that is not used is anything between nothing and all of it, so the mean is a half,
+// and three times the scatter of the sum is on the safe side.
+func pageEnds(n int64) int64 {
+	half := float64(hugePageBytes) / 2
+	mean, scatter := float64(n)*half, math.Sqrt(float64(n)/3)*half
+	return min(n*hugePageBytes, int64(mean+3*scatter))
+}

@@ -126,7 +126,7 @@ func lay(w *gemma.Weights, o Options) *Plan {
 		add(string(r.Role), r.Bytes, false, "weights, as the device packs them")
 	}
 	pieces := packed/pieceBytes + 1
-	add("page ends", pieces*hugePageBytes, false, "weights lie in %d pieces of huge pages, the last of each partly used", pieces)
+	add("page ends", pageEnds(pieces), false, "weights lie in %d pieces of huge pages, the last of each partly used", pieces)
 	add("norms", w.Vectors, true, "float32")
 	full, sliding := w.CacheBytes(o.Sizer, o.Context, o.Draft, o.KVType)
 	add(roleKVFull, full, true, "%d positions, %s", o.Context, p.KVType)

@@ -341,6 +341,9 @@ func TestSourcesAgree(t *testing.T) {
 				t.Fatal(err)
 			}
 			slices.Sort(want.Special)
+			if n := tok.Merges(); n != len(want.Merges) {
+				t.Errorf("%d merges, want %d", n, len(want.Merges))
+			}
 			if got := tok.Spec(); !reflect.DeepEqual(got, want) {
 				t.Error("the spec changed on its way through the tokenizer")
 			}

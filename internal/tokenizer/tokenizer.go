@@ -251,6 +251,9 @@ func (t *Tokenizer) has(id int32) bool { return id >= 0 && int(id) < len(t.raw.e
 // Len is the number of tokens; ids are 0 … Len()−1.
 func (t *Tokenizer) Len() int { return len(t.raw.end) }
 
+// Merges is the number of merges.
+func (t *Tokenizer) Merges() int { return len(t.merges.result) }
+
 // ID finds a token by its exact vocabulary text ('▁' for space), such as
 // "<|turn>".
 func (t *Tokenizer) ID(piece string) (int32, bool) {
