@@ -44,6 +44,19 @@ type Event struct {
 	Text   string    // EventText, EventThinking, EventBadCall
 	Call   *ToolCall // EventToolCall
 	Result *Result   // EventDone
+
+	// Logprobs belong to the tokens that the event was made of, when the request asked
+	// for them: of a piece of text usually one, of a tool call many.
+	Logprobs []TokenLogprob
+}
+
+// TokenLogprob is how likely a token was under the model's own distribution, before
+// temperature, penalties, filters and a required format.
+type TokenLogprob struct {
+	ID      int32
+	Text    string         // the token's own bytes, which may be part of a character
+	Logprob float64        // natural logarithm
+	Top     []TokenLogprob // the most likely tokens in its place, best first; theirs is nil
 }
 
 // Finish says why an answer ended.
@@ -73,6 +86,7 @@ type Timings struct {
 	Prefill    time.Duration // from the start to the logits of the last prompt token
 	FirstToken time.Duration // from the start to the first token
 	Decode     time.Duration // from the first token to the end
+	Queued     time.Duration // before the start, of a Service's requests
 }
 
 // MarshalJSON writes seconds.
@@ -81,7 +95,8 @@ func (t Timings) MarshalJSON() ([]byte, error) {
 		Prefill float64 `json:"prefill_seconds"`
 		First   float64 `json:"first_token_seconds"`
 		Decode  float64 `json:"decode_seconds"`
-	}{t.Prefill.Seconds(), t.FirstToken.Seconds(), t.Decode.Seconds()})
+		Queued  float64 `json:"queued_seconds,omitempty"`
+	}{t.Prefill.Seconds(), t.FirstToken.Seconds(), t.Decode.Seconds(), t.Queued.Seconds()})
 }
 
 // Result closes an answer.

@@ -8,8 +8,10 @@
 // An Engine may be shared by any number of goroutines: its steps are handed
 // out one at a time, so sessions of several goroutines interleave step by
 // step. A Session belongs to one goroutine at a time; a second Generate on it
-// while one runs returns ErrBusy instead of racing. The Engine does not own
-// the model: whoever bound it closes it, after the last session.
+// while one runs returns ErrBusy instead of racing. A Scheduler serves any number
+// of goroutines and computes their sequences together, the weights being read once
+// for all. The Engine does not own the model: whoever bound it closes it, after the
+// last session and scheduler.
 package engine
 
 import (
@@ -30,6 +32,8 @@ var (
 	ErrBusy = errors.New("session busy")
 	// ErrClosed marks a session that has been closed, or whose model has.
 	ErrClosed = errors.New("closed")
+	// ErrOverloaded marks a request for which a scheduler's queue has no room.
+	ErrOverloaded = errors.New("overloaded")
 	// ErrToken marks a token id outside the vocabulary.
 	ErrToken = errors.New("token outside the vocabulary")
 )
@@ -77,9 +81,8 @@ func (e *Engine) closed() error {
 	}
 }
 
-// forward runs one batch when its turn comes and lends the logits
-// [rows, V] f32 to use, which must not keep them.
-func (e *Engine) forward(ctx context.Context, b *gemma.Batch, use func(logits []float32, rows int) error) error {
+// turn runs f when nothing else uses the model.
+func (e *Engine) turn(ctx context.Context, f func() error) error {
 	select {
 	case e.step <- struct{}{}:
 	case <-e.done:
@@ -94,14 +97,19 @@ func (e *Engine) forward(ctx context.Context, b *gemma.Batch, use func(logits []
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	logits, rows, err := e.model.Forward(ctx, b)
-	if err != nil {
-		return err
-	}
-	if use == nil {
-		return nil
-	}
-	return use(logits, rows)
+	return f()
+}
+
+// forward runs one batch when its turn comes and lends the logits
+// [rows, V] f32 to use, which must not keep them.
+func (e *Engine) forward(ctx context.Context, b *gemma.Batch, use func(logits []float32, rows int) error) error {
+	return e.turn(ctx, func() error {
+		logits, rows, err := e.model.Forward(ctx, b)
+		if err != nil || use == nil {
+			return err
+		}
+		return use(logits, rows)
+	})
 }
 
 // checkIDs refuses an empty prompt and ids outside the vocabulary before

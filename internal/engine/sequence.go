@@ -75,8 +75,11 @@ func common(a, b []int32) int {
 	return n
 }
 
+// remaining is how many tokens of the prompt are not in the cache yet.
+func (q *sequence) remaining() int { return q.res.Prompt - q.cache.Len() }
+
 // prefilling reports whether the prompt is not in the cache yet.
-func (q *sequence) prefilling() bool { return q.cache.Len() < q.res.Prompt }
+func (q *sequence) prefilling() bool { return q.remaining() > 0 }
 
 // next is the sequence's part of a step: up to chunk tokens of the prompt, or the
 // last token with up to drafts more on trial.

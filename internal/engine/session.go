@@ -170,6 +170,7 @@ type Result struct {
 	Prefill   time.Duration // until the logits of the last prompt token
 	First     time.Duration // until the first token was sampled
 	Decode    time.Duration // from the first token to the end
+	Queued    time.Duration // before all that, of a scheduler's requests
 	Drafted   int           // tokens evaluated on trial
 	Accepted  int           // of them drawn by the sampler too
 	Finish    Finish
