@@ -52,7 +52,13 @@ func (t *Table) FetchPart(ids []int32, bytes []int) *Fetch {
 
 func (t *Table) begin(ids []int32, bytes []int) *Fetch {
 	f := t.newFetch(len(ids))
-	if err := f.sort(ids, bytes); err != nil {
+	err := f.sort(ids, bytes)
+	if err == nil && len(ids) > 0 {
+		if e := t.guard.check(); e != nil {
+			err = t.rowError(ids[0], e)
+		}
+	}
+	if err != nil {
 		f.err, f.here = err, true
 		return f
 	}

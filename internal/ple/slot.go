@@ -169,6 +169,19 @@ func (t *Table) forget(s *slot) {
 	t.discard(s)
 }
 
+// forgetAll sees to it that no row read until now is handed out again.
+func (t *Table) forgetAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for row, s := range t.known {
+		t.cache.drop(s)
+		delete(t.known, row)
+		if s.state == ready && s.refs == 0 {
+			t.discard(s)
+		}
+	}
+}
+
 // fail ends a slot without its row; a later Fetch of the row tries again.
 func (t *Table) fail(s *slot, err error) {
 	if t.known[s.row] == s {

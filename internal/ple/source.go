@@ -159,6 +159,10 @@ type (
 	cached interface {
 		readCached(p []byte, off int64) bool
 	}
+	// watched is a file that somebody may write to.
+	watched interface{ watched() (stamper, error) }
+	// stamper tells what the system knows of an open file, to one goroutine.
+	stamper interface{ stamp() (stamp, error) }
 	// holder has the whole table in memory.
 	holder interface{ bytes() []byte }
 	// interrupter ends the reads under way with an error.

@@ -87,6 +87,9 @@ func (s *file) explain(err error, end int64) error {
 	return shrunk(st.Size(), s.spec.Offset+end)
 }
 
+// watched implements watched.
+func (s *file) watched() (stamper, error) { return newFstat(s.f) }
+
 func (s *file) advise(off int64, n int) { adviseSoon(s.f, s.spec.Offset+off, n) }
 
 // Traits implements Source.

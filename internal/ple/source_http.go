@@ -8,15 +8,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
-
-// ErrChanged is wrapped by the error of a read that found another version of the
-// table on the server than the one that was opened.
-var ErrChanged = errors.New("the table on the server has changed")
 
 // HTTPOptions set how a web server is asked for rows. The zero value is the default.
 type HTTPOptions struct {
@@ -275,15 +272,36 @@ func (r *remote) check(ctx context.Context, resp *http.Response, off int64, n in
 	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
 		return fmt.Errorf("the server sends %s-encoded ranges", e)
 	}
-	var from, to, total int64
 	cr := resp.Header.Get("Content-Range")
-	if k, err := fmt.Sscanf(cr, "bytes %d-%d/%d", &from, &to, &total); k < 2 || err != nil && !strings.HasSuffix(cr, "/*") {
+	from, to, total, ok := parseContentRange(cr)
+	if !ok {
 		return fmt.Errorf("Content-Range %q", cr)
 	}
 	if from != off || to != off+int64(n)-1 || resp.ContentLength >= 0 && resp.ContentLength != int64(n) {
 		return fmt.Errorf("the server sent %q, %d bytes, for bytes %d to %d", cr, resp.ContentLength, off, off+int64(n)-1)
 	}
 	return r.version(ctx, etag, stamp, total)
+}
+
+// parseContentRange reads "bytes FROM-TO/TOTAL"; total is 0 where TOTAL is "*".
+func parseContentRange(s string) (from, to, total int64, ok bool) {
+	unit, rest, _ := strings.Cut(s, " ")
+	span, size, _ := strings.Cut(rest, "/")
+	first, last, _ := strings.Cut(span, "-")
+	number := func(s string) int64 {
+		n, err := strconv.ParseUint(s, 10, 63)
+		if err != nil {
+			return -1
+		}
+		return int64(n)
+	}
+	from, to = number(first), number(last)
+	if size != "*" {
+		total = number(size)
+		ok = total > to
+	}
+	ok = (ok || size == "*") && strings.EqualFold(unit, "bytes") && from >= 0 && to >= from
+	return from, to, total, ok
 }
 
 // version compares an answer's file with the one opened. Only the open call,

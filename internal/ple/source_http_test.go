@@ -419,3 +419,46 @@ func TestHeadersGoOnlyHome(t *testing.T) {
 		}
 	}
 }
+
+func TestContentRange(t *testing.T) {
+	for _, c := range []struct {
+		in              string
+		from, to, total int64
+		ok              bool
+	}{
+		{"bytes 0-9/10", 0, 9, 10, true},
+		{"Bytes 5-5/9223372036854775807", 5, 5, 1<<63 - 1, true},
+		{"bytes 1-2/*", 1, 2, 0, true},
+		{in: ""}, {in: "bytes"}, {in: "bytes 1-2"}, {in: "bytes 1-2/"}, {in: "bytes */10"}, {in: "bytes 2-1/10"},
+		{in: "bytes 1-10/10"}, {in: "bytes -1-2/10"}, {in: "bytes +1-2/10"}, {in: "rows 1-2/10"},
+		{in: "bytes 1-2/10x"}, {in: "bytes 1-9223372036854775808/*"}, {in: "bytes  1-2/10"},
+	} {
+		from, to, total, ok := parseContentRange(c.in)
+		if ok != c.ok || ok && (from != c.from || to != c.to || total != c.total) {
+			t.Errorf("%q: %d to %d of %d, %v", c.in, from, to, total, ok)
+		}
+	}
+}
+
+func FuzzContentRange(f *testing.F) {
+	for _, s := range []string{"bytes 0-9/10", "bytes 1-2/*", "bytes */10", "rows 1-2/3", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		from, to, total, ok := parseContentRange(s)
+		if ok && (from < 0 || to < from || total != 0 && total <= to) {
+			t.Errorf("%q: %d to %d of %d", s, from, to, total)
+		}
+		if !ok {
+			return
+		}
+		size := "*"
+		if total != 0 {
+			size = fmt.Sprint(total)
+		}
+		again := fmt.Sprintf("bytes %d-%d/%s", from, to, size)
+		if f2, t2, n2, ok := parseContentRange(again); !ok || f2 != from || t2 != to || n2 != total {
+			t.Errorf("%q reads as %q, which reads otherwise", s, again)
+		}
+	})
+}

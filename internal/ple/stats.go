@@ -23,10 +23,12 @@ type Stats struct {
 	Latency     time.Duration // for every Fetch with rows to read: until the last was here
 	WaitTimes   Histogram     // of every Fetch waited for, one step each; 0 where nothing was missing
 	ReadTimes   Histogram     // of every read of the source that ended, from its start until it was noticed
+	Checks      int64         // looks whether the file was written to: one a second while rows are asked for
+	Nameless    bool          // now: the file was removed, or another one has its name; rows come from it all the same
 	IdleBytes   int64         // now: bytes of rows in the cache (not a count)
 }
 
-// Sub returns the counts since the earlier snapshot b; IdleBytes stays s's.
+// Sub returns the counts since the earlier snapshot b; what is of now stays s's.
 func (s Stats) Sub(b Stats) Stats {
 	s.Fetches -= b.Fetches
 	s.Rows -= b.Rows
@@ -39,6 +41,7 @@ func (s Stats) Sub(b Stats) Stats {
 	s.DeviceBytes -= b.DeviceBytes
 	s.Errors -= b.Errors
 	s.Waits -= b.Waits
+	s.Checks -= b.Checks
 	s.Wait -= b.Wait
 	s.Latency -= b.Latency
 	s.WaitTimes.sub(&b.WaitTimes)
@@ -119,9 +122,11 @@ func (f *Fetch) Counts(i, end int) Counts {
 // Stats returns one consistent snapshot of the counts, also while rows are
 // being read and after Close.
 func (t *Table) Stats() Stats {
+	checks, nameless := t.guard.state()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.stats
+	s.Checks, s.Nameless = checks, nameless
 	s.IdleBytes = t.cache.bytes()
 	return s
 }

@@ -71,6 +71,7 @@ type Table struct {
 	adviser  adviser // nil when src takes no advice
 	cached   cached  // nil when src cannot tell what needs no waiting
 	mem      []byte  // the whole table, when src has it in memory
+	guard    *guard  // nil when src is no file
 	device   string
 	rows     int32
 	rowBytes int
@@ -102,7 +103,7 @@ type Table struct {
 }
 
 // Open makes a Table of rows·rowBytes bytes on src, where byte 0 of src is the
-// first byte of row 0. It reads no rows. src must allow concurrent ReadAt, as
+// first byte of row 0. Of a file it reads a few samples, to know it again. src must allow concurrent ReadAt, as
 // io.ReaderAt demands, and stays the caller's: close it after the Table. A
 // [Source] is read in its own best way.
 func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
@@ -135,6 +136,11 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 	if t.mem == nil {
 		t.cache.init(min(max(0, t.opt.CacheBytes), int64(rows)*int64(rowBytes)), rowBytes)
 		t.makeHome()
+	}
+	if s, ok := src.(watched); ok {
+		if f, err := s.watched(); err == nil {
+			t.guard = newGuard(f, src, int64(rows)*int64(rowBytes), t.forgetAll)
+		}
 	}
 	t.queue.init()
 	t.under.init()
@@ -180,6 +186,9 @@ func (t *Table) Close() error {
 	}
 	dev := t.dev
 	t.dev = nil
+	if dev != nil {
+		t.guard.close()
+	}
 	if t.watchdog != nil {
 		t.watchdog.Stop()
 	}
