@@ -110,14 +110,14 @@ func (s *ModelSpec) types() (convert.Types, error) {
 
 // ForecastOptions say what is forecast. The zero value of a field asks for the default.
 type ForecastOptions struct {
-	Options            // as Open would be called; RAM 0: what the machine has
-	Machine  *Machine  // required
-	Prompt   int       // tokens of a prompt; 0: 512
-	Contexts []int     // positions that decoding is forecast at; nil: 16 and the end of the context
-	Users    []int     // sequences decoded together; nil: 1
-	Prices   Prices    // the zero value: DefaultPrices
-	Storage  string    // another storage profile than the machine's
-	Steps    [][]int32 // token ids of decode steps to look up, in place of ids that do not repeat
+	Options           // as Open would be called; RAM 0: what the machine has
+	Machine  *Machine // required
+	Prompt   int      // tokens of a prompt; 0: 512
+	Contexts []int    // positions that decoding is forecast at; nil: 16 and the end of the context
+	Users    []int    // sequences decoded together; nil: 1
+	Prices   Prices   // the zero value: DefaultPrices
+	Storage  string   // another storage profile than the machine's
+	Sense    float64  // µs that the storage's pages take to read, in place of the profile's; 0: the profile's
 }
 
 func (o ForecastOptions) withDefaults() ForecastOptions {
@@ -149,12 +149,11 @@ type Forecast struct {
 	FileBytes int64 `json:"file_bytes"`
 	Streamed  int64 `json:"streamed_bytes_per_step"`
 
-	Prefill   StepForecast    `json:"prefill"`
-	Decode    []StepForecast  `json:"decode"`
-	FirstWarm seconds         `json:"first_token_warm_seconds"`
-	FirstCold seconds         `json:"first_token_cold_seconds"`
-	Cost      forecast.Cost   `json:"cost"` // of decoding at the first context with the most users
-	Table     []flash.Outcome `json:"table,omitempty"`
+	Prefill   StepForecast   `json:"prefill"`
+	Decode    []StepForecast `json:"decode"`
+	FirstWarm seconds        `json:"first_token_warm_seconds"`
+	FirstCold seconds        `json:"first_token_cold_seconds"`
+	Cost      forecast.Cost  `json:"cost"` // of decoding at the first context with the most users
 }
 
 // seconds is a duration that JSON has as a number.
@@ -279,14 +278,28 @@ func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) error {
 
 // device is the storage that rows come from.
 func (o *ForecastOptions) device() (*flash.Profile, error) {
+	var p *flash.Profile
+	var err error
 	if o.Storage != "" {
-		return flash.Load(o.Storage)
+		p, err = flash.Load(o.Storage)
+	} else {
+		p, err = o.Machine.Device()
 	}
-	return o.Machine.Device()
+	if err != nil || o.Sense == 0 {
+		return p, err
+	}
+	p.Sense = o.Sense
+	return p, p.Validate()
 }
 
 // StorageNames lists the built-in storage profiles.
 func StorageNames() []string { return flash.Names() }
+
+// Warm is the seconds to the first token of a prompt, with the weights in memory.
+func (f *Forecast) Warm() float64 { return time.Duration(f.FirstWarm).Seconds() }
+
+// Cold is Warm with all weights on storage at the start.
+func (f *Forecast) Cold() float64 { return time.Duration(f.FirstCold).Seconds() }
 
 // String is the forecast in a few lines.
 func (f *Forecast) String() string {
@@ -298,7 +311,7 @@ func (f *Forecast) String() string {
 	}
 	fmt.Fprintf(&b, "memory   %8.0f MiB at most, %.0f MiB stay on storage\n", mibs(f.RAMBytes), mibs(f.DiskBytes))
 	fmt.Fprintf(&b, "prefill  %8.1f tok/s over %d tokens; first token after %.2f s, %.2f s from a cold start\n",
-		f.Prefill.Rate, f.Prefill.Tokens, time.Duration(f.FirstWarm).Seconds(), time.Duration(f.FirstCold).Seconds())
+		f.Prefill.Rate, f.Prefill.Tokens, f.Warm(), f.Cold())
 	for _, d := range f.Decode {
 		fmt.Fprintf(&b, "decode   %8.1f tok/s at context %d", d.Rate, d.Context)
 		if d.Users > 1 {
@@ -313,3 +326,30 @@ func (f *Forecast) String() string {
 }
 
 func mibs(n int64) float64 { return float64(n) / (1 << 20) }
+
+// Context is the planned length of a session in tokens.
+func (p *MemoryPlan) Context() int { return p.p.Context }
+
+// Chunk is the planned number of prompt tokens in a step.
+func (p *MemoryPlan) Chunk() int { return p.p.Chunk }
+
+// Threads is the number of threads planned for.
+func (p *MemoryPlan) Threads() int { return p.p.Threads }
+
+// KVType is the planned number format of keys and values, one of KVTypes.
+func (p *MemoryPlan) KVType() string { return p.p.KVType }
+
+// PlanItem is one use of memory.
+type PlanItem struct {
+	Role  string
+	Bytes int64
+}
+
+// Items lists the uses of memory; their sum is Total.
+func (p *MemoryPlan) Items() []PlanItem {
+	var out []PlanItem
+	for _, it := range p.p.Items {
+		out = append(out, PlanItem{it.Role, it.Bytes})
+	}
+	return out
+}

@@ -157,6 +157,18 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+func TestDistinctMeetsEveryRow(t *testing.T) {
+	seen := map[int32]bool{}
+	for _, s := range Distinct(12, 4, 3) {
+		for _, id := range s {
+			seen[id] = true
+		}
+	}
+	if len(seen) != 12 {
+		t.Errorf("three steps of four met %d of 12 rows", len(seen))
+	}
+}
+
 func TestCalibrateFindsADeviceAgain(t *testing.T) {
 	for _, name := range []string{"emmc-5.1", "sata-ssd", "nvme"} {
 		p, err := Load(name)

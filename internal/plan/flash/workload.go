@@ -118,6 +118,31 @@ func (t *Table) extent(id int32) Extent {
 // of a prompt.
 type Step []int32
 
+// Distinct is n steps that ask for so many rows each, which come again only when all have
+// come; neighbours in a step are far apart in the table.
+func Distinct(rows, each, n int) []Step {
+	out := make([]Step, n)
+	stride := max(1, int(float64(rows)*0.6180339887))
+	for gcd(stride, rows) != 1 {
+		stride++
+	}
+	at := 0
+	for i := range out {
+		for range min(each, rows) {
+			at = (at + stride) % rows
+			out[i] = append(out[i], int32(at))
+		}
+	}
+	return out
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
 // Replay says how steps are run: each asks for its rows when the step before has ended
 // and Every has passed since it began, and first needs them Hide later.
 type Replay struct {

@@ -106,7 +106,7 @@ func (s *Speed) finish(m *Machine, mod *Model, store *flash.Profile, tokens, ste
 			Table: flash.Table{Rows: n, RowBytes: int(mod.Weights.PLERow), Values: mod.Weights.PLEValues()},
 			Every: s.Step, Hide: compute / time.Duration(mod.Weights.Layers()), Depth: 16,
 		}
-		out, err := r.Run(store, distinct(n, tokens, steps))
+		out, err := r.Run(store, flash.Distinct(n, tokens, steps))
 		if err != nil {
 			return fmt.Errorf("forecast the table's rows: %w", err)
 		}
@@ -115,20 +115,6 @@ func (s *Speed) finish(m *Machine, mod *Model, store *flash.Profile, tokens, ste
 	}
 	s.Rate = float64(tokens) / s.Step.Seconds()
 	return nil
-}
-
-// distinct is steps of tokens rows each, of which neighbours are far apart.
-func distinct(rows, tokens, steps int) []flash.Step {
-	out := make([]flash.Step, steps)
-	stride := max(1, int(float64(rows)*0.6180339887))
-	at := 0
-	for i := range out {
-		for range min(tokens, rows) {
-			at = (at + stride) % rows
-			out[i] = append(out[i], int32(at))
-		}
-	}
-	return out
 }
 
 // Prefill forecasts a prompt of so many tokens from an empty cache up to the logits of its

@@ -1,0 +1,341 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plume-run/plume"
+	"github.com/plume-run/plume/internal/convert"
+	"github.com/plume-run/plume/internal/gemma"
+)
+
+// planFlags are the command line of `plume plan`.
+type planFlags struct {
+	shape, types, table, embed string
+	layers                     int
+	compare                    []string
+
+	hardware, storage, probe, save string
+	ram                            sizeFlag
+	context, chunk, prompt         int
+	kvType                         string
+	contexts, users                []int
+	target                         float64
+
+	prices            plume.Prices
+	price, busy, idle float64
+	json, check       bool
+	html              string
+	checkRepeat       int
+}
+
+const planLong = `Say what a model would take on a machine, and how fast it would be, before
+anything is loaded: bytes in memory and on storage by use, prefill and decode
+speed, the wait for per-layer rows, time to the first token warm and cold,
+energy, and what a million tokens cost.
+
+The model is a file, of which only headers are read, or a --shape that need not
+exist. The machine is this one, measured for some seconds (--probe names a large
+file on the storage that rows will come from; a MODEL file serves), or a
+--hardware profile. Every figure of a profile names its source; --save-hardware
+writes what was measured as a profile to keep or to edit.
+
+--compare puts several shapes side by side under the same limits, best first:
+those that keep every limit, larger models before smaller ones; then those that
+do not, each with its reason. --check runs the benchmark on this machine and
+prints what was predicted beside what is measured. docs/planning.md has every
+formula with its units.`
+
+const planExample = `  plume plan e2b.gguf
+  plume plan --shape e2b --hardware pi5-sd --ctx 8192
+  plume plan --compare e2b,e4b,26b-a4b,31b --ram 4GiB --hardware laptop
+  plume plan --compare e2b,e4b --type q4_0,q8_0 --target-tps 10 --users 4 --html report.html
+  plume plan e2b.gguf --check`
+
+func newPlan() *cobra.Command {
+	f := &planFlags{prices: plume.DefaultPrices()}
+	cmd := &cobra.Command{
+		Use:     "plan [MODEL]",
+		Short:   "Predict memory, speed, energy and cost",
+		Long:    planLong,
+		Example: planExample,
+		Args:    args(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			model := ""
+			if len(args) > 0 {
+				model = args[0]
+			}
+			return f.run(cmd, model)
+		},
+	}
+	f.add(cmd)
+	cmd.AddCommand(newPlanStorage())
+	return cmd
+}
+
+func (f *planFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.shape, "shape", "", "a model that need not exist: "+strings.Join(gemma.Shapes(), ", "))
+	fs.StringSliceVar(&f.compare, "compare", nil, "shapes to put side by side")
+	fs.StringVar(&f.types, "type", "q4_0", "types of the weights of --shape and --compare, separated by commas")
+	fs.StringVar(&f.table, "ple-type", "", "type of the per-layer table (default: as convert chooses)")
+	fs.StringVar(&f.embed, "embed-type", "", "type of the embedding (default: as convert chooses)")
+	fs.IntVar(&f.layers, "layers", 0, "only so many layers of the shape")
+	fs.StringVar(&f.hardware, "hardware", "", "profile of the machine: a file, or one of\n"+strings.Join(plume.MachineNames(), ", ")+"\n(default: measure this one)")
+	fs.StringVar(&f.storage, "storage", "", "profile of the storage, in place of the machine's: a file, or one of\n"+strings.Join(plume.StorageNames(), ", "))
+	fs.StringVar(&f.probe, "probe", "", "measure the storage under this `FILE` (default: the model's)")
+	fs.StringVar(&f.save, "save-hardware", "", "write the machine's profile to `FILE`")
+	fs.Var(&f.ram, "ram", "memory that the process may take (default: what the machine has)")
+	fs.IntVar(&f.context, "ctx", 0, "tokens of context (default: the model's, at most 4096)")
+	fs.IntVar(&f.chunk, "chunk", 0, "prompt tokens per step")
+	fs.StringVar(&f.kvType, "kv-type", "f16", "number format of the KV cache: "+strings.Join(plume.KVTypes(), ", "))
+	fs.IntVar(&f.prompt, "prompt", 512, "tokens of a prompt")
+	fs.IntSliceVar(&f.contexts, "at", nil, "positions to forecast decoding at (default: 16 and the end of the context)")
+	fs.IntSliceVar(&f.users, "users", []int{1}, "sequences decoded together")
+	fs.Float64Var(&f.target, "target-tps", 0, "tokens per second that each user must get")
+	fs.Float64Var(&f.prices.Life, "life-years", f.prices.Life, "years after which the machine is worth nothing")
+	fs.Float64Var(&f.prices.Utilisation, "utilisation", f.prices.Utilisation, "share of its life in which it generates")
+	fs.Float64Var(&f.prices.Power, "power-price", f.prices.Power, "price of a kWh")
+	fs.Float64Var(&f.prices.Overhead, "power-overhead", f.prices.Overhead, "power drawn for each watt used: cooling, supply")
+	fs.Float64Var(&f.prices.Hosted, "hosted-price", f.prices.Hosted, "hosted price of a million tokens, to compare with; 0: none")
+	fs.Float64Var(&f.price, "price", -1, "price of the machine (default: the profile's)")
+	fs.Float64Var(&f.busy, "watts", -1, "watts while generating (default: the profile's)")
+	fs.Float64Var(&f.idle, "idle-watts", -1, "watts while waiting (default: the profile's)")
+	fs.BoolVar(&f.json, "json", false, "print one JSON object")
+	fs.StringVar(&f.html, "html", "", "write a report with plots to `FILE`")
+	fs.BoolVar(&f.check, "check", false, "measure MODEL on this machine and print predicted against measured")
+	fs.IntVar(&f.checkRepeat, "repeat", 3, "with --check: blocks per measurement")
+	complete(cmd, "shape", gemma.Shapes()...)
+	complete(cmd, "compare", gemma.Shapes()...)
+	complete(cmd, "type", convert.LayerNames()...)
+	complete(cmd, "hardware", plume.MachineNames()...)
+	complete(cmd, "storage", plume.StorageNames()...)
+	complete(cmd, "kv-type", plume.KVTypes()...)
+}
+
+// specs are the models that the command line asks about.
+func (f *planFlags) specs(cmd *cobra.Command, model string) ([]plume.ModelSpec, error) {
+	asked := 0
+	for _, set := range []bool{model != "", f.shape != "", len(f.compare) > 0} {
+		if set {
+			asked++
+		}
+	}
+	if asked > 1 {
+		return nil, errors.New("MODEL, --shape and --compare exclude one another")
+	}
+	if f.check && f.shape+strings.Join(f.compare, "") != "" {
+		return nil, errors.New("--check measures a MODEL that exists")
+	}
+	shapes := f.compare
+	if f.shape != "" {
+		shapes = []string{f.shape}
+	}
+	if len(shapes) == 0 {
+		path, err := modelPath(cmd, cmp.Or(model, "demo"))
+		return []plume.ModelSpec{{Path: path}}, err
+	}
+	var specs []plume.ModelSpec
+	for _, shape := range shapes {
+		for _, t := range strings.Split(f.types, ",") {
+			specs = append(specs, plume.ModelSpec{Shape: shape, Layers: f.layers, Type: t, PLE: f.table, Embed: f.embed})
+		}
+	}
+	return specs, nil
+}
+
+func (f *planFlags) run(cmd *cobra.Command, model string) error {
+	specs, err := f.specs(cmd, model)
+	if err != nil {
+		return usageError{err, cmd}
+	}
+	m, err := f.machine(cmd, specs)
+	if err != nil {
+		return err
+	}
+	if f.save != "" {
+		data, err := marshal(m)
+		if err == nil {
+			err = os.WriteFile(f.save, append(data, '\n'), 0o666)
+		}
+		if err != nil {
+			return fmt.Errorf("save hardware profile: %w", err)
+		}
+	}
+	var list []candidate
+	for _, spec := range specs {
+		fc, err := plume.MakeForecast(spec, f.forecast(m))
+		if err != nil {
+			return err
+		}
+		list = append(list, f.judge(spec, fc))
+	}
+	if f.html != "" {
+		if err := writeReport(f.html, m, list, f); err != nil {
+			return fmt.Errorf("write report: %w", err)
+		}
+	}
+	if f.check {
+		return f.runCheck(cmd, list[0].Forecast)
+	}
+	slices.SortStableFunc(list, better)
+	if f.json {
+		return printJSON(cmd.OutOrStdout(), struct {
+			Machine *plume.Machine `json:"machine"`
+			Prices  plume.Prices   `json:"prices"`
+			Plans   []candidate    `json:"plans"`
+		}{m, f.prices, list})
+	}
+	if len(list) == 1 {
+		return printForecast(cmd.OutOrStdout(), &list[0])
+	}
+	return printCandidates(cmd.OutOrStdout(), m, list)
+}
+
+// machine is the profile asked for, or this machine measured.
+func (f *planFlags) machine(cmd *cobra.Command, specs []plume.ModelSpec) (*plume.Machine, error) {
+	var m *plume.Machine
+	var err error
+	if f.hardware != "" {
+		m, err = plume.LoadMachine(f.hardware)
+	} else {
+		m, err = f.measure(cmd, specs)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range []struct {
+		flag float64
+		dst  *float64
+	}{{f.price, &m.Price}, {f.busy, &m.BusyWatts}, {f.idle, &m.IdleWatts}} {
+		if x.flag >= 0 {
+			*x.dst = x.flag
+		}
+	}
+	return m, m.Validate()
+}
+
+// measure measures this machine, its storage where there is a file to read.
+func (f *planFlags) measure(cmd *cobra.Command, specs []plume.ModelSpec) (*plume.Machine, error) {
+	o := plume.MeasureOptions{File: f.probe}
+	o.Progress = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), "measuring", what+" …") }
+	if o.File == "" && f.storage == "" && specs[0].Path != "" && f.large(specs[0].Path) {
+		o.File = specs[0].Path
+	}
+	m, err := plume.MeasureMachine(o)
+	if err == nil && o.File == "" && f.storage == "" {
+		m.Storage, m.ReadRate = "nvme", 2
+		fmt.Fprintln(cmd.ErrOrStderr(), "plume: the storage was not measured, an NVMe drive is assumed; --probe FILE measures the one under a large file, --storage names another")
+	}
+	return m, err
+}
+
+// large reports whether random reads of a file say something about its storage.
+func (*planFlags) large(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Size() >= 256<<20
+}
+
+func (f *planFlags) forecast(m *plume.Machine) plume.ForecastOptions {
+	return plume.ForecastOptions{
+		Options: plume.Options{RAM: int64(f.ram), Context: f.context, Chunk: f.chunk, KVType: f.kvType},
+		Machine: m, Prompt: f.prompt, Contexts: f.contexts, Users: f.users, Prices: f.prices, Storage: f.storage,
+	}
+}
+
+// candidate is a model that was asked about, and what speaks against it.
+type candidate struct {
+	Name   string `json:"name"`
+	Keeps  bool   `json:"keeps_limits"`
+	Reason string `json:"reason,omitempty"`
+	*plume.Forecast
+
+	spec plume.ModelSpec
+}
+
+// judge holds a forecast against the limits.
+func (f *planFlags) judge(spec plume.ModelSpec, fc *plume.Forecast) candidate {
+	c := candidate{Name: fc.Model, Forecast: fc, Keeps: fc.Fits, Reason: fc.Reason, spec: spec}
+	if !fc.Fits || f.target <= 0 {
+		return c
+	}
+	worst := fc.Decode[0]
+	for _, d := range fc.Decode {
+		if d.Rate/float64(d.Users) < worst.Rate/float64(worst.Users) {
+			worst = d
+		}
+	}
+	if each := worst.Rate / float64(worst.Users); each < f.target {
+		c.Keeps = false
+		c.Reason = fmt.Sprintf("%.1f tok/s for each of %d users at context %d, %.1f are asked for", each, worst.Users, worst.Context, f.target)
+	}
+	return c
+}
+
+// better orders candidates: those that keep the limits first, larger models before smaller
+// ones, then the faster.
+func better(a, b candidate) int {
+	if a.Keeps != b.Keeps {
+		if a.Keeps {
+			return -1
+		}
+		return 1
+	}
+	if !a.Fits || !b.Fits {
+		return 0
+	}
+	return cmp.Or(cmp.Compare(b.FileBytes, a.FileBytes), cmp.Compare(b.Decode[0].Rate, a.Decode[0].Rate))
+}
+
+// printForecast prints one model in full.
+func printForecast(w io.Writer, c *candidate) error {
+	fmt.Fprint(w, c.Forecast)
+	if c.Reason != "" && c.Fits {
+		fmt.Fprintf(w, "misses a limit: %s\n", c.Reason)
+	}
+	if c.Plan == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\n%s", c.Plan)
+	return err
+}
+
+// printCandidates prints one line for each model, and the reasons below.
+func printCandidates(w io.Writer, m *plume.Machine, list []candidate) error {
+	fmt.Fprintf(w, "on %s (%s), memory %s\n\n", m.Name, m.About, sizeText(m.RAM))
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "model\tlimits\tmemory MiB\ton storage\tprefill tok/s\tdecode tok/s\twait ms\tcold start s\tJ/token\tcost/M tokens\t")
+	for _, c := range list {
+		if !c.Fits {
+			fmt.Fprintf(t, "%s\tno\t–\t–\t–\t–\t–\t–\t–\t–\t\n", c.Name)
+			continue
+		}
+		keeps := "yes"
+		if !c.Keeps {
+			keeps = "no"
+		}
+		d := c.Decode[0]
+		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f\t%.1f\t%.1f\t%.2f\t%.1f\t%.2f\t%.2f\t\n", c.Name, keeps,
+			float64(c.RAMBytes)/(1<<20), float64(c.DiskBytes)/(1<<20), c.Prefill.Rate, d.Rate,
+			1000*time.Duration(d.Wait).Seconds(), c.Cold(), c.Cost.Energy, c.Cost.Total)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, c := range list {
+		if c.Reason != "" {
+			fmt.Fprintf(w, "\n%s: %s", c.Name, c.Reason)
+		}
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}
