@@ -9,3 +9,9 @@ func adviseHuge(mem []byte) {
 		_ = unix.Madvise(mem, unix.MADV_HUGEPAGE)
 	}
 }
+
+// adviseSmall asks for ordinary pages; mem begins on a huge page. What has been touched
+// stays as it is.
+func adviseSmall(mem []byte) {
+	_ = unix.Madvise(mem, unix.MADV_NOHUGEPAGE)
+}

@@ -9,11 +9,13 @@ import (
 // arena holds the weights. Slabs are cut one after the other from large pieces
 // that begin on a huge page: a mapping for each would leave most of the smaller
 // ones on 4 KiB pages, and streaming from those is 10–20 % slower. What a piece has
-// left when the next slab does not fit is never touched and takes no memory.
+// left when the next slab does not fit is never touched and takes no memory, and the
+// huge page that it begins in becomes small ones for the same reason.
 type arena struct {
 	mu     sync.Mutex // NewSlab may be called concurrently
 	pieces [][]byte
-	free   []byte // of the last piece
+	last   []byte // the piece that slabs are cut from
+	free   []byte // what is left of it
 }
 
 const (
@@ -32,18 +34,31 @@ func (a *arena) take(n int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		smallPages(piece, n)
 		return piece[:n:n], nil
 	}
 	if room > len(a.free) {
+		a.leave()
 		piece, err := a.piece(arenaPiece)
 		if err != nil {
 			return nil, err
 		}
-		a.free = piece
+		a.last, a.free = piece, piece
 	}
 	mem := a.free[:n:n]
 	a.free = a.free[room:]
 	return mem, nil
+}
+
+// leave ends the use of the last piece; more will be cut from another one.
+func (a *arena) leave() { smallPages(a.last, len(a.last)-len(a.free)) }
+
+// smallPages asks for ordinary pages where the use of a piece, used bytes of it, ends: a
+// huge page there would take memory for what is not used.
+func smallPages(piece []byte, used int) {
+	if from := used &^ (hugePage - 1); from < len(piece) && used > from {
+		adviseSmall(piece[from:])
+	}
 }
 
 // piece maps n bytes that begin on a huge page.
@@ -67,6 +82,6 @@ func (a *arena) release() error {
 			first = err
 		}
 	}
-	a.pieces, a.free = nil, nil
+	a.pieces, a.last, a.free = nil, nil, nil
 	return first
 }
