@@ -41,13 +41,18 @@ const (
 
 // Errors of a Hub, for errors.Is.
 var (
-	ErrHubName     = hub.ErrName     // not a name that can be pulled
-	ErrHubNotFound = hub.ErrNotFound // not at the source, or not pulled
-	ErrHubDenied   = hub.ErrDenied   // the source wants a token, or another one
-	ErrHubBusy     = hub.ErrBusy     // somebody else is changing this model
-	ErrHubSpace    = hub.ErrSpace    // the disk has too little room
-	ErrHubDamaged  = hub.ErrDamaged  // bytes are not what the source or the manifest says
+	ErrHubName     = hub.ErrName        // not a name that can be pulled
+	ErrHubNotFound = hub.ErrNotFound    // not at the source, or not pulled
+	ErrHubDenied   = hub.ErrDenied      // the source wants a token, or another one
+	ErrHubBusy     = hub.ErrBusy        // somebody else is changing this model
+	ErrHubSpace    = hub.ErrSpace       // the disk has too little room
+	ErrHubDamaged  = hub.ErrDamaged     // bytes are not what the source or the manifest says
+	ErrHubUnusable = hub.ErrUnsupported // the source holds no model in a form that plume reads
 )
+
+// HubDirVariable names the environment variable that replaces the default folder
+// of a Hub.
+const HubDirVariable = hub.DirVariable
 
 // NewHub returns the Hub of a folder, by default the one that the command line
 // uses ($PLUME_MODELS, or plume/models in the user's cache folder). Models are

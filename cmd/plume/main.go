@@ -53,8 +53,9 @@ const rootLong = `plume runs Gemma 4 where memory is short: weights that need ar
 memory, the per-layer embedding table of the E models stays on disk, and its
 rows are read before they are needed.
 
-MODEL is a GGUF file or a folder with config.json and safetensors, everywhere;
-"demo" is the small model built into the program.`
+MODEL is a GGUF file, a folder with config.json and safetensors, or the name of a
+model that plume pull has brought, everywhere; "demo" is the small model built
+into the program.`
 
 const rootExample = `  plume run "Tell me a story about a fox."
   plume run -m gemma-4-e2b-q4_0.gguf --stats "Why is the sky blue?"
@@ -89,6 +90,7 @@ func newRoot() *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: "talk", Title: "Talk to a model:"},
 		&cobra.Group{ID: "look", Title: "Look inside:"},
+		&cobra.Group{ID: "get", Title: "Get models:"},
 		&cobra.Group{ID: "make", Title: "Make models:"})
 	add := func(group string, cmds ...*cobra.Command) {
 		for _, c := range cmds {
@@ -98,8 +100,10 @@ func newRoot() *cobra.Command {
 	}
 	add("talk", newRun(), newChat(), newRender())
 	add("look", newInspect(), newBench(), newLogits(), newPerplexity(), newTokenize(), newDetokenize())
+	add("get", newPull(), newList(), newRm())
 	add("make", newConvert(), newSynth())
 	root.AddCommand(newVersion())
+	completeModelFlags(root)
 	return root
 }
 

@@ -24,11 +24,15 @@ func TestScript(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(tiny, "config.json")); err != nil {
 		t.Fatal(err)
 	}
+	site := demoSite(t, tiny)
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PLUME_CACHE", cache)
 			env.Setenv("E_TINY", tiny)
+			env.Setenv("HF_ENDPOINT", site)
+			env.Setenv("OLLAMA_REGISTRY", site)
+			env.Setenv("PLUME_MODELS", filepath.Join(env.WorkDir, "models"))
 			return nil
 		},
 	})

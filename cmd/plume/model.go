@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"os"
 	"strconv"
@@ -104,15 +102,15 @@ func (f *modelFlags) args() []string {
 	return args
 }
 
-// modelPath turns a MODEL argument into a path; "demo" is the model inside the
-// program.
+// modelPath turns a MODEL argument into a path: of a file or a folder, or of a
+// pulled model; "demo" is the model inside the program.
 func modelPath(cmd *cobra.Command, name string) (string, error) {
 	if name == "" {
 		return "", usageError{fmt.Errorf("empty model name"), cmd}
 	}
 	if name != "demo" {
-		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("open model %s: %w", name, errNoModel)
+		if _, err := os.Stat(name); err != nil {
+			return pulledPath(name, err)
 		}
 		return name, nil
 	}
