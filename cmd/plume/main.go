@@ -99,7 +99,7 @@ func newRoot() *cobra.Command {
 		}
 	}
 	add("talk", newRun(), newChat(), newRender())
-	add("look", newInspect(), newBench(), newLogits(), newPerplexity(), newTokenize(), newDetokenize())
+	add("look", newInspect(), newPlan(), newBench(), newLogits(), newPerplexity(), newTokenize(), newDetokenize())
 	add("get", newPull(), newList(), newRm())
 	add("make", newConvert(), newSynth())
 	root.AddCommand(newVersion())
