@@ -36,6 +36,9 @@ type Options struct {
 	PLE string
 	// PLEHeader goes with every request to a URL in PLE: the place for Authorization.
 	PLEHeader map[string][]string
+	// PLEEmulate, when set, makes reads of the table take as long as on the storage of that
+	// profile: one of StorageNames, or a file. Results are the same.
+	PLEEmulate string
 	// PLEWorkers is how many rows of the per-layer table are read at once; 0:
 	// a default that suits flash memory.
 	PLEWorkers int

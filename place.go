@@ -53,10 +53,23 @@ func tablePlace(place string) plan.Place {
 // where Options.PLE is "auto", why; "" for a model without a table.
 func (m *Model) PLEPlace() string { return m.place }
 
-// openPLE opens the place that the options ask for. spec is where the checkpoint
+// openPLE opens the place that the options ask for, as slow as they ask for.
+func (m *Model) openPLE(spec ple.Spec, rowBytes int) (ple.Source, error) {
+	src, err := m.findPLE(spec, rowBytes)
+	if err != nil {
+		return nil, err
+	}
+	slow, err := m.opt.emulate(src)
+	if err == nil && slow != src {
+		m.place += ", as slow as " + slow.(*slowed).name + " would be"
+	}
+	return slow, err
+}
+
+// findPLE opens the place that the options ask for. spec is where the checkpoint
 // has the table; a URL has the same file. Whether it is held in memory is in the
 // plan already, but for "auto", which may take what the plan has left.
-func (m *Model) openPLE(spec ple.Spec, rowBytes int) (ple.Source, error) {
+func (m *Model) findPLE(spec ple.Spec, rowBytes int) (ple.Source, error) {
 	p, kind := m.plan.p, ple.Kind(m.opt.PLE)
 	switch {
 	case m.opt.PLE == "auto":

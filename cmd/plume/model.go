@@ -19,6 +19,7 @@ type modelFlags struct {
 	threads int
 	kvType  string
 	ple     string
+	emulate string
 	headers []string
 	ram     sizeFlag
 	rows    cacheFlag
@@ -44,6 +45,8 @@ func (f *modelFlags) addMemory(cmd *cobra.Command) {
 	fs.StringArrayVar(&f.headers, "ple-header", nil, "`header` for requests to a URL in --ple, as 'Authorization: Bearer …'")
 	fs.Var(&f.rows, "ple-cache", "memory for PLE rows that may come again, as 8MiB; 0: none (default: 2MiB,\nless where memory is short)")
 	complete(cmd, "ple", plume.PLEPlaces()...)
+	fs.StringVar(&f.emulate, "ple-emulate", "", "make reads of PLE rows as slow as on this storage: a profile's file, or one of\n"+strings.Join(plume.StorageNames(), ", "))
+	complete(cmd, "ple-emulate", plume.StorageNames()...)
 	fs.Var(&f.ram, "ram", "memory that the process may take, as 1500MiB or 1.5G (default: $"+plume.RAMVariable+",\nthe memory cgroup's limit, or what is free)")
 }
 
@@ -74,7 +77,7 @@ func (f *modelFlags) options() (plume.Options, error) {
 		header[http.CanonicalHeaderKey(strings.TrimSpace(name))] = []string{strings.TrimSpace(value)}
 	}
 	return plume.Options{
-		PLE: f.ple, PLEHeader: header,
+		PLE: f.ple, PLEHeader: header, PLEEmulate: f.emulate,
 		Backend: f.backend,
 		Threads: f.threads,
 		KVType:  f.kvType,
@@ -92,6 +95,9 @@ func (f *modelFlags) args() []string {
 	args := []string{"--backend", f.backend, "--threads", strconv.Itoa(f.threads), "--kv-type", f.kvType, "--ple", f.ple}
 	for _, h := range f.headers {
 		args = append(args, "--ple-header", h)
+	}
+	if f.emulate != "" {
+		args = append(args, "--ple-emulate", f.emulate)
 	}
 	if f.rows != 0 {
 		args = append(args, "--ple-cache", strconv.FormatInt(max(0, int64(f.rows)), 10))
