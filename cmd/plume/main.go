@@ -98,7 +98,7 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("talk", newRun(), newChat(), newRender())
+	add("talk", newRun(), newChat(), newServe(), newRender())
 	add("look", newInspect(), newPlan(), newBench(), newLogits(), newPerplexity(), newTokenize(), newDetokenize())
 	add("get", newPull(), newList(), newRm())
 	add("make", newConvert(), newSynth())

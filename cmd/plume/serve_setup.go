@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plume-run/plume"
+	"github.com/plume-run/plume/internal/server"
+)
+
+// keyVariable names the environment variable with an API key.
+const keyVariable = "PLUME_API_KEY"
+
+// finish checks the flags and turns them into options.
+func (f *serveFlags) finish(cmd *cobra.Command) error {
+	if (f.net.CertFile == "") != (f.net.KeyFile == "") {
+		return errors.New("--tls-cert and --tls-key need each other")
+	}
+	if f.queue < 0 {
+		return fmt.Errorf("--queue %d, want 0 or more", f.queue)
+	}
+	if f.serve.Queue = f.queue; f.queue == 0 {
+		f.serve.Queue = -1 // 0 is the package's default
+	}
+	f.serve.Context = f.open.context
+	f.o.MaxBody = int64(f.maxBody)
+	if err := f.keys(); err != nil {
+		return err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return fmt.Errorf("--log-level %q, want debug, info, warn or error", f.logLevel)
+	}
+	opt := &slog.HandlerOptions{Level: level}
+	if f.logJSON {
+		f.o.Log = slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), opt))
+	} else {
+		f.o.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), opt))
+	}
+	return nil
+}
+
+// keys adds those of the environment and the file.
+func (f *serveFlags) keys() error {
+	if key := os.Getenv(keyVariable); key != "" {
+		f.o.Keys = append(f.o.Keys, key)
+	}
+	if f.keyFile == "" {
+		return nil
+	}
+	data, err := os.ReadFile(f.keyFile)
+	if err != nil {
+		return err
+	}
+	before := len(f.o.Keys)
+	for line := range strings.Lines(string(data)) {
+		if key := strings.TrimSpace(line); key != "" && !strings.HasPrefix(key, "#") {
+			f.o.Keys = append(f.o.Keys, key)
+		}
+	}
+	if len(f.o.Keys) == before {
+		return fmt.Errorf("read %s: no keys in it", f.keyFile)
+	}
+	return nil
+}
+
+// serveEngine is a service that can also count.
+type serveEngine struct {
+	*plume.Service
+	m *plume.Model
+}
+
+// CountTokens implements server.Engine.
+func (e serveEngine) CountTokens(r plume.Request) (int, error) { return e.m.CountTokens(r) }
+
+// servedModel describes an open model for clients.
+func servedModel(m *plume.Model, name string, context int) (server.Model, error) {
+	in, err := plume.Inspect(m.Path())
+	if err != nil {
+		return server.Model{}, err
+	}
+	info, err := os.Stat(m.Path())
+	if err != nil {
+		return server.Model{}, err
+	}
+	out := server.Model{
+		ID: name, Family: "gemma4", Size: in.Name, Format: in.Format, Parameters: in.Parameters,
+		Bytes: in.Bytes - in.TierBytes(plume.TierUnused), DiskBytes: in.TierBytes(plume.TierDisk), Modified: info.ModTime(),
+		Context: context, Sampling: m.Sampling(),
+		Tools: hasToken(m, "<|tool_call>"), Thinking: hasToken(m, "<|think|>"),
+	}
+	if len(in.Types) > 0 {
+		out.Quantization = in.Types[0].Type
+	}
+	return out, nil
+}
+
+// hasToken reports whether the vocabulary has a special token of that text.
+func hasToken(m *plume.Model, text string) bool {
+	tok, err := m.Tokenizer()
+	if err != nil {
+		return false
+	}
+	ids := tok.Encode(text, true)
+	if len(ids) != 1 {
+		return false
+	}
+	piece, special := tok.Piece(ids[0])
+	return special && piece == text
+}
+
+// modelID is the name that clients use for a model when nobody says: "demo", or
+// the file's or folder's name without its ending.
+func modelID(model string) string {
+	if name := strings.TrimSuffix(filepath.Base(filepath.Clean(model)), ".gguf"); name != "." && name != string(filepath.Separator) {
+		return name
+	}
+	return "model"
+}
+
+// hub lets clients see the models that have been pulled and, where that is
+// allowed, pull more.
+func (f *serveFlags) hub(o *server.Options) error {
+	h, err := plume.NewHub(plume.HubOptions{UserAgent: "plume/" + version()})
+	if err != nil {
+		return err
+	}
+	o.Installed = func() ([]server.Installed, error) {
+		models, err := h.Models()
+		var out []server.Installed
+		for _, m := range models {
+			out = append(out, server.Installed{Name: m.Name, Bytes: m.Bytes, Modified: m.Pulled})
+		}
+		return out, err
+	}
+	if !f.allowPull {
+		return nil
+	}
+	o.Pull = func(ctx context.Context, name string, progress func(server.PullProgress)) error {
+		_, err := h.Pull(ctx, name, func(e plume.HubEvent) {
+			status := "pulling"
+			if e.Kind != plume.HubProgress {
+				status = strings.TrimSpace(string(e.Kind) + " " + e.File)
+			}
+			progress(server.PullProgress{Status: status, Total: e.Total, Completed: e.Done})
+		})
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/plume-run/plume"
+)
+
+// kind is the class of an error; statuses and the dialects' own type names
+// follow from it.
+type kind uint8
+
+const (
+	badRequest kind = iota
+	unauthorized
+	forbidden
+	notFound
+	badMethod
+	tooLarge
+	overloaded
+	unavailable
+	timedOut
+	notImplemented
+	internalError
+)
+
+// kinds is the one table from classes to statuses and names.
+var kinds = [...]struct {
+	status            int
+	openai, anthropic string
+}{
+	badRequest:     {http.StatusBadRequest, "invalid_request_error", "invalid_request_error"},
+	unauthorized:   {http.StatusUnauthorized, "invalid_request_error", "authentication_error"},
+	forbidden:      {http.StatusForbidden, "invalid_request_error", "permission_error"},
+	notFound:       {http.StatusNotFound, "invalid_request_error", "not_found_error"},
+	badMethod:      {http.StatusMethodNotAllowed, "invalid_request_error", "invalid_request_error"},
+	tooLarge:       {http.StatusRequestEntityTooLarge, "invalid_request_error", "request_too_large"},
+	overloaded:     {http.StatusTooManyRequests, "rate_limit_error", "rate_limit_error"},
+	unavailable:    {http.StatusServiceUnavailable, "server_error", "overloaded_error"},
+	timedOut:       {http.StatusGatewayTimeout, "server_error", "timeout_error"},
+	notImplemented: {http.StatusNotImplemented, "invalid_request_error", "invalid_request_error"},
+	internalError:  {http.StatusInternalServerError, "server_error", "api_error"},
+}
+
+// apiError is what a client is told. Its text never holds paths or other
+// things of this machine.
+type apiError struct {
+	kind  kind
+	param string // the offending field, as "messages[2].content"; "" when there is none
+	code  string // a word for programs, "" when the kind says it all
+	text  string
+	retry time.Duration // when to come again, 0: nothing is known
+}
+
+func (e *apiError) Error() string {
+	if e.param != "" {
+		return e.param + ": " + e.text
+	}
+	return e.text
+}
+
+func (e *apiError) status() int { return kinds[e.kind].status }
+
+// refuse returns a 400 that names a field.
+func refuse(param, format string, args ...any) *apiError {
+	return &apiError{kind: badRequest, param: param, text: fmt.Sprintf(format, args...)}
+}
+
+// unsupported returns a 400 for a sensible request that cannot be served.
+func unsupported(param, format string, args ...any) *apiError {
+	e := refuse(param, format, args...)
+	e.code = "unsupported"
+	return e
+}
+
+// retryAfter is what a client is told when nothing better is known.
+const retryAfter = 2 * time.Second
+
+// maxRetryAfter is the longest that a client is sent away for.
+const maxRetryAfter = 5 * time.Minute
+
+// errorClass is one line of the table that turns the engine's errors into
+// answers; the first line that fits counts.
+type errorClass struct {
+	is   error
+	kind kind
+	code string
+}
+
+var errorClasses = []errorClass{
+	{plume.ErrContextFull, badRequest, "context_length_exceeded"},
+	{plume.ErrUnsupported, badRequest, "unsupported"},
+	{plume.ErrRequest, badRequest, ""},
+	{plume.ErrToken, badRequest, ""},
+	{plume.ErrOverloaded, overloaded, "overloaded"},
+	{plume.ErrBusy, overloaded, "overloaded"},
+	{plume.ErrMemory, unavailable, "out_of_memory"},
+	{plume.ErrClosed, unavailable, "shutting_down"},
+	{context.DeadlineExceeded, timedOut, "timeout"},
+}
+
+// classify turns an error of the engine into one for clients. What is not in
+// the table is a failure of this machine, whose text is for the log only.
+func classify(err error) *apiError {
+	var known *apiError
+	if errors.As(err, &known) {
+		return known
+	}
+	for _, c := range errorClasses {
+		if errors.Is(err, c.is) {
+			e := &apiError{kind: c.kind, code: c.code, text: err.Error()}
+			switch c.kind {
+			case overloaded:
+				e.text, e.retry = "too many requests are waiting: try again later", retryAfter
+			case unavailable:
+				e.text, e.retry = "the server cannot take this request now", retryAfter
+			case timedOut:
+				e.text = "the answer took longer than this server allows"
+			}
+			return e
+		}
+	}
+	return &apiError{kind: internalError, code: "internal_error", text: "the model could not answer; the server's log has the reason"}
+}

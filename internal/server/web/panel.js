@@ -1,0 +1,129 @@
+// The live panel: what the server's counters say, once a second, as differences.
+
+const byId = (id) => document.getElementById(id);
+const svg = (tag, attributes) => {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
+};
+
+export function bytes(n) {
+  for (const unit of ["B", "KiB", "MiB", "GiB"]) {
+    if (n < 1024 || unit === "GiB") return (n >= 100 || unit === "B" ? n.toFixed(0) : n.toFixed(1)) + " " + unit;
+    n /= 1024;
+  }
+}
+
+const number = (n) => (n >= 100 ? n.toFixed(0) : n >= 10 ? n.toFixed(1) : n.toFixed(2));
+
+const samples = 60;
+
+// plot draws the last minute of values as a line with an area below.
+function plot(id, values) {
+  const node = byId(id);
+  const top = Math.max(1, ...values) * 1.1;
+  const points = values.map((v, i) => [240 * (samples - values.length + i) / (samples - 1), 54 - 50 * v / top]);
+  const line = points.map(([x, y], i) => (i ? "L" : "M") + x.toFixed(1) + " " + y.toFixed(1)).join("");
+  node.replaceChildren();
+  if (points.length < 2) return;
+  node.append(
+    svg("path", { class: "area", d: `${line}L240 56L${points[0][0].toFixed(1)} 56Z` }),
+    svg("path", { class: "line", d: line }),
+  );
+}
+
+// tiers draws how much of the model is in memory and how much stays on disk.
+function tiers(s) {
+  const parts = [
+    ["ram", "in memory", s.model.bytes - s.model.disk_bytes],
+    ["disk", "on disk, read row by row", s.model.disk_bytes],
+  ].filter(([, , n]) => n > 0);
+  const sum = parts.reduce((n, part) => n + part[2], 0) || 1;
+  const bar = byId("tiers");
+  const key = byId("tier-key");
+  bar.replaceChildren();
+  key.replaceChildren();
+  let x = 0;
+  for (const [name, text, n] of parts) {
+    const width = 240 * n / sum;
+    bar.append(svg("rect", { class: name, x: x.toFixed(2), y: 0, width: width.toFixed(2), height: 12 }));
+    x += width;
+    const li = document.createElement("li");
+    const mark = svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" });
+    mark.append(svg("circle", { class: name, cx: 5, cy: 5, r: 5 }));
+    const size = document.createElement("b");
+    size.textContent = bytes(n);
+    li.append(mark, text, size);
+    key.append(li);
+  }
+}
+
+function roles(memory) {
+  const list = byId("roles");
+  list.replaceChildren();
+  const line = (name, n) => {
+    const li = document.createElement("li");
+    const size = document.createElement("b");
+    size.textContent = bytes(n);
+    li.append(name, size);
+    list.append(li);
+  };
+  for (const use of memory.roles ?? []) if (use.bytes > 0) line(use.role, use.bytes);
+  line("accounted for", memory.used);
+  if (memory.budget > 0) line("budget", memory.budget);
+  if (memory.process > 0) line("process, says the system", memory.process);
+}
+
+const history = { tokens: [], rows: [] };
+let before = null;
+
+function push(list, v) {
+  list.push(v);
+  if (list.length > samples) list.shift();
+}
+
+// show draws one sample; rates are differences to the sample before.
+function show(s) {
+  const ple = s.figures?.ple;
+  if (before && s.time > before.time) {
+    const seconds = s.time - before.time;
+    const tokens = Math.max(0, s.load.generated_tokens - before.load.generated_tokens) / seconds;
+    push(history.tokens, tokens);
+    byId("tps").textContent = number(tokens);
+    plot("tps-plot", history.tokens);
+    if (ple) {
+      const old = before.figures.ple;
+      const rows = (ple.rows - old.rows) / seconds;
+      push(history.rows, rows);
+      byId("rps").textContent = number(rows);
+      plot("rps-plot", history.rows);
+      byId("disk").textContent = bytes((ple.read_bytes - old.read_bytes) / seconds) + "/s";
+      byId("wait").textContent = (100 * (ple.wait_seconds - old.wait_seconds) / seconds).toFixed(2) + " % of the time";
+    }
+  }
+  if (ple) byId("hits").textContent = ple.rows > 0 ? (100 * ple.cache_hits / ple.rows).toFixed(0) + " % of " + ple.rows.toLocaleString() : "none yet";
+  byId("busy").textContent = s.load.running + " / " + s.load.waiting;
+  byId("place").textContent = s.figures?.ple_place ? "Rows: " + s.figures.ple_place : "";
+  tiers(s);
+  if (s.figures) roles(s.figures.memory);
+  before = s;
+}
+
+// start polls until the page goes; nothing is asked while it is hidden.
+export function start(fetchStats, first) {
+  let told = false;
+  const tick = async () => {
+    if (document.hidden) return;
+    try {
+      const s = await fetchStats();
+      show(s);
+      if (!told) first(s);
+      told = true;
+    } catch {
+      byId("busy").textContent = "no answer";
+      before = null;
+    }
+  };
+  tick();
+  setInterval(tick, 1000);
+}
