@@ -1,7 +1,5 @@
 package plan
 
-import "math"
-
 // Allowances for what has no formula, held against measured peaks on linux/amd64, 2
 // cores, Go 1.26, 2026-11-23 (docs/measurements/memory.md).
 const (
@@ -27,10 +25,7 @@ const (
 	tokenBytes = 48
 	mergeBytes = 28
 
-	// The weights lie in pieces of 64 MiB that begin on huge pages; a piece is left
-	// when the next matrix does not fit, on average with some 60 MiB in it, and its
-	// last huge page counts whole.
-	pieceBytes    = 60 << 20
+	// hugePageBytes is the last huge page of the weights, of which a part is not used.
 	hugePageBytes = 2 << 20
 
 	// spareRows and rowBooks are the per-layer table's buffers that wait for use
@@ -38,12 +33,3 @@ const (
 	spareRows = 16
 	rowBooks  = 256
 )
-
-// pageEnds is what n pieces of weights take beyond the weights. The part of a last huge
-// page that is not used is anything between nothing and all of it, so the mean is a half,
-// and three times the scatter of the sum is on the safe side.
-func pageEnds(n int64) int64 {
-	half := float64(hugePageBytes) / 2
-	mean, scatter := float64(n)*half, math.Sqrt(float64(n)/3)*half
-	return min(n*hugePageBytes, int64(mean+3*scatter))
-}

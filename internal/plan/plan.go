@@ -22,6 +22,11 @@ type Options struct {
 	FixedChunk   bool
 	Draft        int // most tokens on trial beside a certain one
 
+	// Residency says which weights stay, when FixedResidency is set. Otherwise all do
+	// where there is room for them.
+	Residency      gemma.Residency
+	FixedResidency bool
+
 	KVType   quant.Type // of keys and values
 	AllowI8  bool       // they may become int8 where memory is short
 	Table    Place      // of the per-layer table
@@ -58,11 +63,24 @@ type Plan struct {
 	PLE     int64  `json:"ple_cache"`
 	Items   []Item `json:"items"`
 
+	// Streamed says what does not stay in memory; nil when all does.
+	Streamed *Streamed `json:"streamed,omitempty"`
+
 	// Shrunk says what is smaller than asked for, in the order of giving way.
 	Shrunk []string `json:"shrunk,omitempty"`
 
 	opt     Options
 	weights *gemma.Weights
+}
+
+// Streamed is weights that are read from the file while the model runs.
+type Streamed struct {
+	Layers      int   `json:"layers"`       // of OfLayers
+	OfLayers    int   `json:"of_layers"`    //
+	Head        bool  `json:"head"`         // the output matrix too
+	ExpertSlots int   `json:"expert_slots"` // of OfExperts; 0: all experts stay
+	OfExperts   int   `json:"of_experts"`
+	TokenBytes  int64 `json:"bytes_per_token"` // read for each token that is generated, see cost
 }
 
 // Item is one use of memory.
@@ -76,12 +94,17 @@ type Item struct {
 // TooSmallError refuses a budget.
 type TooSmallError struct {
 	Budget, Minimum int64
-	Resident        int64 // of the minimum, the weights
+	Weights         int64 // of the minimum, those that are held
+	Streamed        bool  // the others are read for every token
 }
 
 func (e *TooSmallError) Error() string {
-	return fmt.Sprintf("plan memory: %s is too little: the smallest budget that works is %s, of which %s are weights (weights are not streamed from disk yet)",
-		mib(e.Budget), mib(e.Minimum), mib(e.Resident))
+	s := fmt.Sprintf("plan memory: %s is too little: the smallest budget that works is %s, of which %s are weights",
+		mib(e.Budget), mib(e.Minimum), mib(e.Weights))
+	if e.Streamed {
+		s += ", the others being read from disk for every token"
+	}
+	return s
 }
 
 // mib prints bytes in whole MiB, rounded up.
@@ -120,13 +143,10 @@ func lay(w *gemma.Weights, o Options) *Plan {
 			p.Items = append(p.Items, Item{role, bytes, heap, fmt.Sprintf(note, args...)})
 		}
 	}
-	var packed int64
-	for _, r := range w.Roles {
-		packed += r.Bytes
-		add(string(r.Role), r.Bytes, false, "weights, as the device packs them")
+	for _, r := range w.RolesWith(o.Residency) {
+		add(string(r.Role), r.Bytes, false, "%s", roleNote(r.Role))
 	}
-	pieces := packed/pieceBytes + 1
-	add("page ends", pageEnds(pieces), false, "weights lie in %d pieces of huge pages, the last of each partly used", pieces)
+	add("page end", hugePageBytes, false, "the huge page that the weights end in")
 	add("norms", w.Vectors, true, "float32")
 	full, sliding := w.CacheBytes(o.Sizer, o.Context, o.Draft, o.KVType)
 	add(roleKVFull, full, true, "%d positions, %s", o.Context, p.KVType)
@@ -137,7 +157,11 @@ func lay(w *gemma.Weights, o Options) *Plan {
 	add("logits", step.Logits, true, "%d rows", o.Draft+1)
 	add("scratch", step.Scratch, true, "%d threads", o.Threads)
 	p.addTable(add)
-	add("loading", w.Loading, true, "buffers, until the weights are in place")
+	if p.Streamed = streamed(w, o.Residency); p.Streamed == nil {
+		add("loading", w.Loading, true, "buffers, until the weights are in place")
+	} else {
+		add("loading", w.Loading, true, "buffers for the weights that are read for every token")
+	}
 	add("tokenizer", int64(o.Tokens)*tokenBytes+int64(o.Merges)*mergeBytes, true, "%d tokens, %d merges", o.Tokens, o.Merges)
 	add("sampler", 24*int64(w.Vocab()), true, "every setting at once: counts, copies, probabilities")
 	add("go runtime", runtimeBytes+int64(o.Threads)*threadBytes, true, "allowance: scheduler, stacks, collector")
@@ -146,6 +170,19 @@ func lay(w *gemma.Weights, o Options) *Plan {
 	add("program", programBytes, false, "allowance: pages of the executable")
 	p.total()
 	return p
+}
+
+// roleNote says what weights of a role are kept as.
+func roleNote(r gemma.Role) string {
+	switch r {
+	case gemma.RoleSlabs:
+		return "two, that the streamed weights take turns in"
+	case gemma.RoleSlots:
+		return "for the experts that were used last"
+	case gemma.RoleInput:
+		return "of the embedding, read one by one"
+	}
+	return "weights, as the device packs them"
 }
 
 // addTable adds what the per-layer table takes.

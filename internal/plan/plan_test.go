@@ -65,8 +65,8 @@ func TestMinimumIsExact(t *testing.T) {
 			if !errors.As(err, &small) || small.Minimum != least {
 				t.Fatalf("a budget of %d gives %v, want a refusal that names %d", o.RAMBytes, err, least)
 			}
-			if !strings.Contains(err.Error(), "not streamed") {
-				t.Errorf("%q does not say that weights are not streamed", err)
+			if small.Streamed == o.FixedResidency || strings.Contains(err.Error(), "for every token") == o.FixedResidency {
+				t.Errorf("%q says nothing right about streaming", err)
 			}
 		})
 	}
@@ -80,19 +80,22 @@ func variants() map[string]plan.Options {
 	o = options()
 	o.AllowI8, o.FixedContext = true, true
 	all["int8"] = o
+	o = options()
+	o.FixedResidency = true
+	all["all weights stay"] = o
 	return all
 }
 
 // TestShrinksInOrder takes memory away step by step: what costs only time goes first,
-// and the context last.
+// then the context down to a conversation's, then weights, then the rest of the context.
 func TestShrinksInOrder(t *testing.T) {
 	o := options()
 	o.AllowI8 = true
 	whole := makePlan(t, o)
-	last := whole
+	last, streams, tight := whole, 0, 0
 	cfg, cat := model(t)
 	cfg.MaxPositions = max(cfg.MaxPositions, o.Context)
-	for budget := whole.Total; ; budget -= 4096 {
+	for budget := whole.Total; ; budget -= 8192 {
 		o.RAMBytes = budget
 		p, err := plan.Make(cfg, cat, o)
 		if err != nil { // below the least, which Minimum rounds up
@@ -101,10 +104,19 @@ func TestShrinksInOrder(t *testing.T) {
 		if p.Total > o.RAMBytes {
 			t.Fatalf("a budget of %d gives a plan of %d", o.RAMBytes, p.Total)
 		}
-		if p.Chunk > last.Chunk || p.PLE > last.PLE || p.Context > last.Context {
-			t.Errorf("less memory gives more: %+v after %+v", p.Shrunk, last.Shrunk)
-		}
 		switch {
+		case p.Context < 2048:
+			tight++
+			if p.Streamed == nil || p.Chunk != 32 || p.Context > last.Context {
+				t.Errorf("at %d: context %d after %d, streamed %v", budget, p.Context, last.Context, p.Streamed)
+			}
+		case p.Streamed != nil:
+			streams++
+			if read(p) < read(last) {
+				t.Errorf("at %d: %v after %v: less memory reads less", budget, p.Streamed, last.Streamed)
+			}
+		case p.Chunk > last.Chunk || p.PLE > last.PLE || p.Context > last.Context:
+			t.Errorf("less memory gives more: %+v after %+v", p.Shrunk, last.Shrunk)
 		case p.PLE < whole.PLE && p.Chunk != 32,
 			p.KVType != whole.KVType && p.PLE != 0,
 			p.Context < whole.Context && p.KVType != "int8":
@@ -112,8 +124,30 @@ func TestShrinksInOrder(t *testing.T) {
 		}
 		last = p
 	}
-	if last.Context >= whole.Context {
-		t.Errorf("the context never shrank: %+v", last.Shrunk)
+	if streams < 3 || tight < 3 {
+		t.Errorf("weights were streamed %d times, with less than a conversation %d times", streams, tight)
+	}
+}
+
+// read is what a prompt of 512 tokens and an answer of 128 read of the weights.
+func read(p *plan.Plan) int64 {
+	if p.Streamed == nil {
+		return 0
+	}
+	return p.Streamed.TokenBytes * int64(512/p.Chunk+128)
+}
+
+// TestFixedResidency obeys what was asked for.
+func TestFixedResidency(t *testing.T) {
+	all := makePlan(t, options())
+	o := options()
+	o.FixedResidency, o.Residency = true, gemma.Residency{StreamLayers: 3, StreamHead: true}
+	p := makePlan(t, o)
+	if s := p.Streamed; s == nil || s.Layers != 3 || !s.Head || s.TokenBytes <= 0 || !strings.Contains(p.String(), "3 of 10 layers, the output matrix") {
+		t.Errorf("streamed %v in %s", s, p)
+	}
+	if bytesOf(p, "slabs") == 0 || bytesOf(p, "ffn") >= bytesOf(all, "ffn") || bytesOf(p, "embedding") != 0 {
+		t.Errorf("items %v", p.Items)
 	}
 }
 

@@ -13,6 +13,9 @@ func (p *Plan) String() string {
 	for _, s := range p.Shrunk {
 		fmt.Fprintf(&b, "shrunk to fit: %s\n", s)
 	}
+	if p.Streamed != nil {
+		fmt.Fprintf(&b, "%s\n", p.Streamed)
+	}
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "memory\tMiB\t  \n")
 	for _, it := range p.Items {
