@@ -26,7 +26,7 @@ import (
 //	go test ./internal/gemma -run '^$' -bench Places/decode -benchtime 100x -model FILE
 var (
 	modelFile = flag.String("model", "", "model to measure, one GGUF file")
-	placeList = flag.String("places", "ram,disk,direct,http", "where its table is; the first one is what others are compared with")
+	placeList = flag.String("places", "ram,disk,direct,http", "where its table is; the first one is what others are compared with; direct+pool: without io_uring, disk+drop: nothing stays in the page cache")
 	rowCache  = flag.Int64("row-cache", -1, "bytes of the row cache, -1: none")
 	moreProcs = flag.Int("more-procs", 2, "added to GOMAXPROCS, as the program does")
 	serveBy   = flag.String("serve-by", "", "command in front of the web server's, such as chrt -f 20: it then does not queue for our processors, as if it were elsewhere")
@@ -83,6 +83,9 @@ type place struct {
 	since ple.Stats
 }
 
+// plainSource hides how a source likes to be read: goroutines do it.
+type plainSource struct{ ple.Source }
+
 // places is a model whose table can be moved.
 type places struct {
 	m    *Model
@@ -126,12 +129,17 @@ func openPlaces(b *testing.B) *places {
 	b.Cleanup(func() { p.m.ple = own; p.m.Close() })
 	for name := range strings.SplitSeq(*placeList, ",") {
 		at := spec
-		if name == "http" {
+		kind, way, _ := strings.Cut(name, "+")
+		at.Drop = way == "drop"
+		if kind == "http" {
 			at.URL, at.Path = serveAside(b, spec.Path), ""
 		}
 		table := *own
-		if table.source, err = ple.OpenSource(ple.Kind(name), at); err != nil {
+		if table.source, err = ple.OpenSource(ple.Kind(kind), at); err != nil {
 			b.Fatal(err)
+		}
+		if way == "pool" {
+			table.source = plainSource{table.source}
 		}
 		if table.rows, err = ple.Open(table.source, own.vocab, own.rowBytes, o); err != nil {
 			b.Fatal(err)

@@ -18,6 +18,14 @@ func adviseSoon(f *os.File, off int64, n int) {
 	unix.Fadvise(int(f.Fd()), off, int64(n), unix.FADV_WILLNEED)
 }
 
+// adviseGone takes whole pages out of the page cache, those too that n bytes from
+// off touch only in part.
+func adviseGone(f *os.File, off int64, n int) {
+	page := int64(os.Getpagesize())
+	from := off &^ (page - 1)
+	unix.Fadvise(int(f.Fd()), from, (off+int64(n)-from+page-1)&^(page-1), unix.FADV_DONTNEED)
+}
+
 // control calls do with f's descriptor, which stays open meanwhile.
 func control(f *os.File, do func(fd int) error) error {
 	c, err := f.SyscallConn()

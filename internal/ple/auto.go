@@ -13,9 +13,9 @@ import (
 // Storage is what Auto measured, on random rows of the table.
 type Storage struct {
 	Kind     Kind          // read how: Direct, or Disk where that is not possible
-	Row      time.Duration // one row, one at a time: median
+	Row      time.Duration // one row, one at a time: lower quartile, since others' work only adds
 	RowWorst time.Duration // the slowest of them
-	RowsPerS float64       // with 16 reads under way
+	RowsPerS float64       // with 16 reads under way, from their lower quartile
 	Rows     int           // rows read
 }
 
@@ -43,18 +43,16 @@ const (
 // where one takes longer. A spec with a URL is opened as HTTP.
 //
 //	direct   when the storage is fast enough to be read while computing
-//	ram      when it is not, and the table fits memory
-//	disk     when it is not, and the table does not fit; or without direct reads
+//	disk     the same without direct reads, or without io_uring: then what was
+//	         read is dropped from the page cache
+//	ram      when it is not fast enough, and the table fits memory
+//	disk     when it does not fit either
 func Auto(spec Spec, rowBytes int, memory int64) (Source, string, error) {
 	if spec.URL != "" {
 		src, err := OpenSource(HTTP, spec)
 		return src, "rows come by range requests, since the table is a URL", err
 	}
-	src, err := OpenSource(Direct, spec)
-	noDirect := err
-	if errors.Is(err, errors.ErrUnsupported) {
-		src, err = OpenSource(Disk, spec)
-	}
+	src, noDirect, err := openFast(&spec)
 	if err != nil {
 		return nil, "", err
 	}
@@ -64,18 +62,44 @@ func Auto(spec Spec, rowBytes int, memory int64) (Source, string, error) {
 		return nil, "", fmt.Errorf("measure %s: %w", spec.name(), err)
 	}
 	kind, why := choose(m, spec.Bytes, memory, noDirect)
-	if kind == m.Kind {
+	if kind == m.Kind && (m.fast() || !spec.Drop) {
 		return src, why, nil
 	}
 	src.Close()
+	spec.Drop = false
 	src, err = OpenSource(kind, spec)
 	return src, why, err
 }
 
+// errNoRing is why direct reads are not taken where they would need goroutines:
+// a page that the kernel reads ahead needs none, and is dropped after use.
+var errNoRing = errors.New("the system does not allow io_uring")
+
+// openFast opens a file the way that suits a fast storage, and says what stands
+// against direct reads if they are not it.
+func openFast(spec *Spec) (src Source, noDirect, err error) {
+	src, err = OpenSource(Direct, *spec)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		noDirect = err
+	case err == nil && !directHides():
+		src.Close()
+		noDirect = errNoRing
+	default:
+		return src, nil, err
+	}
+	spec.Drop = true
+	src, err = OpenSource(Disk, *spec)
+	return src, noDirect, err
+}
+
+// fast reports whether rows may be read while computing.
+func (m Storage) fast() bool { return m.Row <= fastRow && m.RowsPerS >= fastRowsPerS }
+
 // choose is the rule of Auto.
 func choose(m Storage, tableBytes, memory int64, noDirect error) (Kind, string) {
 	seen := fmt.Sprintf("a random row takes %v and %.0f arrive in a second, %d at a time", m.Row.Round(time.Microsecond), m.RowsPerS, autoDepth)
-	fast := m.Row <= fastRow && m.RowsPerS >= fastRowsPerS
+	fast := m.fast()
 	size := fmt.Sprintf("the table of %d MiB", tableBytes>>20)
 	room := fmt.Sprintf("the %d MiB of memory at hand", memory>>20)
 	switch {
@@ -86,7 +110,7 @@ func choose(m Storage, tableBytes, memory int64, noDirect error) (Kind, string) 
 	case !fast:
 		return Disk, fmt.Sprintf("rows are read through the page cache, which may spare some reads: %s, too slow to hide, and %s does not fit %s", seen, size, room)
 	}
-	return Disk, fmt.Sprintf("rows are read through the page cache, direct reads being impossible here (%v): %s", noDirect, seen)
+	return Disk, fmt.Sprintf("rows are read ahead into the page cache and dropped after use, direct reads being impossible here (%v): %s", noDirect, seen)
 }
 
 // measure reads random rows of an open source, one at a time and then 16 at
@@ -121,7 +145,7 @@ func measure(src Source, spec Spec, rowBytes int) (Storage, error) {
 		}
 	}
 	slices.Sort(times)
-	m.Row, m.RowWorst, m.Rows = times[len(times)/2], times[len(times)-1], len(times)
+	m.Row, m.RowWorst, m.Rows = times[len(times)/4], times[len(times)-1], len(times)
 	if m.Row > 10*fastRow { // no need to know more, and it would take long
 		m.RowsPerS = 1 / m.Row.Seconds()
 		return m, nil
@@ -135,6 +159,7 @@ func (m *Storage) together(one func([]byte) (time.Duration, error), rowBytes int
 		next  atomic.Int64
 		wg    sync.WaitGroup
 		mu    sync.Mutex
+		times []time.Duration
 		first error
 	)
 	begin := time.Now()
@@ -142,18 +167,20 @@ func (m *Storage) together(one func([]byte) (time.Duration, error), rowBytes int
 		wg.Go(func() {
 			p := make([]byte, rowBytes)
 			for time.Since(begin) < autoTime && next.Add(1) <= 8*autoRows {
-				if _, err := one(p); err != nil {
-					mu.Lock()
+				d, err := one(p)
+				mu.Lock()
+				times = append(times, d)
+				if err != nil {
 					first = err
-					mu.Unlock()
 					next.Store(8 * autoRows)
 				}
+				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	n := min(next.Load(), 8*autoRows)
-	m.Rows += int(n)
-	m.RowsPerS = float64(n) / time.Since(begin).Seconds()
+	slices.Sort(times)
+	m.Rows += len(times)
+	m.RowsPerS = autoDepth / max(1e-9, times[len(times)/4].Seconds())
 	return first
 }

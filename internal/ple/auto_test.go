@@ -51,6 +51,15 @@ func TestAutoOpens(t *testing.T) {
 	defer remote.Close()
 	useRandomly(t, h, remote, Options{})
 
+	dropped := h.spec
+	dropped.Drop = true
+	src, err = OpenSource(Disk, dropped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	useRandomly(t, h, src, Options{})
+
 	gone := h.spec
 	gone.Path += ".gone"
 	if _, _, err := Auto(gone, h.row, 0); err == nil || !strings.Contains(err.Error(), gone.Path) {

@@ -19,5 +19,9 @@ func (s *file) readCached(p []byte, off int64) bool {
 	to.SetLen(len(p))
 	n, _, e := syscall.RawSyscall6(unix.SYS_PREADV2, s.f.Fd(), uintptr(unsafe.Pointer(&to)), 1,
 		uintptr(off), uintptr(uint64(off)>>32), unix.RWF_NOWAIT)
-	return e == 0 && n == uintptr(len(p))
+	if e != 0 || n != uintptr(len(p)) {
+		return false
+	}
+	s.drop(off-s.spec.Offset, len(p))
+	return true
 }

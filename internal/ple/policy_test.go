@@ -379,6 +379,40 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// prefetched simulates a cache that is told, with every token, to read the rows of
+// those that followed the same token before, the last n different ones. It returns
+// how many tokens miss the cache, how many of these had been read ahead, and how
+// many rows were read ahead, all per token. Only the next token can use them.
+func prefetched(c *simS3, ids []int32, n int) (misses, covered, reads float64) {
+	followers := map[int32][]int32{} // the latest first
+	var ahead []int32
+	for i, id := range ids {
+		if !c.get(id) {
+			misses++
+			if slices.Contains(ahead, id) {
+				covered++
+			}
+		}
+		if i > 0 {
+			l := followers[ids[i-1]]
+			if k := slices.Index(l, id); k >= 0 {
+				l = slices.Delete(l, k, k+1)
+			}
+			l = slices.Insert(l, 0, id)
+			followers[ids[i-1]] = l[:min(len(l), n)]
+		}
+		ahead = ahead[:0]
+		for _, next := range followers[id] {
+			if c.at[next] == nil {
+				ahead = append(ahead, next)
+				reads++
+			}
+		}
+	}
+	all := float64(len(ids))
+	return misses / all, covered / all, reads / all
+}
+
 // cacheHitRate asks a table for one row after the other.
 func cacheHitRate(t *testing.T, ids []int32, rows int) float64 {
 	t.Helper()
@@ -424,6 +458,12 @@ func plotPolicies(t *testing.T) {
 	var md strings.Builder
 	var plot svg
 	for _, in := range inputs {
+		for _, n := range []int{1, 4} {
+			for _, rows := range []int{285, 1024, 4096} {
+				m, c, r := prefetched(newSimS3(rows), in.ids, n)
+				t.Logf("%s, %d rows, %d followers: %.1f %% miss, %.1f %% of these read ahead by %.2f reads per token", in.name, rows, n, 100*m, 100*c/m, r)
+			}
+		}
 		distinct := map[int32]bool{}
 		for _, id := range in.ids {
 			distinct[id] = true

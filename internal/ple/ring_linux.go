@@ -82,6 +82,17 @@ func (d *direct) newDevice(t *Table, depth int) device {
 	return g
 }
 
+// directHides reports whether direct reads need no goroutine here.
+func directHides() bool {
+	var p ringParams
+	fd, _, e := syscall.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&p)), 0)
+	if e != 0 {
+		return false
+	}
+	unix.Close(int(fd))
+	return true
+}
+
 // setup makes the queues and the buffers.
 func (g *ring) setup(depth int) error {
 	var p ringParams

@@ -78,6 +78,10 @@ type Spec struct {
 	// is refused, since the table would not be what the caller thinks.
 	FileBytes int64
 
+	// Drop makes kind Disk take what it has read out of the page cache again, where
+	// the system can do that (Linux).
+	Drop bool
+
 	// HTTP sets how a server is asked.
 	HTTP HTTPOptions
 

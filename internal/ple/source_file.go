@@ -24,8 +24,12 @@ func openFile(spec Spec) (*file, error) {
 		return nil, err
 	}
 	adviseRandom(f, spec.Offset, spec.Bytes)
+	through := " through the page cache"
+	if spec.Drop {
+		through += ", which keeps nothing of them"
+	}
 	return &file{f: f, spec: spec, traits: Traits{
-		Kind: Disk, Name: spec.Path, Base: spec.Offset, note: "reads of " + spec.Path + " through the page cache",
+		Kind: Disk, Name: spec.Path, Base: spec.Offset, note: "reads of " + spec.Path + through,
 	}}, nil
 }
 
@@ -69,6 +73,7 @@ func (s *file) ReadAt(p []byte, off int64) (int, error) {
 		return 0, eof
 	}
 	n, err := s.f.ReadAt(p, s.spec.Offset+off)
+	s.drop(off, n)
 	if n == len(p) {
 		return n, eof
 	}
@@ -89,6 +94,13 @@ func (s *file) explain(err error, end int64) error {
 
 // watched implements watched.
 func (s *file) watched() (stamper, error) { return newFstat(s.f) }
+
+// drop takes the pages of n bytes out of the page cache, if that is wanted.
+func (s *file) drop(off int64, n int) {
+	if s.spec.Drop && n > 0 {
+		adviseGone(s.f, s.spec.Offset+off, n)
+	}
+}
 
 func (s *file) advise(off int64, n int) { adviseSoon(s.f, s.spec.Offset+off, n) }
 
