@@ -20,6 +20,11 @@ type ServiceOptions struct {
 	Sequences int
 	Context   int // most tokens of a sequence, prompt and answer; 0: what Open has planned for
 	Queue     int // requests that may wait for a sequence; 0: 64; negative: none
+	// PrefixCacheBytes is memory for what the beginnings of earlier requests have
+	// computed, beyond what idle sequences hold anyway: a request that begins like one
+	// of them goes on from there. 0: 256 MiB, or what the memory budget has room for;
+	// negative: none. It never changes a result.
+	PrefixCacheBytes int64
 	// ChunkTokens is how many prompt tokens are computed between two steps in which
 	// others decode: few, and a long prompt delays the others little; many, and it is
 	// ready sooner. 0: 32. Prompts that nobody waits beside go in chunks of
@@ -34,6 +39,9 @@ const (
 	defaultBusyChunk = 32
 	maxSequences     = 1024
 	maxQueue         = 1 << 16
+
+	defaultPrefixBytes = 256 << 20
+	minPrefixBytes     = 4 << 20 // less is not worth having by default
 )
 
 func (o ServiceOptions) withDefaults(m *Model) ServiceOptions {
@@ -90,6 +98,7 @@ func (m *Model) NewService(o ServiceOptions) (*Service, error) {
 	var err error
 	s.sch, err = m.eng.NewScheduler(engine.SchedulerOptions{
 		Sequences: s.opt.Sequences, Context: o.Context, Queue: o.Queue, Chunk: chunk, BusyChunk: o.ChunkTokens,
+		PrefixBytes: s.opt.PrefixCacheBytes,
 	})
 	if err != nil {
 		m.leave(s.reserved)
@@ -117,7 +126,35 @@ func (s *Service) admit() error {
 		s.reserved += cache
 	}
 	s.opt.Sequences = want
-	return nil
+	return s.admitPrefixes()
+}
+
+// admitPrefixes reserves the memory for prefixes, when nobody says how much at most
+// the default.
+func (s *Service) admitPrefixes() error {
+	asked := s.opt.PrefixCacheBytes
+	s.opt.PrefixCacheBytes = max(0, asked)
+	if asked < 0 {
+		return nil
+	}
+	if asked == 0 {
+		s.opt.PrefixCacheBytes = defaultPrefixBytes
+	}
+	for {
+		err := s.m.admit("open service: memory for prefixes", s.opt.PrefixCacheBytes, 0)
+		switch {
+		case err == nil:
+			s.reserved += s.opt.PrefixCacheBytes
+			return nil
+		case asked > 0:
+			s.m.leave(s.reserved)
+			return err
+		case s.opt.PrefixCacheBytes <= minPrefixBytes:
+			s.opt.PrefixCacheBytes = 0
+			return nil
+		}
+		s.opt.PrefixCacheBytes /= 2
+	}
 }
 
 // stepBytes is what the steps of n sequences take. One never has more rows than a
@@ -169,9 +206,23 @@ type ServiceStats struct {
 	Failed    int64 `json:"failed"`           // requests that ended with an error or were cancelled
 	Refused   int64 `json:"refused"`          // requests that met a full queue
 
+	Prefix PrefixStats `json:"prefix_cache"`
+
 	// RetryAfter is about how long one more request would wait, judged by the latest
 	// answers; 0 while a sequence is idle.
 	RetryAfter time.Duration `json:"-"`
+}
+
+// PrefixStats say what the remembered beginnings of requests take and have been good
+// for. What idle sequences still hold is not among them.
+type PrefixStats struct {
+	Capacity int64  `json:"capacity_bytes"`
+	Bytes    int64  `json:"bytes"`
+	Entries  int    `json:"entries"`    // places that a request can go on from
+	Hits     int64  `json:"hits"`       // requests that did
+	Tokens   int64  `json:"hit_tokens"` // tokens that these did not compute
+	Evicted  int64  `json:"evicted"`    // entries that made room for others
+	Note     string `json:"note,omitempty"`
 }
 
 // Stats returns the state of affairs. It never waits for a step.
@@ -182,5 +233,6 @@ func (s *Service) Stats() ServiceStats {
 		KVTokens: t.KVTokens, KVCapacity: t.KVCapacity, KVBytes: t.KVBytes,
 		Steps: t.Steps, Prompt: t.Prompt, Cached: t.Cached, Generated: t.Generated,
 		Answered: t.Answered, Failed: t.Failed, Refused: t.Refused, RetryAfter: t.Retry,
+		Prefix: PrefixStats(t.Prefix),
 	}
 }

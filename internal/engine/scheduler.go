@@ -17,6 +17,9 @@ type SchedulerOptions struct {
 	// BusyChunk is how many of them may be of prompts while other sequences decode: a
 	// long prompt holds up the others by a step of this many tokens, not more.
 	BusyChunk int
+	// PrefixBytes is memory for what prompts have computed, beside what idle sequences
+	// still hold; 0: none.
+	PrefixBytes int64
 }
 
 // Scheduler answers many requests at once: continuous batching. One goroutine runs
@@ -37,7 +40,9 @@ type Scheduler struct {
 	// The loop's own.
 	slots []*slot
 	batch batch
-	clock uint64 // counts requests, to tell which slot has been idle longest
+	clock uint64                                 // counts requests, to tell which slot has been idle longest
+	known *prefixes                              // nil: none are kept
+	use   func(logits []float32, rows int) error // afterForward, made once
 
 	kvBytes int64 // of one cache
 
@@ -86,6 +91,9 @@ func (e *Engine) NewScheduler(o SchedulerOptions) (*Scheduler, error) {
 			return nil, err
 		}
 		s.slots, s.kvBytes = append(s.slots, &slot{sequence: q}), q.cache.Bytes()
+	}
+	if s.use = s.afterForward; o.PrefixBytes > 0 {
+		s.known = newPrefixes(o.PrefixBytes)
 	}
 	s.ctx, s.abort = context.WithCancelCause(context.Background())
 	// A step's rows are at most a chunk's, and every sequence may want logits.
@@ -244,30 +252,92 @@ func (s *Scheduler) admit() {
 	}
 }
 
-// assign starts j in the idle slot that holds most of its prompt, or else has been
-// idle longest.
+// assign starts j where most of its prompt is there already: in an idle slot that
+// still holds it, or in the one that has been idle longest, filled from what is known.
 func (s *Scheduler) assign(j *job) {
+	prompt := j.r.Prompt
+	q := s.idle(func(q *slot) int { return q.shared(prompt) })
+	var err error
+	seen := 0
+	if s.known != nil {
+		q, seen, err = s.recall(q, prompt)
+	}
+	s.clock++
+	q.job, q.used = j, s.clock
+	q.start(&j.r)
+	q.res.Queued = q.begun.Sub(j.arrived)
+	if seen-q.res.Reused >= worthTokens && len(prompt)-seen >= worthTokens {
+		q.cut = seen
+	}
+	if err != nil {
+		s.finish(q, q.fail(err))
+	}
+}
+
+// idle returns the idle slot that is best by rank, of several the one idle longest.
+func (s *Scheduler) idle(rank func(*slot) int) *slot {
 	var best *slot
-	most := -1
+	most := 0
 	for _, q := range s.slots {
 		if q.job != nil {
 			continue
 		}
-		n := q.shared(j.r.Prompt)
-		if n > most || n == most && q.used < best.used {
+		if n := rank(q); best == nil || n > most || n == most && q.used < best.used {
 			best, most = q, n
 		}
 	}
-	s.clock++
-	best.job, best.used = j, s.clock
-	best.start(&j.r)
-	best.res.Queued = best.begun.Sub(j.arrived)
+	return best
+}
+
+// recall prepares a slot for a prompt of which idle slot q holds most: q itself, or
+// another one with more than that from the known prefixes. What the slot loses by that
+// becomes known. seen is how much of the prompt any earlier one has begun with.
+func (s *Scheduler) recall(q *slot, prompt []int32) (_ *slot, seen int, err error) {
+	left := q.shared(prompt) // of what the slot holds
+	_, n, seen := s.known.find(q.cache, prompt)
+	fill := n >= left+worthTokens
+	if fill {
+		q, left = s.idle(func(*slot) int { return 0 }), 0
+	}
+	err = s.e.turn(s.ctx, func() error {
+		if have := q.cache.Len(); have-left >= worthTokens {
+			if err := s.known.keep(q.cache, q.ids[:have]); err != nil {
+				return err
+			}
+		}
+		if !fill {
+			return nil
+		}
+		// Found again: keeping may have cost it its place.
+		if m, n, _ := s.known.find(q.cache, prompt); m != nil {
+			q.ids = s.known.restore(m, q.cache, q.ids)
+			s.known.stats.Hits++
+			s.known.stats.Tokens += int64(n)
+		}
+		return nil
+	})
+	return q, seen, err
+}
+
+// afterForward lets the sequences draw, and keeps what those hold that have come to a
+// place where others may go on.
+func (s *Scheduler) afterForward(logits []float32, rows int) error {
+	s.batch.take(logits, rows)
+	if s.known == nil {
+		return nil
+	}
+	for _, q := range s.batch.members {
+		if n := q.cache.Len(); q.err == nil && n > q.at && (n == q.res.Prompt || n == q.cut) {
+			q.err = s.known.keep(q.cache, q.ids[:n])
+		}
+	}
+	return nil
 }
 
 // step computes the batch and hands out what came of it.
 func (s *Scheduler) step() {
 	begin := time.Now()
-	err := s.e.forward(s.ctx, &s.batch.Batch, s.batch.take)
+	err := s.e.forward(s.ctx, &s.batch.Batch, s.use)
 	took := time.Since(begin)
 	if err != nil && s.ctx.Err() != nil {
 		err = context.Cause(s.ctx) // rather than what came of it

@@ -22,7 +22,8 @@ type sequence struct {
 	res   Result
 	begun time.Time
 	first time.Time // when the first token was drawn
-	at    int       // cache.Len() before the last step, for error messages
+	at    int       // cache.Len() before the last step
+	cut   int       // a step of the prompt must end here, so that what is held then can be kept; 0: none
 
 	lookup lookup
 	pace   pace
@@ -44,7 +45,7 @@ func (e *Engine) newSequence(context, slack int) (*sequence, error) {
 // start begins the answer to r. What the cache holds of r's prompt is kept.
 func (q *sequence) start(r *Request) {
 	q.begun = time.Now()
-	q.req, q.drawn = r, q.drawn[:0]
+	q.req, q.drawn, q.cut = r, q.drawn[:0], 0
 	q.res = Result{Prompt: len(r.Prompt), Finish: FinishError}
 	n := q.shared(r.Prompt)
 	if !q.cache.Truncate(n) {
@@ -88,7 +89,11 @@ func (q *sequence) next(chunk, drafts int) gemma.Part {
 	if !q.prefilling() {
 		return q.nextToken(drafts)
 	}
-	p := gemma.Part{Cache: q.cache, IDs: q.ids[q.at:min(q.at+chunk, q.res.Prompt)], Want: gemma.WantNone}
+	end := min(q.at+chunk, q.res.Prompt)
+	if q.at < q.cut {
+		end = min(end, q.cut)
+	}
+	p := gemma.Part{Cache: q.cache, IDs: q.ids[q.at:end], Want: gemma.WantNone}
 	if q.at+len(p.IDs) == q.res.Prompt {
 		p.Want, q.trial = gemma.WantLast, q.trial[:0]
 	}

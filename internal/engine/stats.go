@@ -21,6 +21,8 @@ type SchedulerStats struct {
 	// turn, judged by the latest answers; 0 while there is room at once.
 	Retry time.Duration
 
+	Prefix PrefixStats
+
 	took time.Duration // moving average of an answer
 }
 
@@ -48,6 +50,9 @@ func (s *Scheduler) count(generated, prompt int) {
 	s.stats.Generated += int64(generated)
 	s.stats.Prompt += int64(prompt)
 	s.stats.KVTokens = used
+	if s.known != nil {
+		s.stats.Prefix = s.known.stats
+	}
 }
 
 // held is how many positions the running sequences take.
