@@ -8,8 +8,8 @@ import (
 // Kind is the element type of the rows that Dots and Mix read.
 type Kind uint8
 
-// The row kinds. I8 rows are int8 values without their scale: the caller multiplies
-// (Dots) or premultiplies (Mix) by the row's scale.
+// The row kinds. I8 rows are int8 values without their scale, for [DotInts] and [MixInts] alone:
+// the caller multiplies or premultiplies by the row's scale.
 const (
 	F32 Kind = iota
 	F16

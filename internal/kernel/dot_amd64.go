@@ -82,23 +82,6 @@ func dotTileSIMD(k Kind, R, T int, a *dotArgs) bool {
 		case 0x11:
 			dotBF16x1x1AVX2(p)
 		}
-	case I8:
-		switch tile {
-		case 0x41:
-			dotI8x4x1AVX2(p)
-		case 0x23:
-			dotI8x2x3AVX2(p)
-		case 0x22:
-			dotI8x2x2AVX2(p)
-		case 0x21:
-			dotI8x2x1AVX2(p)
-		case 0x13:
-			dotI8x1x3AVX2(p)
-		case 0x12:
-			dotI8x1x2AVX2(p)
-		case 0x11:
-			dotI8x1x1AVX2(p)
-		}
 	}
 	return true
 }
@@ -152,21 +135,6 @@ func mixTileSIMD(k Kind, T int, a *mixArgs) bool {
 		case 6:
 			mixF16x6AVX2(p)
 		}
-	case I8:
-		switch T {
-		case 1:
-			mixI8x1AVX2(p)
-		case 2:
-			mixI8x2AVX2(p)
-		case 3:
-			mixI8x3AVX2(p)
-		case 4:
-			mixI8x4AVX2(p)
-		case 5:
-			mixI8x5AVX2(p)
-		case 6:
-			mixI8x6AVX2(p)
-		}
 	}
 	return true
 }
@@ -210,25 +178,6 @@ func mixTileAVX512(k Kind, T int, p *byte) {
 			mixF16x7AVX512(p)
 		case 8:
 			mixF16x8AVX512(p)
-		}
-	case I8:
-		switch T {
-		case 1:
-			mixI8x1AVX512(p)
-		case 2:
-			mixI8x2AVX512(p)
-		case 3:
-			mixI8x3AVX512(p)
-		case 4:
-			mixI8x4AVX512(p)
-		case 5:
-			mixI8x5AVX512(p)
-		case 6:
-			mixI8x6AVX512(p)
-		case 7:
-			mixI8x7AVX512(p)
-		case 8:
-			mixI8x8AVX512(p)
 		}
 	}
 }
@@ -315,33 +264,6 @@ func dotTileAVX512(k Kind, R, T int, p *byte) {
 			dotBF16x1x3AVX512(p)
 		case 0x14:
 			dotBF16x1x4AVX512(p)
-		}
-	case I8:
-		switch tile {
-		case 0x41:
-			dotI8x4x1AVX512(p)
-		case 0x42:
-			dotI8x4x2AVX512(p)
-		case 0x43:
-			dotI8x4x3AVX512(p)
-		case 0x44:
-			dotI8x4x4AVX512(p)
-		case 0x21:
-			dotI8x2x1AVX512(p)
-		case 0x22:
-			dotI8x2x2AVX512(p)
-		case 0x23:
-			dotI8x2x3AVX512(p)
-		case 0x24:
-			dotI8x2x4AVX512(p)
-		case 0x11:
-			dotI8x1x1AVX512(p)
-		case 0x12:
-			dotI8x1x2AVX512(p)
-		case 0x13:
-			dotI8x1x3AVX512(p)
-		case 0x14:
-			dotI8x1x4AVX512(p)
 		}
 	}
 }

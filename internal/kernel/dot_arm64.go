@@ -74,23 +74,6 @@ func dotTileSIMD(k Kind, R, T int, a *dotArgs) bool {
 		case 0x11:
 			dotBF16x1x1NEON(p)
 		}
-	case I8:
-		switch tile {
-		case 0x41:
-			dotI8x4x1NEON(p)
-		case 0x23:
-			dotI8x2x3NEON(p)
-		case 0x22:
-			dotI8x2x2NEON(p)
-		case 0x21:
-			dotI8x2x1NEON(p)
-		case 0x13:
-			dotI8x1x3NEON(p)
-		case 0x12:
-			dotI8x1x2NEON(p)
-		case 0x11:
-			dotI8x1x1NEON(p)
-		}
 	}
 	return true
 }
@@ -126,17 +109,6 @@ func mixTileSIMD(k Kind, T int, a *mixArgs) bool {
 			mixF16x3NEON(p)
 		case 4:
 			mixF16x4NEON(p)
-		}
-	case I8:
-		switch T {
-		case 1:
-			mixI8x1NEON(p)
-		case 2:
-			mixI8x2NEON(p)
-		case 3:
-			mixI8x3NEON(p)
-		case 4:
-			mixI8x4NEON(p)
 		}
 	}
 	return true

@@ -109,41 +109,6 @@ func dotBF16x1x2AVX2(a *byte)
 //go:noescape
 func dotBF16x1x1AVX2(a *byte)
 
-// dotI8x4x1AVX2: 4 I8 rows against 1 vectors, see dotArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func dotI8x4x1AVX2(a *byte)
-
-// dotI8x2x3AVX2: 2 I8 rows against 3 vectors, see dotArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func dotI8x2x3AVX2(a *byte)
-
-// dotI8x2x2AVX2: 2 I8 rows against 2 vectors, see dotArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func dotI8x2x2AVX2(a *byte)
-
-// dotI8x2x1AVX2: 2 I8 rows against 1 vectors, see dotArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func dotI8x2x1AVX2(a *byte)
-
-// dotI8x1x3AVX2: 1 I8 rows against 3 vectors, see dotArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func dotI8x1x3AVX2(a *byte)
-
-// dotI8x1x2AVX2: 1 I8 rows against 2 vectors, see dotArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func dotI8x1x2AVX2(a *byte)
-
-// dotI8x1x1AVX2: 1 I8 rows against 1 vectors, see dotArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func dotI8x1x1AVX2(a *byte)
-
 // mixF32x1AVX2: weighted sums of F32 rows for 1 vectors, see mixArgs. AVX2, FMA, F16C.
 //
 //go:noescape
@@ -203,33 +168,3 @@ func mixF16x5AVX2(a *byte)
 //
 //go:noescape
 func mixF16x6AVX2(a *byte)
-
-// mixI8x1AVX2: weighted sums of I8 rows for 1 vectors, see mixArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func mixI8x1AVX2(a *byte)
-
-// mixI8x2AVX2: weighted sums of I8 rows for 2 vectors, see mixArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func mixI8x2AVX2(a *byte)
-
-// mixI8x3AVX2: weighted sums of I8 rows for 3 vectors, see mixArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func mixI8x3AVX2(a *byte)
-
-// mixI8x4AVX2: weighted sums of I8 rows for 4 vectors, see mixArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func mixI8x4AVX2(a *byte)
-
-// mixI8x5AVX2: weighted sums of I8 rows for 5 vectors, see mixArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func mixI8x5AVX2(a *byte)
-
-// mixI8x6AVX2: weighted sums of I8 rows for 6 vectors, see mixArgs. AVX2, FMA, F16C.
-//
-//go:noescape
-func mixI8x6AVX2(a *byte)

@@ -109,41 +109,6 @@ func dotBF16x1x2NEON(a *byte)
 //go:noescape
 func dotBF16x1x1NEON(a *byte)
 
-// dotI8x4x1NEON: 4 I8 rows against 1 vectors, see dotArgs. NEON.
-//
-//go:noescape
-func dotI8x4x1NEON(a *byte)
-
-// dotI8x2x3NEON: 2 I8 rows against 3 vectors, see dotArgs. NEON.
-//
-//go:noescape
-func dotI8x2x3NEON(a *byte)
-
-// dotI8x2x2NEON: 2 I8 rows against 2 vectors, see dotArgs. NEON.
-//
-//go:noescape
-func dotI8x2x2NEON(a *byte)
-
-// dotI8x2x1NEON: 2 I8 rows against 1 vectors, see dotArgs. NEON.
-//
-//go:noescape
-func dotI8x2x1NEON(a *byte)
-
-// dotI8x1x3NEON: 1 I8 rows against 3 vectors, see dotArgs. NEON.
-//
-//go:noescape
-func dotI8x1x3NEON(a *byte)
-
-// dotI8x1x2NEON: 1 I8 rows against 2 vectors, see dotArgs. NEON.
-//
-//go:noescape
-func dotI8x1x2NEON(a *byte)
-
-// dotI8x1x1NEON: 1 I8 rows against 1 vectors, see dotArgs. NEON.
-//
-//go:noescape
-func dotI8x1x1NEON(a *byte)
-
 // mixF32x1NEON: weighted sums of F32 rows for 1 vectors, see mixArgs. NEON.
 //
 //go:noescape
@@ -183,23 +148,3 @@ func mixF16x3NEON(a *byte)
 //
 //go:noescape
 func mixF16x4NEON(a *byte)
-
-// mixI8x1NEON: weighted sums of I8 rows for 1 vectors, see mixArgs. NEON.
-//
-//go:noescape
-func mixI8x1NEON(a *byte)
-
-// mixI8x2NEON: weighted sums of I8 rows for 2 vectors, see mixArgs. NEON.
-//
-//go:noescape
-func mixI8x2NEON(a *byte)
-
-// mixI8x3NEON: weighted sums of I8 rows for 3 vectors, see mixArgs. NEON.
-//
-//go:noescape
-func mixI8x3NEON(a *byte)
-
-// mixI8x4NEON: weighted sums of I8 rows for 4 vectors, see mixArgs. NEON.
-//
-//go:noescape
-func mixI8x4NEON(a *byte)

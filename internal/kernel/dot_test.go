@@ -35,7 +35,7 @@ func rowsOf(r *rand.Rand, k Kind, n, cols, off int) Rows {
 
 func TestDotsVariants(t *testing.T) {
 	eachVariant(t, func(t *testing.T, level string) {
-		for _, k := range []Kind{F32, F16, BF16, I8} {
+		for _, k := range []Kind{F32, F16, BF16} {
 			t.Run(k.String(), func(t *testing.T) {
 				for _, cols := range []int{8, 16, 24, 64, 88, 256} {
 					for rows := 1; rows <= 9; rows++ {
@@ -68,7 +68,7 @@ func testDots(t *testing.T, level string, k Kind, rows, vecs, cols int) {
 
 func TestMixVariants(t *testing.T) {
 	eachVariant(t, func(t *testing.T, level string) {
-		for _, k := range []Kind{F32, F16, BF16, I8} {
+		for _, k := range []Kind{F32, F16, BF16} {
 			t.Run(k.String(), func(t *testing.T) {
 				for _, cols := range []int{8, 16, 24, 64, 72, 120, 256} {
 					for vecs := 1; vecs <= 11; vecs++ {

@@ -231,6 +231,27 @@ func (r *attendRun) copyQueries() {
 		q := s.query[t*r.dim : (t+1)*r.dim]
 		clear(q[copy(q, r.vector(r.q, t)):])
 	}
+	if !r.ints() {
+		return
+	}
+	// Rounded to int16 they take the first half of their own memory; the scales go to the end,
+	// once the last query no longer stands there.
+	q := r.intQueries()
+	s.scores = grow(s.scores, vecs*keyBlock)
+	for t := range vecs {
+		s.scores[t] = kernel.QuantizeInts(q.Data[t*r.dim:(t+1)*r.dim], s.query[t*r.dim:(t+1)*r.dim], kernel.MostInt(r.dim))
+	}
+	copy(q.Scale, s.scores)
+}
+
+// ints says that keys and values are int8, multiplied as whole numbers.
+func (r *attendRun) ints() bool { return r.span.Hist.(*store).kind == kernel.I8 }
+
+// intQueries is where copyQueries leaves rounded queries.
+func (r *attendRun) intQueries() kernel.Ints {
+	vecs := r.n * r.nHead
+	n := vecs * r.dim
+	return kernel.Ints{Data: int16sOf(r.s.query[:n]), Scale: r.s.query[n-vecs : n], N: vecs, Stride: r.dim}
 }
 
 // block computes the positions [from, to), which lie in one block, for the task's
@@ -242,14 +263,7 @@ func (r *attendRun) block(from, to int, acc []float32, out []sums) {
 	clear(acc)
 	pos := r.span.Pos + r.query
 	seen := max(from, r.firstKey(pos)) // nobody sees what is before
-	q := kernel.Vecs{Data: s.query, N: vecs, Stride: r.dim}
-	for at := seen; at < to; {
-		run := r.keys(at, to)
-		fetch(run.keys)
-		kernel.Dots(s.scores[at-from:], 1, keyBlock, run.keys, q)
-		r.scale(at-from, run.kScale)
-		at += run.keys.N
-	}
+	r.score(from, seen, to)
 	fetch(r.keys(seen, to).values) // while the softmax is computed
 	for t := range vecs {
 		// Query t sees [lo, hi) of the block; the rest weighs nothing.
@@ -267,13 +281,62 @@ func (r *attendRun) block(from, to int, acc []float32, out []sums) {
 		top := kernel.Max(w)
 		out[t] = sums{top, kernel.ExpSum(w, top)}
 	}
+	if r.ints() {
+		r.mixInts(from, seen, to, acc)
+		return
+	}
 	weights := kernel.Vecs{N: vecs, Stride: keyBlock}
 	for at := seen; at < to; {
 		run := r.keys(at, to)
-		r.scale(at-from, run.vScale)
 		weights.Data = s.scores[at-from:]
 		kernel.Mix(kernel.Vecs{Data: acc, N: vecs, Stride: r.dim}, weights, run.values)
 		at += run.keys.N
+	}
+}
+
+// score computes the scores of the positions [seen, to) of the block that begins at from.
+func (r *attendRun) score(from, seen, to int) {
+	vecs := r.n * r.nHead
+	for at := seen; at < to; {
+		run := r.keys(at, to)
+		fetch(run.keys)
+		if scores := r.s.scores[at-from:]; r.ints() {
+			kernel.DotInts(scores, keyBlock, run.keys, r.intQueries())
+			r.scale(at-from, run.kScale)
+		} else {
+			kernel.Dots(scores, 1, keyBlock, run.keys, kernel.Vecs{Data: r.s.query, N: vecs, Stride: r.dim})
+		}
+		at += run.keys.N
+	}
+}
+
+// mixInts sums int8 values: weights times the values' scales become whole numbers of one scale for
+// the block, since that must not depend on where its runs begin.
+func (r *attendRun) mixInts(from, seen, to int, acc []float32) {
+	vecs, scores := r.n*r.nHead, r.s.scores
+	for at := seen; at < to; {
+		run := r.keys(at, to)
+		r.scale(at-from, run.vScale)
+		at += run.keys.N
+	}
+	// Like the queries: the row's first half, and its last element the scale.
+	weights := kernel.Ints{Data: int16sOf(scores), N: vecs, Stride: 2 * keyBlock}
+	for t := range vecs {
+		row := scores[t*keyBlock : (t+1)*keyBlock]
+		n := copy(row, row[seen-from:to-from])
+		clear(row[n : n+n%2])
+		row[keyBlock-1] = kernel.QuantizeInts(weights.Data[t*2*keyBlock:][:n+n%2], row[:n+n%2], kernel.MostInt(keyBlock))
+	}
+	sums := int32sOf(acc)
+	for at := seen; at < to; {
+		run := r.keys(at, to)
+		part := weights
+		part.Data = weights.Data[at-seen:]
+		kernel.MixInts(sums, r.dim, part, run.values)
+		at += run.keys.N
+	}
+	for t := range vecs {
+		kernel.ScaleInts(acc[t*r.dim:(t+1)*r.dim], sums[t*r.dim:(t+1)*r.dim], scores[(t+1)*keyBlock-1])
 	}
 }
 
@@ -284,11 +347,8 @@ const fetchBytes = 16 << 10
 func fetch(r kernel.Rows) { kernel.Fetch(r.Data[:min(len(r.Data), fetchBytes)]) }
 
 // scale multiplies the scores or weights of the positions from at on, counted in
-// the block, by the scales of their int8 rows; other rows have none.
+// the block, by the scales of their int8 rows.
 func (r *attendRun) scale(at int, by []float32) {
-	if by == nil {
-		return
-	}
 	for t := range r.n * r.nHead {
 		w := r.s.scores[t*keyBlock+at:]
 		kernel.Mul(w[:len(by)], by)

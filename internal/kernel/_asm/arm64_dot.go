@@ -4,12 +4,12 @@ import "fmt"
 
 func armDotUnit() {
 	armBegin()
-	for _, k := range []kind{f32, f16, bf16, i8} {
+	for _, k := range []kind{f32, f16, bf16} {
 		for _, s := range [][2]int{{4, 1}, {2, 3}, {2, 2}, {2, 1}, {1, 3}, {1, 2}, {1, 1}} {
 			armDotTile(k, s[0], s[1])
 		}
 	}
-	for _, k := range []kind{f32, f16, i8} {
+	for _, k := range []kind{f32, f16} {
 		for t := 1; t <= 4; t++ {
 			armMixTile(k, t)
 		}
@@ -31,13 +31,6 @@ func armLoad8(k kind, reg string, off, lo, hi int) {
 		ldq(hi, reg, off)
 		shll16(lo, hi)
 		shll16h(hi, hi)
-	case i8:
-		ldd(hi, reg, off)
-		sxtl8(hi, hi)
-		sxtl4(lo, hi)
-		sxtl4h(hi, hi)
-		scvtf(lo, lo)
-		scvtf(hi, hi)
 	}
 }
 

@@ -18,7 +18,6 @@ var (
 	f32  = kind{"F32", 4}
 	f16  = kind{"F16", 2}
 	bf16 = kind{"BF16", 2}
-	i8   = kind{"I8", 1}
 )
 
 // loadFloat reads as many elements as v has lanes as floats.
@@ -31,20 +30,17 @@ func loadFloat(k kind, m Mem, v VecVirtual) {
 	case bf16:
 		VPMOVZXWD(m, v)
 		VPSLLD(U8(16), v, v)
-	case i8:
-		VPMOVSXBD(m, v)
-		VCVTDQ2PS(v, v)
 	}
 }
 
 func dotUnit() {
-	for _, k := range []kind{f32, f16, bf16, i8} {
+	for _, k := range []kind{f32, f16, bf16} {
 		dotTile(k, 4, 1)
 		for _, s := range [][2]int{{2, 3}, {2, 2}, {2, 1}, {1, 3}, {1, 2}, {1, 1}} {
 			dotTile(k, s[0], s[1])
 		}
 	}
-	for _, k := range []kind{f32, f16, i8} {
+	for _, k := range []kind{f32, f16} {
 		for t := 1; t <= 6; t++ {
 			mixTile(k, t)
 		}

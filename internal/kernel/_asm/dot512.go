@@ -9,14 +9,14 @@ import (
 )
 
 func dot512Unit() {
-	for _, k := range []kind{f32, f16, bf16, i8} {
+	for _, k := range []kind{f32, f16, bf16} {
 		for _, r := range []int{4, 2, 1} {
 			for t := 1; t <= 4; t++ {
 				dotTile512(k, r, t)
 			}
 		}
 	}
-	for _, k := range []kind{f32, f16, i8} {
+	for _, k := range []kind{f32, f16} {
 		for t := 1; t <= 8; t++ {
 			m := mix{k: k, T: t, lanes: 16, wide: 2}
 			if t <= 4 {

@@ -2,7 +2,8 @@
 //
 //	go run . -unit vec -out ../vec_amd64.s -stubs ../vec_stubs_amd64.go -pkg kernel
 //
-// One unit is one file: vec (element-wise and reductions), dot (float tiles),
+// One unit is one file: vec (element-wise and reductions), dot (float tiles), ints (int8 rows
+// against int16), and both again with AVX-512,
 // quantmul (quantised weights, AVX2), quantmul512 (the same with AVX-512 VNNI); the arm64
 // units write the NEON files, with -armout and -armstubs.
 package main
@@ -14,7 +15,7 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 )
 
-var unit = flag.String("unit", "", "which file to write: vec, dot, dot512, quantmul, quantmul512, arm64vec, arm64dot, arm64mul")
+var unit = flag.String("unit", "", "which file to write: vec, dot, dot512, ints, ints512, quantmul, quantmul512, arm64vec, arm64dot, arm64ints, arm64mul")
 
 // Where the arm64 units write; avo has its own flags.
 var (
@@ -31,6 +32,9 @@ func main() {
 	case "arm64dot":
 		armDotUnit()
 		return
+	case "arm64ints":
+		armIntsUnit()
+		return
 	case "arm64mul":
 		armMulUnit()
 		return
@@ -40,6 +44,8 @@ func main() {
 		"vec":         vecUnit,
 		"dot":         dotUnit,
 		"dot512":      dot512Unit,
+		"ints":        intsUnit,
+		"ints512":     ints512Unit,
 		"quantmul":    quantMulUnit,
 		"quantmul512": quantMul512Unit,
 	}
