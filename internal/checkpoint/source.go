@@ -12,6 +12,7 @@ type source struct {
 	path      string
 	r         io.ReaderAt
 	sizeBytes int64 // when opened; the file may shrink later
+	direct    directFile
 }
 
 // openFile opens a regular file (or a link to one). A pipe or device would
@@ -38,6 +39,7 @@ func openFile(path string) (*source, error) {
 
 // close closes the file, if the source owns one.
 func (s *source) close() error {
+	s.direct.close()
 	if c, ok := s.r.(io.Closer); ok {
 		return c.Close()
 	}
@@ -51,11 +53,16 @@ func (s *source) readFull(p []byte, off int64, tensor string) error {
 	case n == len(p) && (err == nil || errors.Is(err, io.EOF)):
 		return nil
 	case err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		return corrupt(s.path, tensor, off, "file ends at byte %d of %d, it has shrunk since it was opened", off+int64(n), s.sizeBytes)
+		return s.shrunk(tensor, off+int64(n), off)
 	case tensor == "":
 		return fmt.Errorf("read %s: %d bytes at byte %d: %w", s.path, len(p), off, err)
 	}
 	return fmt.Errorf("read %s: tensor %q: %d bytes at byte %d: %w", s.path, tensor, len(p), off, err)
+}
+
+// shrunk says that the file ends at byte end, before what is read from off on.
+func (s *source) shrunk(tensor string, end, off int64) error {
+	return corrupt(s.path, tensor, off, "file ends at byte %d of %d, it has shrunk since it was opened", end, s.sizeBytes)
 }
 
 // windowBytes is the cursor's buffer. A Gemma 4 header is about 16 MB of short

@@ -134,7 +134,7 @@ func (m *Model) load(l *loader, o BindOptions) error {
 	if o.DropRead {
 		l.cat.ReadExactly()
 	}
-	size := func(ld *load) int64 { return m.back.MatrixBytes(ld.matrix.Type, ld.matrix.Out, ld.matrix.In) }
+	size := sizeOn(m.back)
 	a := l.groups.arrange(o.Residency, size)
 	r := &reader{back: m.back, cat: l.cat, drop: o.DropRead, progress: a.progress(o.Progress)}
 	r.work.L = &r.mu

@@ -61,15 +61,15 @@ func newExpertCache(r *reader, layers []*group, a *arrangement) (*expertCache, e
 		c.held = append(c.held, slices.Repeat([]int32{-1}, n))
 		c.score = append(c.score, make([]float64, n))
 	}
+	mem, err := r.back.NewSlab(int64(a.slots) * a.slotBytes)
+	if err != nil {
+		return nil, err
+	}
 	for i := range c.slots {
 		s := &c.slots[i]
 		s.index, s.layer, s.id = i, -1, -1
-		mem, err := r.back.NewSlab(a.slotBytes)
-		if err != nil {
-			return nil, err
-		}
 		for _, loads := range examples {
-			m, err := layOut(r.back, mem, loads)
+			m, err := layOut(r.back, mem, int64(i)*a.slotBytes, loads)
 			if err != nil {
 				return nil, err
 			}

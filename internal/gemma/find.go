@@ -263,6 +263,19 @@ func (s *Source) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
+// ReadDirect is ReadAt of n bytes that leaves nothing in the page cache, see
+// checkpoint.Tensor.ReadDirect.
+func (s *Source) ReadDirect(buf []byte, off int64, n int) ([]byte, error) {
+	if off >= 0 && off < s.Bytes {
+		if pc := s.pieces[s.pieceAt(off)]; int64(n) <= pc.n-(off-pc.start) {
+			return pc.tensor.ReadDirect(buf, pc.off+off-pc.start, n)
+		}
+	}
+	_, err := s.ReadAt(buf[:n], off)
+	s.Drop(off, int64(n))
+	return buf[:n], err
+}
+
 // pieceAt returns the number of the piece that byte off lies in.
 func (s *Source) pieceAt(off int64) int {
 	i, found := slices.BinarySearchFunc(s.pieces, off, func(pc piece, off int64) int { return cmp.Compare(pc.start, off) })

@@ -18,7 +18,7 @@ import (
 type reader struct {
 	back       backend.Backend
 	cat        *checkpoint.Catalog
-	drop       bool             // have the system forget what was read
+	drop       bool             // leave nothing in the page cache
 	lasts      bool             // goroutines stay for the next fetch
 	progress   func(read int64) // told of every piece, from several goroutines; may be nil
 	pieceBytes int              // of the largest piece
@@ -233,7 +233,7 @@ func (r *reader) run() {
 		}
 		r.mu.Unlock()
 		if buf == nil {
-			buf = make([]byte, r.pieceBytes)
+			buf = checkpoint.DirectBuffer(r.pieceBytes)
 		}
 		err := r.read(f, p, buf)
 		r.mu.Lock()
@@ -271,8 +271,15 @@ func (r *reader) take() (*fetch, rowRange) {
 // read fills one piece's rows.
 func (r *reader) read(f *fetch, p rowRange, buf []byte) error {
 	ld := &f.loads[p.load]
-	raw := buf[:p.n*ld.rowBytes]
-	_, err := ld.src.ReadAt(raw, ld.off+int64(p.row)*int64(ld.rowBytes))
+	n, off := p.n*ld.rowBytes, ld.off+int64(p.row)*int64(ld.rowBytes)
+	var raw []byte
+	var err error
+	if r.drop {
+		raw, err = ld.src.ReadDirect(buf, off, n)
+	} else {
+		raw = buf[:n]
+		_, err = ld.src.ReadAt(raw, off)
+	}
 	if err == nil {
 		err = r.back.Fill(f.into[p.load], p.row, raw)
 	}
@@ -280,28 +287,18 @@ func (r *reader) read(f *fetch, p rowRange, buf []byte) error {
 		return fmt.Errorf("load %s: %w", ld.src.Spec, err)
 	}
 	r.count.reads.Add(1)
-	if r.drop {
-		r.forget(ld, p, int64(len(raw)))
+	if read := r.count.bytes.Add(int64(n)); r.drop && read/sweepBytes > (read-int64(n))/sweepBytes {
+		r.cat.DropAll()
 	}
-	r.count.bytes.Add(int64(len(raw)))
 	if r.progress != nil {
-		r.progress(int64(len(raw)))
+		r.progress(int64(n))
 	}
 	return nil
 }
 
-// sweepBytes is how much is read between two sweeps of the file's pages.
+// sweepBytes is how much is read between two sweeps of the file's pages: where reads go
+// through the page cache, dropping each leaves pages that were in use at the moment.
 const sweepBytes = 16 << 20
-
-// forget has the system drop its copy of n bytes. It keeps pages that were in use at
-// the moment and larger units of which a part was outside, so everything is swept now
-// and then.
-func (r *reader) forget(ld *load, p rowRange, n int64) {
-	ld.src.Drop(ld.off+int64(p.row)*int64(ld.rowBytes), n)
-	if before := r.count.bytes.Load(); (before+n)/sweepBytes > before/sweepBytes {
-		r.cat.DropAll()
-	}
-}
 
 // finish notes that a piece is here.
 func (r *reader) finish(f *fetch, err error) {

@@ -127,7 +127,7 @@ func (gs *groups) headBlocks(a *arrangement, size func(*load) int64) []*group {
 	whole := gs.head.loads[0]
 	panel := whole.rows(0, min(backend.FillRows, whole.matrix.Out))
 	unit := size(&panel)
-	a.slabBytes = max(a.slabBytes, min(size(&whole)/8, headBlockBytes), unit)
+	a.slabBytes = max(a.slabBytes, aligned(min(size(&whole)/8, headBlockBytes)), aligned(unit))
 	out := whole.matrix.Out
 	step := int(a.slabBytes/unit) * backend.FillRows
 	blocks := (out + step - 1) / step
@@ -142,7 +142,8 @@ func (gs *groups) headBlocks(a *arrangement, size func(*load) int64) []*group {
 	return list
 }
 
-// placed is what matrices take one after the other in a slab.
+// placed is what matrices take one after the other in a slab, each from where one may
+// begin.
 func placed(loads []load, size func(*load) int64) int64 {
 	var n int64
 	for i := range loads {
@@ -158,9 +159,7 @@ func aligned(n int64) int64 { return (n + backend.SlabAlign - 1) &^ (backend.Sla
 func (a *arrangement) keptBytes(size func(*load) int64) int64 {
 	var n int64
 	for _, g := range a.kept {
-		for i := range g.loads {
-			n += size(&g.loads[i])
-		}
+		n += placed(g.loads, size)
 	}
 	return n
 }

@@ -32,14 +32,14 @@ type slab struct {
 func (s *stream) init(r *reader, a *arrangement) error {
 	s.reader, s.cycle = r, a.cycle
 	s.slabs = make([]slab, a.slabs)
+	mem, err := r.back.NewSlab(int64(a.slabs) * a.slabBytes)
+	if err != nil {
+		return err
+	}
 	for i := range s.slabs {
 		s.slabs[i].index = i
-		mem, err := r.back.NewSlab(a.slabBytes)
-		if err != nil {
-			return err
-		}
 		for _, g := range s.cycle {
-			views, err := layOut(r.back, mem, g.loads)
+			views, err := layOut(r.back, mem, int64(i)*a.slabBytes, g.loads)
 			if err != nil {
 				return err
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/plume-run/plume/internal/backend"
+	"github.com/plume-run/plume/internal/quant"
 )
 
 // supply hands a step its weights, group by group in the order of use: those that stay,
@@ -30,10 +31,8 @@ func newSupply(r *reader, gs *groups, a *arrangement, early bool) (*supply, erro
 	w := &supply{reader: r, plan: a, groups: gs, head: []*group{gs.head}}
 	r.lasts = len(a.cycle) > a.slabs || a.slots > 0
 	r.pieceBytes = gs.largestPiece()
-	for _, g := range a.kept {
-		if err := g.keep(r.back); err != nil {
-			return nil, err
-		}
+	if err := w.keep(); err != nil {
+		return nil, err
 	}
 	if err := w.stream.init(r, a); err != nil {
 		return nil, err
@@ -67,37 +66,45 @@ func (gs *groups) largestPiece() int {
 	return most
 }
 
-// keep takes memory of its own for every matrix of g.
-func (g *group) keep(b backend.Backend) error {
-	g.kept = &fetch{rank: g.rank, loads: g.loads}
-	for i := range g.loads {
-		ld := &g.loads[i]
-		s, err := b.NewSlab(b.MatrixBytes(ld.matrix.Type, ld.matrix.Out, ld.matrix.In))
-		if err != nil {
-			return fmt.Errorf("%s: %w", ld.src.Spec, err)
+// keep takes memory for the groups that stay, all in one slab.
+func (w *supply) keep() error {
+	b := w.reader.back
+	s, err := b.NewSlab(w.plan.keptBytes(sizeOn(b)))
+	if err != nil {
+		return err
+	}
+	var off int64
+	for _, g := range w.plan.kept {
+		g.kept = &fetch{rank: g.rank, loads: g.loads}
+		if g.kept.into, err = layOut(b, s, off, g.loads); err != nil {
+			return err
 		}
-		m, err := b.Place(s, 0, ld.matrix)
-		if err != nil {
-			return fmt.Errorf("%s: %w", ld.src.Spec, err)
+		for i := range g.loads {
+			*g.loads[i].dst = g.kept.into[i]
 		}
-		g.kept.into = append(g.kept.into, m)
-		*ld.dst = m
+		off += placed(g.loads, sizeOn(b))
 	}
 	return nil
 }
 
-// layOut puts matrices one after the other into a slab.
-func layOut(b backend.Backend, s backend.Slab, loads []load) ([]backend.Matrix, error) {
+// sizeOn tells what a matrix takes on a device.
+func sizeOn(z interface {
+	MatrixBytes(quant.Type, int, int) int64
+}) func(*load) int64 {
+	return func(ld *load) int64 { return z.MatrixBytes(ld.matrix.Type, ld.matrix.Out, ld.matrix.In) }
+}
+
+// layOut puts matrices into a slab, one after the other from off on.
+func layOut(b backend.Backend, s backend.Slab, off int64, loads []load) ([]backend.Matrix, error) {
+	size := sizeOn(b)
 	var out []backend.Matrix
-	var off int64
 	for i := range loads {
-		ld := &loads[i]
-		m, err := b.Place(s, off, ld.matrix)
+		m, err := b.Place(s, off, loads[i].matrix)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", ld.src.Spec, err)
+			return nil, fmt.Errorf("%s: %w", loads[i].src.Spec, err)
 		}
 		out = append(out, m)
-		off += aligned(b.MatrixBytes(ld.matrix.Type, ld.matrix.Out, ld.matrix.In))
+		off += aligned(size(&loads[i]))
 	}
 	return out, nil
 }

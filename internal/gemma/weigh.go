@@ -44,8 +44,7 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	w := &Weights{cfg: cfg, groups: newGroups(cfg.NumLayers)}
-	w.size = func(ld *load) int64 { return z.MatrixBytes(ld.matrix.Type, ld.matrix.Out, ld.matrix.In) }
+	w := &Weights{cfg: cfg, groups: newGroups(cfg.NumLayers), size: sizeOn(z)}
 	m := &Model{cfg: cfg, layers: make([]layer, cfg.NumLayers), lastOwner: cfg.FirstShared() - 1}
 	l := loader{cat: cat, cfg: cfg, groups: w.groups, dry: true}
 	m.bindAll(&l)
@@ -67,14 +66,14 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 				return nil, markedError{fmt.Sprintf("bind %s: %s: type %s cannot be multiplied", cat.Path(), ld.src.Spec, ld.matrix.Type), checkpoint.ErrUnsupported}
 			}
 			spec := ld.src.Spec
-			byRole[spec.Role] += n
+			byRole[spec.Role] += aligned(n)
 			w.products = append(w.products, product{
 				key: spec.Key, layer: spec.Layer, typ: ld.matrix.Type, out: ld.matrix.Out, in: ld.matrix.In,
 				late: spec.Key == KeyPLEProj && ld.from > 0,
 			})
 		}
 	}
-	w.Loading = readers * int64(w.groups.largestPiece())
+	w.Loading = readers * int64(len(checkpoint.DirectBuffer(w.groups.largestPiece())))
 	for _, r := range Roles() {
 		if byRole[r] > 0 {
 			w.Roles = append(w.Roles, RoleBytes{r, byRole[r]})
@@ -118,7 +117,7 @@ func (w *Weights) RolesWith(r Residency) []RoleBytes {
 	}
 	for _, g := range a.kept {
 		for i := range g.loads {
-			byRole[g.loads[i].src.Spec.Role] += w.size(&g.loads[i])
+			byRole[g.loads[i].src.Spec.Role] += aligned(w.size(&g.loads[i]))
 		}
 	}
 	var list []RoleBytes

@@ -5,5 +5,7 @@ package cpu
 //
 //	allocate(n)   n > 0 zeroed bytes from the system
 //	release(mem)  gives them back
+//	adviseHuge(mem, from, n)  asks for huge pages in mem[from : from+n] only
 //
-// They are in alloc_unix.go, alloc_windows.go and, for the rest, alloc_other.go.
+// They are in alloc_unix.go, alloc_windows.go and, for the rest, alloc_other.go; the
+// last one in alloc_linux.go.

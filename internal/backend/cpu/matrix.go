@@ -9,7 +9,7 @@ import (
 	"github.com/plume-run/plume/internal/quant"
 )
 
-// slab is a stretch of the arena.
+// slab is memory of the arena.
 type slab []byte
 
 func (s slab) Bytes() int64 { return int64(len(s)) }
@@ -42,7 +42,7 @@ var _ [backend.FillRows % panelRows]struct{} = [0]struct{}{}
 
 // NewSlab takes memory outside the Go heap.
 func (c *CPU) NewSlab(bytes int64) (backend.Slab, error) {
-	if bytes < 0 || bytes > math.MaxInt-hugePage-arenaAlign {
+	if bytes < 0 || bytes > math.MaxInt-hugePage {
 		return nil, fmt.Errorf("allocate %d bytes: too many", bytes)
 	}
 	mem, err := c.weights.take(int(bytes))

@@ -1,0 +1,95 @@
+package checkpoint
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// directAlign is what offset, length and address of a direct read are multiples of. All
+// common file systems are content with it; one that is not is read the usual way.
+const directAlign = 4096
+
+// directFile is a second descriptor of a file, for reads past the page cache.
+type directFile struct {
+	once sync.Once
+	f    *os.File // nil: the system cannot
+	off  atomic.Bool
+}
+
+// get returns the descriptor, nil when there is none.
+func (d *directFile) get(src *source) *os.File {
+	d.once.Do(func() {
+		plain, ok := src.r.(*os.File)
+		if !ok {
+			return
+		}
+		f, err := openDirect(plain.Name())
+		if err != nil {
+			return
+		}
+		// The name may point elsewhere by now.
+		if a, err := plain.Stat(); err == nil {
+			if b, err := f.Stat(); err == nil && os.SameFile(a, b) {
+				d.f = f
+				return
+			}
+		}
+		f.Close()
+	})
+	if d.off.Load() {
+		return nil
+	}
+	return d.f
+}
+
+func (d *directFile) close() {
+	d.once.Do(func() {}) // nobody opens it from now on
+	if d.f != nil {
+		d.f.Close()
+	}
+}
+
+// DirectBuffer returns a buffer for ReadDirect of up to n bytes.
+func DirectBuffer(n int) []byte {
+	room := n + 2*directAlign // the read is widened on both sides
+	b := make([]byte, room+directAlign)
+	skip := int(-uintptr(unsafe.Pointer(&b[0])) & (directAlign - 1))
+	return b[skip : skip+room : skip+room]
+}
+
+// ReadDirect is ReadAt of n bytes that leaves nothing of them in the page cache, and
+// spares the processor the copy out of it (on a 2-core VM with a virtual disk, 2026-11-23,
+// 1 MiB at a time: 0.1–0.2 s of processor time per GB instead of 0.7 and more). buf is a
+// DirectBuffer of at least that size; the bytes returned lie in it. Where the system has
+// no such reads, it reads as usual and drops what was read.
+//
+//	file     a·4096       off            off+n       b·4096
+//	read     ├────────────┼──────────────┼───────────┤
+//	returned              ╞══════════════╡
+func (t *Tensor) ReadDirect(buf []byte, off int64, n int) ([]byte, error) {
+	f := t.src.direct.get(t.src)
+	if f == nil || off < 0 || int64(n) > t.Bytes-off {
+		_, err := t.ReadAt(buf[:n], off)
+		t.Drop(off, int64(n))
+		return buf[:n], err
+	}
+	at := t.off + off
+	from := at &^ (directAlign - 1)
+	to := (at + int64(n) + directAlign - 1) &^ (directAlign - 1)
+	skip := int(at - from)
+	got, err := f.ReadAt(buf[:to-from], from)
+	switch {
+	case got >= skip+n:
+		return buf[skip : skip+n], nil
+	case unsupportedRead(err):
+		t.src.direct.off.Store(true)
+		return t.ReadDirect(buf, off, n)
+	case err == nil || err == io.EOF:
+		return nil, t.src.shrunk(t.Name, from+int64(got), at)
+	}
+	return nil, fmt.Errorf("read %s: tensor %q: %d bytes at byte %d: %w", t.src.path, t.Name, n, at, err)
+}

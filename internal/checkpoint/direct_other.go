@@ -1,0 +1,12 @@
+//go:build !linux
+
+package checkpoint
+
+import (
+	"errors"
+	"os"
+)
+
+func openDirect(string) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+func unsupportedRead(error) bool { return false }
