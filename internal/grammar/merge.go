@@ -1,0 +1,295 @@
+package grammar
+
+import (
+	"fmt"
+	"slices"
+)
+
+// spec is what a value must meet in one alternative: schemas that hold all at
+// once, without references and branches.
+type spec struct {
+	members  []*schema
+	kinds    kind
+	values   []*value        // nil: no condition
+	keys     map[string]bool // of values; made when needed
+	minLen   int
+	maxLen   int // −1: no bound
+	patterns []string
+	formats  []string
+	num      numberSet
+}
+
+// ptr is where in the schema the alternative stands.
+func (s *spec) ptr() string {
+	if len(s.members) == 0 {
+		return ""
+	}
+	return s.members[0].ptr
+}
+
+// alternatives are the ways in which all the schemas can hold: allOf and $ref
+// joined, anyOf and oneOf multiplied out.
+func (c *compiler) alternatives(all []*schema) ([]*spec, error) {
+	a := alternatives{c: c}
+	err := a.expand(all, nil)
+	return a.out, err
+}
+
+type alternatives struct {
+	c   *compiler
+	out []*spec
+}
+
+// expand adds the alternatives of all, of which the groups in chosen have been
+// decided.
+func (a *alternatives) expand(all []*schema, chosen []*group) error {
+	members, groups := flatten(all)
+	if a.c.work += len(members) + 1; a.c.work > maxWork {
+		return at(members[0].ptr, tooComplex("the combinations of anyOf and allOf"))
+	}
+	kinds := kindAny
+	for _, s := range members {
+		if s.never {
+			return nil
+		}
+		kinds &= s.kinds
+	}
+	if kinds == 0 {
+		return nil
+	}
+	for _, g := range groups {
+		if slices.Contains(chosen, g) {
+			continue
+		}
+		if err := a.c.checkOneOf(g); err != nil {
+			return err
+		}
+		chosen = append(slices.Clone(chosen), g)
+		for _, b := range g.branches {
+			if err := a.expand(append(slices.Clone(members), b), chosen); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(a.out) >= maxAlternatives {
+		return at(members[0].ptr, tooComplex("more than %d alternatives", maxAlternatives))
+	}
+	a.out = append(a.out, merge(members))
+	return nil
+}
+
+// flatten follows $ref and allOf, and lists the groups met.
+func flatten(all []*schema) (members []*schema, groups []*group) {
+	seen := map[*schema]bool{}
+	var visit func(s *schema)
+	visit = func(s *schema) {
+		if seen[s] {
+			return
+		}
+		seen[s] = true
+		members = append(members, s)
+		for _, g := range s.groups {
+			if !slices.Contains(groups, g) {
+				groups = append(groups, g)
+			}
+		}
+		if s.ref != nil {
+			visit(s.ref)
+		}
+		for _, sub := range s.all {
+			visit(sub)
+		}
+	}
+	for _, s := range all {
+		visit(s)
+	}
+	return members, groups
+}
+
+// merge joins the conditions of members.
+func merge(members []*schema) *spec {
+	s := &spec{members: members, kinds: kindAny, maxLen: -1}
+	for _, m := range members {
+		s.kinds &= m.kinds
+		s.minLen = max(s.minLen, m.minLen)
+		s.maxLen = least(s.maxLen, m.maxLen)
+		s.patterns = append(s.patterns, m.patterns...)
+		if _, known := formats[m.format]; known {
+			s.formats = append(s.formats, m.format)
+		}
+		if m.num.min != nil {
+			s.num.atLeast(m.num.min, m.num.above)
+		}
+		if m.num.max != nil {
+			s.num.atMost(m.num.max, m.num.below)
+		}
+		s.num.multiples = append(s.num.multiples, m.num.multiples...)
+		s.values = bothOf(s.values, m.values)
+	}
+	s.num.integer = s.kinds&kindFraction == 0
+	return s
+}
+
+// least is the smaller of two bounds of which −1 is none.
+func least(a, b int) int {
+	if a < 0 || b >= 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// holds reports whether the value v of an enum meets the other conditions of s.
+func (c *compiler) holds(s *spec, v *value) (bool, error) {
+	if v.kind&s.kinds == 0 {
+		return false, nil
+	}
+	switch v.kind {
+	case kindInteger, kindFraction:
+		return s.num.holds(v.rat()), nil
+	case kindString:
+		return c.stringHolds(s, v.text)
+	case kindArray, kindObject:
+		for _, m := range s.members {
+			if m.constrains(v.kind) {
+				return false, at(m.ptr, unsupported("conditions on arrays or objects beside an enum of them"))
+			}
+		}
+	}
+	return true, nil
+}
+
+// constrains reports whether s has conditions on the inside of arrays or objects.
+func (s *schema) constrains(k kind) bool {
+	if k == kindArray {
+		return s.prefix != nil || s.items != nil || s.minItems > 0 || s.maxItems >= 0
+	}
+	return s.hasProps || s.patternProps != nil || s.additional != nil || s.names != nil ||
+		s.required != nil || s.minProps > 0 || s.maxProps >= 0
+}
+
+// checkOneOf makes sure that no value holds for two branches of a oneOf, which
+// is then the same as an anyOf.
+func (c *compiler) checkOneOf(g *group) error {
+	if !g.one || g.checked {
+		return nil
+	}
+	g.checked = true // before the branches, which may lead here again
+	budget := 20_000
+	for i := range g.branches {
+		for j := range i {
+			apart, err := c.apart([]*schema{g.branches[i]}, []*schema{g.branches[j]}, &budget)
+			if err != nil {
+				return err
+			}
+			if !apart {
+				return at(g.ptr, unsupported("oneOf whose branches %d and %d may both hold; use anyOf, or a property with a const in each", j, i))
+			}
+		}
+	}
+	return nil
+}
+
+// apart reports whether it is clear that no value satisfies both a and b. It
+// gives up, with false, when the budget is used up.
+func (c *compiler) apart(a, b []*schema, budget *int) (bool, error) {
+	if *budget--; *budget < 0 {
+		return false, nil
+	}
+	as, err := c.alternatives(a)
+	if err != nil {
+		return false, fmt.Errorf("compare branches: %w", err)
+	}
+	bs, err := c.alternatives(b)
+	if err != nil {
+		return false, fmt.Errorf("compare branches: %w", err)
+	}
+	for _, x := range as {
+		for _, y := range bs {
+			if *budget--; *budget < 0 {
+				return false, nil
+			}
+			ok, err := c.specsApart(x, y, budget)
+			if !ok || err != nil {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+// specsApart is apart for single alternatives. Kinds must differ, or what both
+// say about the one kind they share.
+func (c *compiler) specsApart(x, y *spec, budget *int) (bool, error) {
+	kinds := x.kinds & y.kinds
+	if x.values != nil || y.values != nil {
+		if x.values == nil {
+			x, y = y, x
+		}
+		for _, v := range x.values {
+			in, err := c.mayHold(y, v)
+			if in || err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	}
+	if kinds&(kindNull|kindBoolean|kindArray) != 0 {
+		return false, nil
+	}
+	if kinds&kindInteger != 0 && !numbersApart(&x.num, &y.num) {
+		return false, nil
+	}
+	if kinds&kindString != 0 {
+		if ok, err := c.stringsApart(x, y); !ok || err != nil {
+			return false, err
+		}
+	}
+	if kinds&kindObject != 0 {
+		return c.objectsApart(x, y, budget)
+	}
+	return true, nil
+}
+
+// mayHold reports whether v meets s, or whether that is not clear.
+func (c *compiler) mayHold(s *spec, v *value) (bool, error) {
+	if s.values != nil && s.keys == nil {
+		s.keys = keySet(s.values)
+	}
+	if s.values != nil && !s.keys[v.key()] || v.kind&s.kinds == 0 {
+		return false, nil
+	}
+	if v.kind&(kindArray|kindObject) != 0 {
+		return true, nil
+	}
+	return c.holds(s, v)
+}
+
+func numbersApart(x, y *numberSet) bool {
+	for _, p := range [][2]*numberSet{{x, y}, {y, x}} {
+		if lo, hi := p[0], p[1]; lo.min != nil && hi.max != nil {
+			if c := lo.min.Cmp(hi.max); c > 0 || c == 0 && (lo.above || hi.below) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// objectsApart looks for a property that one requires and that cannot be the same
+// in both.
+func (c *compiler) objectsApart(x, y *spec, budget *int) (bool, error) {
+	for _, p := range [][2]*spec{{x, y}, {y, x}} {
+		for name := range p[0].required() {
+			of, ok := p[1].valuesOf(c, name)
+			if !ok {
+				return true, nil // the other cannot have it
+			}
+			mine, _ := p[0].valuesOf(c, name)
+			if apart, err := c.apart(mine, of, budget); apart || err != nil {
+				return apart, err
+			}
+		}
+	}
+	return false, nil
+}
