@@ -158,9 +158,9 @@ class Turn {
       const cached = usage.prompt_tokens_details?.cached_tokens;
       words.push(`prompt ${usage.prompt_tokens}${cached ? `, ${cached} of it computed before` : ""}`);
     }
-    if (finish === "length") words.push("cut off: no room left");
+    if (finish === "length") words.push("cut off: longest answer reached");
     if (finish === "stopped") words.push("stopped");
-    this.foot.replaceChildren(make("span", "", words.join(" · ")));
+    this.foot.replaceChildren(...(words.length ? [make("span", "", words.join(" · "))] : []));
     if (this.message.content) this.button("Copy", () => navigator.clipboard?.writeText(this.message.content));
     this.button("Regenerate", regenerate, "regenerate");
     for (const call of this.message.tool_calls ?? []) this.calls.append(callCard(call));

@@ -48,7 +48,7 @@ function list(parent, lines, i) {
     const m = item.exec(lines[i]);
     if (m && m[1].length > indent + 1 && last) {
       i = list(last, lines, i);
-    } else if (m && m[1].length >= indent) {
+    } else if (m && m[1].length >= indent && /\d/.test(m[2]) === ordered) {
       last = node.appendChild(el("li"));
       appendInline(last, m[3]);
       i++;

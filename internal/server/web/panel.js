@@ -14,14 +14,20 @@ export function bytes(n) {
   }
 }
 
-const number = (n) => (n >= 100 ? n.toFixed(0) : n >= 10 ? n.toFixed(1) : n.toFixed(2));
+const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + "." : "");
+
+const number = (n) => (n === 0 ? "0" : n >= 100 ? n.toFixed(0) : n >= 10 ? n.toFixed(1) : n.toFixed(2));
 
 const samples = 60;
 
-// plot draws the last minute of values as a line with an area below.
-function plot(id, values) {
-  const node = byId(id);
-  const top = Math.max(1, ...values) * 1.1;
+// plot draws the last minute of values as a line with an area below, the latest
+// and the highest as numbers.
+function plot(name, values) {
+  const node = byId(name + "-plot");
+  const peak = Math.max(0, ...values);
+  const top = Math.max(1, peak) * 1.1;
+  byId(name).textContent = number(values.at(-1));
+  byId(name + "-peak").textContent = peak > 0 ? "peak " + number(peak) : "";
   const points = values.map((v, i) => [240 * (samples - values.length + i) / (samples - 1), 54 - 50 * v / top]);
   const line = points.map(([x, y], i) => (i ? "L" : "M") + x.toFixed(1) + " " + y.toFixed(1)).join("");
   node.replaceChildren();
@@ -89,21 +95,19 @@ function show(s) {
     const seconds = s.time - before.time;
     const tokens = Math.max(0, s.load.generated_tokens - before.load.generated_tokens) / seconds;
     push(history.tokens, tokens);
-    byId("tps").textContent = number(tokens);
-    plot("tps-plot", history.tokens);
+    plot("tps", history.tokens);
     if (ple) {
       const old = before.figures.ple;
       const rows = (ple.rows - old.rows) / seconds;
       push(history.rows, rows);
-      byId("rps").textContent = number(rows);
-      plot("rps-plot", history.rows);
+      plot("rps", history.rows);
       byId("disk").textContent = bytes((ple.read_bytes - old.read_bytes) / seconds) + "/s";
       byId("wait").textContent = (100 * (ple.wait_seconds - old.wait_seconds) / seconds).toFixed(2) + " % of the time";
     }
   }
   if (ple) byId("hits").textContent = ple.rows > 0 ? (100 * ple.cache_hits / ple.rows).toFixed(0) + " % of " + ple.rows.toLocaleString() : "none yet";
   byId("busy").textContent = s.load.running + " / " + s.load.waiting;
-  byId("place").textContent = s.figures?.ple_place ? "Rows: " + s.figures.ple_place : "";
+  byId("place").textContent = sentence(s.figures?.ple_place ?? "");
   tiers(s);
   if (s.figures) roles(s.figures.memory);
   before = s;
