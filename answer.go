@@ -2,7 +2,6 @@ package plume
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -37,8 +36,10 @@ type answer struct {
 	decoder *tokenizer.Decoder // plain text; nil when the model has no vocabulary
 	stops   stopMatcher
 	stopped bool // a stop string was met
-	calls   int
-	result  Result
+
+	inThought bool // the prompt ends within a thought
+	calls     int
+	result    Result
 
 	logprobs []TokenLogprob // of the tokens whose event is still to come
 }
@@ -48,9 +49,6 @@ func (a *answer) prepare(r Request) (engine.Request, error) {
 	var req engine.Request
 	if err := r.validate(); err != nil {
 		return req, requestError{err}
-	}
-	if r.Format != nil || r.ToolChoice != "" && r.ToolChoice != "auto" {
-		return req, unsupportedError{errors.New("read request: a format or a choice of tools is not supported")}
 	}
 	sampling := a.m.Sampling()
 	if r.Sampling != nil {
@@ -62,7 +60,9 @@ func (a *answer) prepare(r Request) (engine.Request, error) {
 	}
 	a.result.Seed = seed
 	req = engine.Request{MaxTokens: r.MaxTokens, Stop: a.m.stop, Sampler: sampler, Logprobs: r.Logprobs}
-	req.Prompt, err = a.prompt(r)
+	if req.Prompt, err = a.prompt(r); err == nil && a.m.text != nil {
+		req.Constraint, err = a.constraint(r)
+	}
 	return req, err
 }
 
@@ -70,7 +70,7 @@ func (a *answer) prepare(r Request) (engine.Request, error) {
 func (a *answer) prompt(r Request) ([]int32, error) {
 	text := a.m.text
 	if text == nil {
-		if r.Tokens == nil || len(r.Stop) > 0 {
+		if r.Tokens == nil || len(r.Stop) > 0 || r.Format != nil || r.Logprobs > 0 {
 			return nil, a.m.noText
 		}
 		return r.Tokens, nil
@@ -96,7 +96,8 @@ func (a *answer) prompt(r Request) ([]int32, error) {
 	if err != nil {
 		return nil, requestError{err}
 	}
-	a.parser = chat.NewParser(text.tok, opensThought(segs))
+	a.inThought = opensThought(segs)
+	a.parser = chat.NewParser(text.tok, a.inThought)
 	// Encoded piece by piece: a message that spells "<turn|>" ends no turn.
 	return chat.Encode(nil, text.tok, segs), nil
 }

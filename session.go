@@ -61,7 +61,8 @@ type Request struct {
 	Format *Format
 	// ToolChoice says what the model does with Tools: "" or "auto", it decides; "none",
 	// it calls none; "required", it calls at least one; or the name of the one it must
-	// call. The arguments of a call conform to the tool's parameters, except with "none".
+	// call. The arguments of a call conform to the tool's parameters; where these are a
+	// schema that cannot be enforced, "auto" does without and the others fail.
 	ToolChoice string
 
 	Sampling  *Sampling // nil: the model's own settings
@@ -120,6 +121,8 @@ func (r *Request) validate() error {
 		return fmt.Errorf("read request: logprobs %d, want 0 to %d", r.Logprobs, MaxLogprobs)
 	case slices.Contains(r.Stop, ""):
 		return errors.New("read request: empty stop string")
+	case r.Format != nil && r.Format.validate() != nil:
+		return r.Format.validate()
 	case (r.Thinking || len(r.Tools) > 0) && (r.Raw != "" || r.Tokens != nil):
 		return errors.New("read request: thinking and tools need messages or a prompt")
 	}

@@ -22,6 +22,7 @@ type Tokenizer struct {
 	tok         *tokenizer.Tokenizer
 	template    chat.Template
 	templateErr error // why the model's template is not known; encoding does not need it
+	forms       forms // of answers that must have one
 }
 
 // OpenTokenizer reads the vocabulary of a model without its weights. path is

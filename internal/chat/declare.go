@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 )
@@ -14,6 +15,15 @@ type Tool struct {
 
 // Name is the name the model calls the tool by.
 func (t Tool) Name() string { return t.function.get("name").text }
+
+// Parameters is the JSON schema of the tool's arguments, nil when it has none. It must
+// not be changed.
+func (t Tool) Parameters() json.RawMessage {
+	if p := t.function.get("parameters"); p.truth() {
+		return p.raw
+	}
+	return nil
+}
 
 // newTool checks what the declaration cannot be written without.
 func newTool(v value) (Tool, error) {

@@ -14,9 +14,8 @@ import (
 // called from one goroutine at a time.
 type Constraint interface {
 	// Mask sets bit i%64 of dst[i/64] for every id i that may come next and clears
-	// the others, stop tokens left aside. It returns false, and leaves dst as it was,
-	// when every id may come.
-	Mask(dst []uint64) bool
+	// the others. What it says of stop tokens does not count, see CanEnd.
+	Mask(dst []uint64)
 	// CanEnd reports whether the text so far is complete: a stop token may come.
 	CanEnd() bool
 	// Accept is told the id that has come, unless it was a stop token.
@@ -79,19 +78,18 @@ func (q *sequence) constrain(logits []float32) {
 	if words := (len(logits) + 63) / 64; len(q.mask) != words {
 		q.mask = make([]uint64, words)
 	}
-	limited, canEnd := c.Mask(q.mask), c.CanEnd()
+	c.Mask(q.mask)
+	canEnd := c.CanEnd()
 	for _, id := range q.req.Stop {
-		switch {
-		case id < 0 || int(id) >= len(logits):
-		case !canEnd:
-			logits[id] = float32(math.Inf(-1))
-		case limited:
+		if id < 0 || int(id) >= len(logits) {
+			continue
+		}
+		q.mask[id/64] &^= 1 << (id % 64)
+		if canEnd {
 			q.mask[id/64] |= 1 << (id % 64)
 		}
 	}
-	if limited {
-		forbid(logits, q.mask)
-	}
+	forbid(logits, q.mask)
 }
 
 // forbid makes the ids whose bit in mask is not set impossible.

@@ -1,0 +1,298 @@
+package plume
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/plume-run/plume/internal/engine"
+	"github.com/plume-run/plume/internal/grammar"
+)
+
+// form is what an answer must look like, as a constraint on its tokens. The model may
+// think first where it was asked to, then it writes text, of a format if there is one,
+// or calls.
+type form struct {
+	marks marks
+	vocab *grammar.Vocab
+
+	thought []uint64 // what a thought is made of, its end included
+
+	text  *grammar.Matcher // format of the text; nil: any
+	calls *grammar.Grammar // of one call; nil: any
+
+	mayCall   bool
+	mustCall  bool // nothing but calls
+	callsOnce bool
+	mayThink  bool // a thought may begin now
+
+	thinking bool
+	begun    bool             // some text has been written
+	called   bool             // a call is complete
+	call     *grammar.Matcher // the call that is being written
+}
+
+// marks are the tokens that a form looks out for, −1 where the vocabulary lacks one.
+type marks struct{ think, thinkEnd, call int32 }
+
+func (t *Tokenizer) marks() marks {
+	id := func(piece string) int32 {
+		if id, ok := t.tok.ID(piece); ok {
+			return id
+		}
+		return -1
+	}
+	return marks{id("<|channel>"), id("<channel|>"), id("<|tool_call>")}
+}
+
+var _ engine.Constraint = (*form)(nil)
+
+// Mask implements engine.Constraint.
+func (f *form) Mask(dst []uint64) {
+	switch {
+	case f.thinking:
+		clear(dst[copy(dst, f.thought):])
+		return
+	case f.call != nil:
+		f.call.Mask(dst)
+	case f.called && (f.mustCall || f.text != nil):
+		clear(dst)
+		set(dst, f.marks.call, !f.callsOnce)
+	case f.mustCall:
+		clear(dst)
+		set(dst, f.marks.call, true)
+	case f.text != nil:
+		f.text.Mask(dst)
+		set(dst, f.marks.call, f.mayCall && !f.begun)
+	default:
+		fill(dst)
+		set(dst, f.marks.call, f.mayCall)
+		return
+	}
+	if f.mayThink {
+		set(dst, f.marks.think, true)
+	}
+}
+
+func fill(mask []uint64) {
+	for i := range mask {
+		mask[i] = ^uint64(0)
+	}
+}
+
+// set makes an id possible or impossible; −1 is no id.
+func set(mask []uint64, id int32, may bool) {
+	if id < 0 || int(id) >= 64*len(mask) {
+		return
+	}
+	mask[id/64] &^= 1 << (id % 64)
+	if may {
+		mask[id/64] |= 1 << (id % 64)
+	}
+}
+
+// CanEnd implements engine.Constraint.
+func (f *form) CanEnd() bool {
+	switch {
+	case f.thinking || f.call != nil:
+		return false
+	case f.called:
+		return true
+	case f.text != nil:
+		return f.text.CanEnd()
+	}
+	return !f.mustCall
+}
+
+// Accept implements engine.Constraint.
+func (f *form) Accept(id int32) error {
+	mayThink := f.mayThink
+	f.mayThink = false
+	switch {
+	case f.thinking:
+		f.thinking = id != f.marks.thinkEnd
+		return nil
+	case mayThink && id == f.marks.think:
+		f.thinking = true
+		return nil
+	case f.call == nil && id == f.marks.call && f.calls != nil:
+		f.call = f.calls.NewMatcher(f.vocab)
+	case f.call == nil && id == f.marks.call:
+		f.text = nil // a call of any form, and whatever follows
+	}
+	switch {
+	case f.call != nil:
+		err := f.call.Accept(id)
+		if f.call.CanEnd() {
+			f.call, f.called = nil, true
+		}
+		return err
+	case f.text != nil:
+		f.begun = true
+		return f.text.Accept(id)
+	}
+	return nil
+}
+
+// constraint returns what r asks of its answer's form, nil when that is nothing.
+func (a *answer) constraint(r Request) (engine.Constraint, error) {
+	choice := r.ToolChoice
+	if choice == "" {
+		choice = "auto"
+	}
+	if len(r.Tools) == 0 && choice != "auto" && choice != "none" {
+		return nil, requestError{fmt.Errorf("choose tool: %q, but there are no tools", choice)}
+	}
+	if r.Format == nil && len(r.Tools) == 0 {
+		return nil, nil
+	}
+	t := a.m.text
+	f := &form{marks: t.marks(), vocab: t.forms.vocabulary(t), thought: t.forms.thought, mayThink: r.Thinking && !a.inThought, thinking: a.inThought}
+	if r.Format != nil {
+		g, err := t.forms.format(r.Format)
+		if err != nil {
+			return nil, err
+		}
+		f.text = g.NewMatcher(f.vocab)
+	}
+	if len(r.Tools) == 0 || choice == "none" {
+		return f, nil
+	}
+	tools, err := choose(r.Tools, choice)
+	if err != nil {
+		return nil, err
+	}
+	f.mayCall = true
+	f.mustCall, f.callsOnce = choice != "auto", choice != "auto" && choice != "required"
+	f.calls, err = t.forms.toolCalls(tools)
+	if err == nil {
+		err = f.vocab.Supports(f.calls)
+	}
+	if err != nil && !f.mustCall {
+		f.calls, err = nil, nil // free calls
+	}
+	return f, markForm(err)
+}
+
+// choose returns the tools that may be called.
+func choose(tools []Tool, choice string) ([]Tool, error) {
+	if choice == "auto" || choice == "required" {
+		return tools, nil
+	}
+	for _, t := range tools {
+		if t.Name() == choice {
+			return []Tool{t}, nil
+		}
+	}
+	return nil, requestError{fmt.Errorf("choose tool: none is called %q", choice)}
+}
+
+// markForm gives the grammar's classes of errors the public marks.
+func markForm(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, grammar.ErrUnsupported):
+		return unsupportedError{err}
+	}
+	return requestError{err}
+}
+
+// forms holds what the constraints of one model share. The zero value is ready.
+type forms struct {
+	once    sync.Once
+	vocab   *grammar.Vocab
+	thought []uint64
+
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]*grammar.Grammar
+}
+
+// maxForms bounds the compiled grammars that are kept: clients send the same few
+// schemas again and again.
+const maxForms = 64
+
+func (f *forms) vocabulary(t *Tokenizer) *grammar.Vocab {
+	f.once.Do(func() {
+		f.vocab = grammar.NewVocab(t.tok)
+		f.thought = make([]uint64, (t.tok.Len()+63)/64)
+		for id := range int32(t.tok.Len()) {
+			set(f.thought, id, !t.tok.IsSpecial(id))
+		}
+		set(f.thought, t.marks().thinkEnd, true)
+	})
+	return f.vocab
+}
+
+// format compiles what a format asks for.
+func (f *forms) format(o *Format) (*grammar.Grammar, error) {
+	switch {
+	case o.JSON:
+		return grammar.JSONObject(), nil
+	case o.Regex != "":
+		return f.compile("regex", []byte(o.Regex), func() (*grammar.Grammar, error) {
+			return grammar.FromRegex(o.Regex, grammar.Options{})
+		})
+	}
+	return f.compile("schema", o.Schema, func() (*grammar.Grammar, error) {
+		return grammar.FromSchema(o.Schema, grammar.Options{})
+	})
+}
+
+// toolCalls compiles one call of any of tools.
+func (f *forms) toolCalls(tools []Tool) (*grammar.Grammar, error) {
+	var all []grammar.Tool
+	var key []byte
+	for _, t := range tools {
+		g := grammar.Tool{Name: t.Name(), Parameters: t.Parameters()}
+		key = binary.BigEndian.AppendUint32(key, uint32(len(g.Name)))
+		key = append(key, g.Name...)
+		key = binary.BigEndian.AppendUint32(key, uint32(len(g.Parameters)))
+		key = append(key, g.Parameters...)
+		all = append(all, g)
+	}
+	return f.compile("calls", key, func() (*grammar.Grammar, error) { return grammar.Calls(all, grammar.Options{}) })
+}
+
+// compile returns the grammar of that kind and text, compiled now or before.
+func (f *forms) compile(kind string, text []byte, do func() (*grammar.Grammar, error)) (*grammar.Grammar, error) {
+	key := sha256.Sum256(append([]byte(kind+" "), text...))
+	f.mu.Lock()
+	g := f.known[key]
+	f.mu.Unlock()
+	if g != nil {
+		return g, nil
+	}
+	g, err := do()
+	if err != nil {
+		return nil, markForm(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.known == nil || len(f.known) >= maxForms {
+		f.known = map[[sha256.Size]byte]*grammar.Grammar{}
+	}
+	f.known[key] = g
+	return g, nil
+}
+
+// validate refuses formats that say nothing or several things.
+func (o *Format) validate() error {
+	kinds := 0
+	for _, set := range []bool{o.JSON, o.Schema != nil, o.Regex != ""} {
+		if set {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		return fmt.Errorf("read format: %d of json, schema and regex are set, want one", kinds)
+	}
+	if o.Schema != nil && !json.Valid(bytes.TrimSpace(o.Schema)) {
+		return errors.New("read format: the schema is not JSON")
+	}
+	return nil
+}
