@@ -31,12 +31,28 @@
 // read for somebody else are shared (each is read once), and the others are
 // queued in ascending order, rows close to each other as one read of at most
 // Options.MaxReadBytes. [Table.FetchPart] asks for the beginning of rows only.
-// The device of the table begins queued reads, up to Options.Workers at once: the
-// ring, which needs no goroutine and so no free processor, or a pool.
+// The device of the table begins queued reads, up to Options.Workers at once.
+//
+// Where every processor computes, a goroutine that begins or ends a read does so
+// milliseconds late. So the goroutine that asks begins reads, and the one that waits
+// ends them, wherever that is possible:
+//
+//	           begins in Fetch                  ends in Wait
+//	direct     io_uring, submitted              taken from the completion queue
+//	disk       copied if in the page cache,     copied if it has arrived there
+//	           else the kernel is told
+//	http       a goroutine that runs at once    a goroutine, while Wait sleeps
+//	others     a pool of goroutines             likewise
 //
 // A read that takes longer than Options.Timeout is given up: its rows fail, what
 // is left of it is nobody's, and another reader takes its place. Rows that fail
 // in company are read again alone, so that an error names the row it belongs to.
+//
+// A file is looked at once a second while rows are asked for. One that was written
+// to, so that samples of the table differ, fails every Fetch with ErrChanged until
+// it is what it was; up to a second's rows may have come from it before. A file that
+// was removed, or replaced by another of its name, is read on ([Stats].Nameless). A
+// web server must answer with the version that was opened.
 //
 // Nothing here depends on timing: which bytes a row holds is the same for every
 // source, pool size, cache size and order of requests.
@@ -46,13 +62,13 @@
 // The table owns all row buffers and lends them: a slice from [Fetch.Row] is
 // valid, and must not be written, until [Fetch.Release]. Memory in use is the
 // rows of unreleased fetches, plus the cache (Options.CacheBytes), plus a few
-// spare rows and one merge buffer per goroutine or read of the ring. Fetching
-// single rows allocates nothing once the buffers exist.
+// spare rows and one merge buffer per goroutine or read of the ring. The memory of
+// the cache is there from the start, though no page of it before it is written:
+// fetching single rows allocates nothing.
 //
 // # Goroutines
 //
 // All methods of [Table] may be called by any number of goroutines. A [Fetch]
 // belongs to one goroutine at a time. Reading goroutines end at [Table.Close].
-// Where every processor computes, reads by the pool begin late; a GOMAXPROCS of
-// one more than the computing goroutines helps (docs/measurements/ple-io.md).
+// docs/measurements/ple-io.md has what all this is worth.
 package ple

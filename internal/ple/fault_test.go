@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -140,6 +141,32 @@ func TestCloseWhileFetching(t *testing.T) {
 	if n := len(src.log()); n != 1 {
 		t.Errorf("%d reads, want 1", n)
 	}
+}
+
+// TestNoGoroutineIsLeft opens, uses and closes a table of every kind.
+func TestNoGoroutineIsLeft(t *testing.T) {
+	h := newHome(t, 300, 50)
+	before := runtime.NumGoroutine()
+	for _, kind := range Kinds() {
+		src, err := OpenSource(kind, h.spec)
+		if errors.Is(err, errors.ErrUnsupported) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		table, err := Open(src, h.rows, h.row, Options{Workers: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		abandoned := table.Fetch([]int32{250, 270})
+		checkParts(t, table.Fetch([]int32{1, 2, 200}), []int32{1, 2, 200}, nil, h.row)
+		abandoned.Release()
+		if err := errors.Join(table.Close(), src.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	until(t, func() bool { return runtime.NumGoroutine() <= before })
 }
 
 // TestHammer lets everything happen at once, with buffers overwritten as soon

@@ -18,8 +18,8 @@ type Stats struct {
 	BytesRead   int64         // bytes that arrived, gaps and failed reads included
 	DeviceBytes int64         // the same, widened to the device's blocks
 	Errors      int64         // rows that could not be read
-	Waits       int64         // calls of Wait that found rows missing
-	Wait        time.Duration // time spent in those calls
+	Waits       int64         // calls of Wait that had to sleep
+	Wait        time.Duration // time spent in all calls of Wait, looking for ended reads included
 	Latency     time.Duration // for every Fetch with rows to read: until the last was here
 	WaitTimes   Histogram     // of every Fetch waited for, one step each; 0 where nothing was missing
 	ReadTimes   Histogram     // of every read of the source that ended, from its start until it was noticed
