@@ -9,8 +9,8 @@
 //	}
 //
 // This package is the whole public API. It opens models, renders
-// conversations, generates, and scores texts; it has no server, no downloads
-// and no command line (see cmd/plume), converts no files (see internal/convert
+// conversations, generates, scores texts, and downloads models by name ([Hub]);
+// it has no server and no command line (see cmd/plume), converts no files (see internal/convert
 // and `plume convert`), and does not look at pictures or sound yet.
 //
 // A [Model] and a [Tokenizer] may be shared by goroutines; a [Session] belongs

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -80,23 +81,29 @@ func (f *pullFlags) pull(cmd *cobra.Command, h *plume.Hub, name string) error {
 	ctx, stop := interruptible(cmd.Context())
 	defer stop()
 	view := &pullView{out: cmd.ErrOrStderr(), bars: isTerminal(cmd.ErrOrStderr())}
-	show := view.show
-	if f.json {
-		show = func(e plume.HubEvent) { printJSON(cmd.OutOrStdout(), e) }
-	}
-	m, err := h.Pull(ctx, name, show)
+	m, err := h.Pull(ctx, name, func(e plume.HubEvent) {
+		view.name = e.Name
+		if f.json {
+			printJSON(cmd.OutOrStdout(), e)
+		} else {
+			view.show(e)
+		}
+	})
 	view.end()
-	if err != nil {
-		if ctx.Err() != nil {
-			view.stopped(h, name)
-			return context.Cause(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		view.stopped(h)
+		return context.Cause(ctx)
+	case err != nil:
+		if old, e := h.Find(name); e == nil {
+			view.say("what was pulled on %s is still here", old.Pulled.Local().Format(time.DateOnly))
 		}
 		return err
 	}
 	if f.json {
 		return nil
 	}
-	fmt.Fprintf(view.out, "%s: %s, %d files, %s\n", m.Name, cmp.Or(m.Type, m.Format), len(m.Files), sizeText(m.Bytes))
+	fmt.Fprintf(view.out, "%s: %s, %s, %s\n", m.Name, cmp.Or(m.Type, m.Format), filesText(len(m.Files)), sizeText(m.Bytes))
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), m.Path)
 	return err
 }
@@ -115,8 +122,15 @@ func (f *pullFlags) verify(cmd *cobra.Command, h *plume.Hub, name string) error 
 	if f.json {
 		return printJSON(cmd.OutOrStdout(), m)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d files, %s, all as they were pulled\n", m.Name, len(m.Files), sizeText(m.Bytes))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s, all as pulled\n", m.Name, filesText(len(m.Files)), sizeText(m.Bytes))
 	return err
+}
+
+func filesText(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
 }
 
 // pullView shows a download to people: a bar where they watch, else a line for
@@ -126,7 +140,8 @@ type pullView struct {
 	bars bool
 	bar  *bar
 
-	start  int64 // bytes that were here before
+	name   string // in full
+	start  int64  // bytes that were here before
 	tenths int64
 }
 
@@ -138,7 +153,7 @@ func (v *pullView) show(e plume.HubEvent) {
 		if e.Revision != "" {
 			at = fmt.Sprintf(" at %.12s", strings.TrimPrefix(e.Revision, "sha256:"))
 		}
-		v.say("pulling %s%s: %d files, %s", e.Name, at, e.Files, sizeText(e.Total))
+		v.say("pulling %s%s: %s, %s", e.Name, at, filesText(e.Files), sizeText(e.Total))
 		if e.Done > 0 {
 			v.say("%s are here already", sizeText(e.Done))
 		}
@@ -195,14 +210,14 @@ func (v *pullView) end() {
 }
 
 // stopped says what an interrupted download has left.
-func (v *pullView) stopped(h *plume.Hub, name string) {
+func (v *pullView) stopped(h *plume.Hub) {
 	list, err := h.Unfinished()
 	if err != nil {
 		return
 	}
 	for _, u := range list {
-		if u.Name == name {
-			v.say("%s of %s are kept; plume pull %s goes on from there", sizeText(u.Done), sizeText(u.Bytes), name)
+		if u.Name == v.name {
+			v.say("%s of %s are kept; the same command goes on from there", sizeText(u.Done), sizeText(u.Bytes))
 		}
 	}
 }

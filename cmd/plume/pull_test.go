@@ -154,7 +154,7 @@ func TestPullInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	go io.Copy(io.Discard, events)
-	if got := <-code; got != exitInterrupted || !strings.Contains(stderr.String(), "8.0 MiB of 18.6 MiB are kept; plume pull demo/tiny-GGUF goes on from there") {
+	if got := <-code; got != exitInterrupted || !strings.Contains(stderr.String(), "8.0 MiB of 18.6 MiB are kept; the same command goes on from there") {
 		t.Errorf("exit code %d, %s", got, &stderr)
 	}
 

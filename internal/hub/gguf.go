@@ -80,7 +80,7 @@ func chooseGGUF(r *ref, models []*ggufModel) (*ggufModel, error) {
 	}
 	m := found[0]
 	if len(m.paths) != m.parts {
-		return m, fmt.Errorf("%s: the repository has %d of the %d parts of %s: %w", r.name, len(m.paths), m.parts, m.stem, ErrUnsupported)
+		return m, fmt.Errorf("%s: the repository has %d of the %d parts of %s: %w", r.name, len(m.paths), m.parts, printable(m.stem), ErrUnsupported)
 	}
 	return m, nil
 }
@@ -100,7 +100,7 @@ func choicesError(r *ref, models, found []*ggufModel) error {
 		if count[strings.ToLower(label)] > 1 {
 			label = m.stem
 		}
-		list = append(list, fmt.Sprintf("%s:%s (%s)", r.base(), label, sizeText(m.bytes)))
+		list = append(list, fmt.Sprintf("%s:%s (%s)", r.base(), printable(label), sizeText(m.bytes)))
 	}
 	slices.Sort(list)
 	list = slices.Compact(list)

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type hfSibling struct {
 	Blob string `json:"blobId"`
 	LFS  *struct {
 		SHA256 string `json:"sha256"`
+		OID    string `json:"oid"` // the same, as some mirrors call it
 		Size   int64  `json:"size"`
 	} `json:"lfs"`
 }
@@ -175,7 +177,7 @@ func (repo *repository) file(ctx context.Context, c *client, path string) (remot
 	f.url = repo.base + strings.Join(parts, "/")
 	switch {
 	case s.LFS != nil:
-		f.sha256 = strings.ToLower(s.LFS.SHA256)
+		f.sha256 = strings.ToLower(cmp.Or(s.LFS.SHA256, s.LFS.OID))
 	case gitHex.MatchString(s.Blob):
 		f.git = s.Blob
 	}

@@ -276,7 +276,7 @@ func TestRefusals(t *testing.T) {
 			res.Header().Set("Content-Encoding", "gzip")
 			res.Write([]byte("\x1f\x8b"))
 		}), nil, []string{"compressed data (gzip)"}},
-		{"redirects for ever", "", always(func(res http.ResponseWriter, r *http.Request) { http.Redirect(res, r, r.URL.Path, 302) }), nil, []string{"more than 10 redirects"}},
+		{"redirects for ever", "", always(func(res http.ResponseWriter, r *http.Request) { http.Redirect(res, r, r.URL.Path, http.StatusFound) }), nil, []string{"more than 10 redirects"}},
 		{"redirect to a file", "", always(func(res http.ResponseWriter, r *http.Request) {
 			res.Header().Set("Location", "file:///etc/passwd")
 			res.WriteHeader(302)
