@@ -226,7 +226,11 @@ func planFor(cat *checkpoint.Catalog, cfg *gemma.Config, o Options) (*MemoryPlan
 	if err != nil && !errors.Is(err, ErrNoTokenizer) {
 		return nil, err
 	}
-	p, _, err := makePlan(cat, cfg, text, o)
+	b, err := o.budget()
+	if err != nil {
+		return nil, err
+	}
+	p, err := makePlan(cat, cfg, text.size(), b, o)
 	return p, markUnsupported(err)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/backend/cpu"
@@ -26,6 +27,7 @@ var ErrMemory = errors.New("not enough memory")
 type MemoryPlan struct {
 	p    *plan.Plan
 	from string
+	rate float64 // of the disk, where weights are streamed and it could be measured
 }
 
 // Budget is the memory that the process may take, 0 when nobody says.
@@ -40,9 +42,30 @@ func (p *MemoryPlan) Minimum() int64 { return p.p.Minimum }
 // GoHeap is the part of Total that is Go's, for [debug.SetMemoryLimit].
 func (p *MemoryPlan) GoHeap() int64 { return p.p.Heap }
 
+// Streamed says in a sentence which weights are read from disk for every token, and
+// what that costs at most by what the disk did when the plan was made; "" when all
+// weights stay in memory.
+func (p *MemoryPlan) Streamed() string {
+	s := p.p.Streamed
+	if s == nil {
+		return ""
+	}
+	if p.rate <= 0 {
+		return s.String()
+	}
+	return s.String() + ", " + p.atMost()
+}
+
+func (p *MemoryPlan) atMost() string {
+	return fmt.Sprintf("at most %.2g tok/s at the %.0f MB/s measured", p.rate/float64(p.p.Streamed.TokenBytes), p.rate/1e6)
+}
+
 // String prints the plan as a table.
 func (p *MemoryPlan) String() string {
 	s := p.p.String()
+	if p.rate > 0 {
+		s += "streamed: " + p.atMost() + "\n"
+	}
 	if p.from != "" {
 		s += "budget: " + p.from + "\n"
 	}
@@ -53,8 +76,9 @@ func (p *MemoryPlan) String() string {
 func (p *MemoryPlan) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		*plan.Plan
-		From string `json:"budget_from,omitempty"`
-	}{p.p, p.from})
+		From string  `json:"budget_from,omitempty"`
+		Rate float64 `json:"disk_bytes_s,omitempty"` // measured where weights are streamed
+	}{p.p, p.from, p.rate})
 }
 
 // memoryError marks err as ErrMemory without changing its text.
@@ -83,16 +107,50 @@ func Plan(path string, o Options) (*MemoryPlan, error) {
 	if err != nil && !errors.Is(err, ErrNoTokenizer) {
 		return nil, err
 	}
-	p, _, err := makePlan(cat, cfg, text, o)
-	return p, markUnsupported(err)
+	b, err := o.budget()
+	if err != nil {
+		return nil, err
+	}
+	p, err := makePlan(cat, cfg, text.size(), b, o)
+	if err != nil {
+		return nil, markUnsupported(err)
+	}
+	p.measure(cat)
+	return p, nil
 }
 
-// makePlan finds the budget and plans for it.
-func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text *Tokenizer, o Options) (*MemoryPlan, budget, error) {
-	b, err := findBudget(o.RAM, os.Getenv(RAMVariable), "/")
-	if err != nil {
-		return nil, b, err
+// How much of the file is read, and how long, to say what streaming costs.
+const (
+	rateBytes = 256 << 20
+	rateTime  = 150 * time.Millisecond
+)
+
+// measure finds out how fast streamed weights will come. A disk that cannot tell leaves
+// that open.
+func (p *MemoryPlan) measure(cat *checkpoint.Catalog) {
+	if p.p.Streamed == nil || len(cat.Tensors()) == 0 {
+		return
 	}
+	path, _ := cat.Tensors()[0].Location()
+	p.rate, _ = ReadRate(path, rateBytes, rateTime)
+}
+
+// vocabularySize is how many tokens and merges a tokenizer has.
+type vocabularySize struct{ tokens, merges int }
+
+// size is zero for no tokenizer.
+func (t *Tokenizer) size() vocabularySize {
+	if t == nil {
+		return vocabularySize{}
+	}
+	return vocabularySize{t.tok.Len(), t.tok.Merges()}
+}
+
+// budget finds out how much memory the process may take.
+func (o Options) budget() (budget, error) { return findBudget(o.RAM, os.Getenv(RAMVariable), "/") }
+
+// makePlan plans for a budget.
+func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text vocabularySize, b budget, o Options) (*MemoryPlan, error) {
 	po := plan.Options{
 		RAMBytes: b.bytes, Sizer: newSizer(o), Threads: o.Threads,
 		Context: o.Context, FixedContext: o.Context > 0,
@@ -102,12 +160,13 @@ func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text *Tokenizer, o Opt
 		Table:    tablePlace(o.PLE),
 		PLECache: max(0, o.PLECacheBytes), FixedPLE: o.PLECacheBytes != 0,
 		PLEWorkers: o.PLEWorkers, PLEReadSize: pleReadBytes,
+		Tokens: text.tokens, Merges: text.merges,
 	}
 	if po.Context == 0 {
 		po.Context = min(engine.DefaultContext, cfg.MaxPositions)
 	}
 	if po.Context > cfg.MaxPositions {
-		return nil, b, requestError{fmt.Errorf("size context: %d tokens, want 1 to %d", po.Context, cfg.MaxPositions)}
+		return nil, requestError{fmt.Errorf("size context: %d tokens, want 1 to %d", po.Context, cfg.MaxPositions)}
 	}
 	if po.Chunk == 0 {
 		po.Chunk = engine.DefaultChunk
@@ -118,8 +177,9 @@ func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text *Tokenizer, o Opt
 	if po.PLEWorkers == 0 {
 		po.PLEWorkers = pleWorkers
 	}
-	if text != nil {
-		po.Tokens, po.Merges = text.tok.Len(), text.tok.Merges()
+	if s := o.Stream; s != nil {
+		po.FixedResidency = true
+		po.Residency = gemma.Residency{StreamLayers: s.Layers, StreamHead: s.Head, ExpertSlots: s.Experts}
 	}
 	p, err := plan.Make(cfg, cat, po)
 	var small *plan.TooSmallError
@@ -127,9 +187,9 @@ func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text *Tokenizer, o Opt
 		err = memoryError{fmt.Errorf("%w; budget: %s", err, b.from)}
 	}
 	if err != nil {
-		return nil, b, err
+		return nil, err
 	}
-	return &MemoryPlan{p, b.from}, b, nil
+	return &MemoryPlan{p: p, from: b.from}, nil
 }
 
 // What the per-layer table gets when nobody asks for other numbers; said to it

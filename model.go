@@ -73,7 +73,40 @@ func (m *Model) open() error {
 	if m.cfg, err = gemma.ReadConfig(cat); err != nil {
 		return markConfig(err)
 	}
+	// What takes longest begins first. The size of a GGUF file's vocabulary is in its
+	// header, so the tokenizer can wait until the weights are on their way; but not under
+	// a limit, beside the weights: building it takes more memory than it does.
+	b, err := m.opt.budget()
+	if err != nil {
+		return err
+	}
+	size, known := headerVocabulary(cat)
+	late := known && m.opt.Background && !b.limited
+	if !late {
+		if err := m.readText(cat); err != nil {
+			return err
+		}
+		size = m.text.size()
+	}
+	if err := m.bind(cat, size, b); err != nil {
+		return err
+	}
+	if late {
+		if err := m.readText(cat); err != nil {
+			return err
+		}
+	}
+	m.stop = stopIDs(m.cfg, m.text)
+	m.gm.Reserve(m.opt.Chunk, 1)
+	m.gm.Reserve(1+engine.MaxDraft, 1+engine.MaxDraft)
+	m.eng = engine.New(m.gm)
+	return nil
+}
+
+// readText builds the tokenizer, if there is a vocabulary.
+func (m *Model) readText(cat *checkpoint.Catalog) (err error) {
 	m.text, err = readTokenizer(cat, m.cfg)
+	cat.ForgetMeta() // the vocabulary in it; config and tokenizer have what they need
 	switch {
 	case errors.Is(err, ErrNoTokenizer):
 		m.noText = err
@@ -82,15 +115,26 @@ func (m *Model) open() error {
 	case m.text.Len() > m.cfg.VocabSize:
 		return unsupportedError{fmt.Errorf("open %s: tokenizer has %d tokens, model %d", m.path, m.text.Len(), m.cfg.VocabSize)}
 	}
-	m.stop = stopIDs(m.cfg, m.text)
-	cat.ForgetMeta() // the vocabulary in it; config and tokenizer have what they need
-	var b budget
-	if m.plan, b, err = makePlan(cat, m.cfg, m.text, m.opt); err != nil {
+	return nil
+}
+
+// headerVocabulary is the size of the vocabulary in a GGUF file's header; not known for
+// other files.
+func headerVocabulary(cat *checkpoint.Catalog) (size vocabularySize, known bool) {
+	tokens, known := cat.Meta().Strings("tokenizer.ggml.tokens")
+	merges, _ := cat.Meta().Strings("tokenizer.ggml.merges")
+	return vocabularySize{len(tokens), len(merges)}, known || cat.Format() == "gguf"
+}
+
+// bind makes the plan and has the weights loaded by it.
+func (m *Model) bind(cat *checkpoint.Catalog, size vocabularySize, b budget) (err error) {
+	if m.plan, err = makePlan(cat, m.cfg, size, b, m.opt); err != nil {
 		return err
 	}
 	p := m.plan.p
 	m.opt.Context, m.opt.Chunk, m.opt.KVType, m.opt.PLECacheBytes = p.Context, p.Chunk, p.KVType, p.PLE
 	m.limitGo()
+	m.plan.measure(cat)
 	if m.back, err = newBackend(m.opt); err != nil {
 		return err
 	}
@@ -100,9 +144,6 @@ func (m *Model) open() error {
 		return err
 	}
 	m.closers = append(m.closers, m.gm.Close)
-	m.gm.Reserve(m.opt.Chunk, 1)
-	m.gm.Reserve(1+engine.MaxDraft, 1+engine.MaxDraft)
-	m.eng = engine.New(m.gm)
 	return nil
 }
 
@@ -117,7 +158,8 @@ func (m *Model) bindOptions(b budget) gemma.BindOptions {
 	}
 	return gemma.BindOptions{
 		PLE: rows, PLESource: m.openPLE,
-		KVType: kvTypes[m.opt.KVType], Progress: m.opt.Progress, DropRead: b.limited,
+		KVType: kvTypes[m.opt.KVType], Residency: m.plan.p.Residency(), DropRead: b.limited,
+		Background: m.opt.Background, Progress: m.opt.Progress,
 	}
 }
 
@@ -182,6 +224,10 @@ func (m *Model) HiddenSize() int { return m.cfg.HiddenSize }
 
 // Layers returns the number of decoder layers.
 func (m *Model) Layers() int { return m.cfg.NumLayers }
+
+// Ready waits until the weights that stay in memory have been read, which takes time
+// only with Options.Background. Its error is that of reading them, or ctx's.
+func (m *Model) Ready(ctx context.Context) error { return m.gm.Ready(ctx) }
 
 // ResidentBytes returns the memory that the weights take.
 func (m *Model) ResidentBytes() int64 { return m.gm.ResidentBytes() }

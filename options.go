@@ -59,6 +59,14 @@ type Options struct {
 	// Chunk is how many prompt tokens a step takes, and what SessionOptions.Chunk means
 	// by 0. 0: 256, and less where memory is short. It never changes a result.
 	Chunk int
+	// Stream says which weights do not stay in memory but are read from the file for every
+	// token, slower and with the same results. nil: all stay where the budget has room for
+	// them beside 2048 tokens of context, and otherwise as many as there is room for.
+	Stream *Stream
+	// Background lets Open return before the weights have been read: they arrive in
+	// order of use while the first prompt is computed already, which waits for what it
+	// needs. An error of reading is then one of the first answer, and of Model.Ready.
+	Background bool
 	// LimitGo sets the memory limit of Go's runtime (debug.SetMemoryLimit) to the
 	// plan's share, for programs that do nothing else; a budget is kept only with it,
 	// or with a limit of the caller's own that is no larger than MemoryPlan.GoHeap.
@@ -67,6 +75,13 @@ type Options struct {
 	// Progress, when set, is told how many bytes of the weights have been loaded,
 	// one call at a time, from several goroutines.
 	Progress func(done, total int64)
+}
+
+// Stream names the weights that are read for every token. The zero value: none.
+type Stream struct {
+	Layers  int  // the matrices of this many layers, experts aside; more than there are: all
+	Head    bool // the output matrix
+	Experts int  // of a mixture model, hold only so many experts at once; 0: all of them
 }
 
 func (o Options) withDefaults() Options {
@@ -100,6 +115,9 @@ func (o Options) validate() error {
 	}
 	if o.PLEWorkers < 0 || o.PLEWorkers > 1024 {
 		return requestError{fmt.Errorf("ple workers %d, want 0 to 1024", o.PLEWorkers)}
+	}
+	if s := o.Stream; s != nil && (s.Layers < 0 || s.Experts < 0) {
+		return requestError{fmt.Errorf("stream %d layers, hold %d experts, want 0 or more", s.Layers, s.Experts)}
 	}
 	if o.Context < 0 || o.Chunk < 0 {
 		return requestError{fmt.Errorf("context %d, chunk %d, want 0 or more", o.Context, o.Chunk)}

@@ -62,11 +62,33 @@ func pleStats(s ple.Stats) PLEStats {
 // minus returns what was counted since q.
 func (p PLEStats) minus(q PLEStats) PLEStats { return pleStats(p.raw.Sub(q.raw)) }
 
+// WeightStats say what reading the weights has cost: once where they stay, for every
+// token where they are streamed.
+type WeightStats struct {
+	ReadBytes    int64         // as stored
+	Wait         time.Duration // time the computation stood still for weights
+	Overlap      float64       // part of the reading that was computed through, 0 to 1
+	ExpertHits   int64         // experts that a step needed and found in memory, where not all stay
+	ExpertMisses int64         // and those that it had to wait for
+}
+
+// MarshalJSON writes Wait as seconds.
+func (w WeightStats) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Bytes   int64   `json:"read_bytes"`
+		Wait    float64 `json:"wait_seconds"`
+		Overlap float64 `json:"overlap"`
+		Hits    int64   `json:"expert_hits"`
+		Misses  int64   `json:"expert_misses"`
+	}{w.ReadBytes, w.Wait.Seconds(), w.Overlap, w.ExpertHits, w.ExpertMisses})
+}
+
 // Stats is a live report of an open model.
 type Stats struct {
-	Memory MemoryStats `json:"memory"`
-	Place  string      `json:"ple_place,omitempty"` // see Model.PLEPlace
-	PLE    PLEStats    `json:"ple"`                 // since Open
+	Memory  MemoryStats `json:"memory"`
+	Place   string      `json:"ple_place,omitempty"` // see Model.PLEPlace
+	PLE     PLEStats    `json:"ple"`                 // since Open
+	Weights WeightStats `json:"weights"`             // since Open, the first reading included
 }
 
 // MemoryStats say what memory is taken for.
@@ -90,7 +112,10 @@ type MemoryUse struct {
 // Stats reports what the model holds now and what its table has cost so far. It may
 // be called at any time, also while sessions compute.
 func (m *Model) Stats() Stats {
-	return Stats{Memory: m.memoryStats(), Place: m.place, PLE: m.PLEStats()}
+	w := m.gm.WeightStats()
+	return Stats{Memory: m.memoryStats(), Place: m.place, PLE: m.PLEStats(), Weights: WeightStats{
+		ReadBytes: w.ReadBytes, Wait: w.Wait, Overlap: w.Overlap(), ExpertHits: w.ExpertHits, ExpertMisses: w.ExpertMisses,
+	}}
 }
 
 // processMemory returns what the system says the process holds and has held; zeros

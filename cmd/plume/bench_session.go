@@ -83,7 +83,7 @@ func (f *sessionFlags) run(cmd *cobra.Command, name string) error {
 	}
 	ctx, stop := interruptible(cmd.Context())
 	defer stop()
-	f.open.context, f.open.chunk = f.ctx, f.chunk
+	f.open.context, f.open.chunk, f.open.background = f.ctx, f.chunk, true
 	begin := time.Now()
 	m, err := f.open.open(cmd, name)
 	if err != nil {
@@ -122,7 +122,7 @@ func (f *sessionFlags) answers(ctx context.Context, m *plume.Model, s *plume.Ses
 		for k := range ids {
 			ids[k] = draw.Int32N(int32(m.VocabSize()))
 		}
-		for ev, err := range s.Generate(ctx, plume.Request{Tokens: ids, Sampling: &sampling, MaxTokens: f.tokens}) {
+		for ev, err := range f.open.loaded(s.Generate(ctx, plume.Request{Tokens: ids, Sampling: &sampling, MaxTokens: f.tokens})) {
 			if err != nil {
 				return err
 			}
@@ -155,6 +155,7 @@ func (r *sessionReport) print(out io.Writer) error {
 	fmt.Fprintf(w, "prompt\t%d tokens, %s tok/s\n", r.Prompt, r.Prefill)
 	fmt.Fprintf(w, "decode\t%d tokens, %s tok/s\n", r.Tokens, r.Decode)
 	fmt.Fprintf(w, "major faults\t%d until the first answer's end, %d later\n", r.FaultsFirst, r.FaultsLater)
+	printWeights(w, "weights\t", r.Stats.Weights)
 	if err := w.Flush(); err != nil {
 		return err
 	}

@@ -83,12 +83,14 @@ func (f *chatFlags) run(cmd *cobra.Command) error {
 			return err
 		}
 	}
-	f.open.context, f.open.chunk = f.ctx, f.chunk
+	// While the weights arrive, people type; a bar would be in their way.
+	f.open.context, f.open.chunk, f.open.background = f.ctx, f.chunk, true
 	m, err := f.open.open(cmd, f.model)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	f.open.bar.end()
 	c.m, c.sampling = m, f.sample.apply(cmd, m.Sampling())
 	if c.s, err = m.NewSession(plume.SessionOptions{Context: f.ctx, Chunk: f.chunk, NoDraft: f.noDraft}); err != nil {
 		return err

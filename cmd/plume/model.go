@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"iter"
 	"net/http"
 	"os"
 	"strconv"
@@ -23,6 +24,12 @@ type modelFlags struct {
 	headers []string
 	ram     sizeFlag
 	rows    cacheFlag
+
+	streamLayers, expertSlots int
+	streamHead                bool
+
+	background bool // weights may arrive while the first prompt is computed
+	bar        *bar // shows that they do
 
 	// What sessions or evaluations will ask for, so that the plan knows it.
 	context, chunk int
@@ -48,6 +55,9 @@ func (f *modelFlags) addMemory(cmd *cobra.Command) {
 	fs.StringVar(&f.emulate, "ple-emulate", "", "make reads of PLE rows as slow as on this storage: a profile's file, or one of\n"+strings.Join(plume.StorageNames(), ", "))
 	complete(cmd, "ple-emulate", plume.StorageNames()...)
 	fs.Var(&f.ram, "ram", "memory that the process may take, as 1500MiB or 1.5G (default: $"+plume.RAMVariable+",\nthe memory cgroup's limit, or what is free)")
+	fs.IntVar(&f.streamLayers, "stream-layers", -1, "read the weights of so many layers from disk for every token; 0: none, never\n(default: as many as memory has no room for)")
+	fs.BoolVar(&f.streamHead, "stream-head", false, "read the output matrix from disk for every token")
+	fs.IntVar(&f.expertSlots, "expert-slots", 0, "of a mixture model, hold so many experts at once (default: as many as memory\nhas room for)")
 }
 
 // open opens a model by name, with a progress bar where people watch.
@@ -56,14 +66,32 @@ func (f *modelFlags) open(cmd *cobra.Command, name string) (*plume.Model, error)
 	if err != nil {
 		return nil, err
 	}
-	bar := newBar(cmd.ErrOrStderr(), "loading", unitBytes)
-	defer bar.end()
 	o, err := f.options()
 	if err != nil {
 		return nil, usageError{err, cmd}
 	}
-	o.Progress = bar.set
-	return plume.Open(path, o)
+	f.bar = newBar(cmd.ErrOrStderr(), "loading", unitBytes)
+	o.Progress, o.Background = f.bar.set, f.background
+	m, err := plume.Open(path, o)
+	if err != nil || !f.background {
+		f.bar.end()
+	}
+	if err == nil && m.Plan().Streamed() != "" {
+		fmt.Fprintln(cmd.ErrOrStderr(), "plume:", m.Plan().Streamed())
+	}
+	return m, err
+}
+
+// loaded passes events on and takes the progress bar off the screen before the first.
+func (f *modelFlags) loaded(events iter.Seq2[plume.Event, error]) iter.Seq2[plume.Event, error] {
+	return func(yield func(plume.Event, error) bool) {
+		for ev, err := range events {
+			f.bar.end()
+			if !yield(ev, err) {
+				return
+			}
+		}
+	}
 }
 
 // options are what the flags say.
@@ -76,6 +104,10 @@ func (f *modelFlags) options() (plume.Options, error) {
 		}
 		header[http.CanonicalHeaderKey(strings.TrimSpace(name))] = []string{strings.TrimSpace(value)}
 	}
+	var stream *plume.Stream
+	if f.streamLayers >= 0 || f.streamHead || f.expertSlots > 0 {
+		stream = &plume.Stream{Layers: max(0, f.streamLayers), Head: f.streamHead, Experts: f.expertSlots}
+	}
 	return plume.Options{
 		PLE: f.ple, PLEHeader: header, PLEEmulate: f.emulate,
 		Backend: f.backend,
@@ -86,6 +118,7 @@ func (f *modelFlags) options() (plume.Options, error) {
 		PLECacheBytes: int64(f.rows),
 		Context:       f.context,
 		Chunk:         f.chunk,
+		Stream:        stream,
 		LimitGo:       true,
 	}, nil
 }
@@ -105,7 +138,13 @@ func (f *modelFlags) args() []string {
 	if f.ram != 0 {
 		args = append(args, "--ram", strconv.FormatInt(int64(f.ram), 10))
 	}
-	return args
+	if f.streamLayers >= 0 {
+		args = append(args, "--stream-layers", strconv.Itoa(f.streamLayers))
+	}
+	if f.expertSlots > 0 {
+		args = append(args, "--expert-slots", strconv.Itoa(f.expertSlots))
+	}
+	return append(args, "--stream-head="+strconv.FormatBool(f.streamHead))
 }
 
 // modelPath turns a MODEL argument into a path: of a file or a folder, or of a

@@ -76,6 +76,7 @@ func printStats(w io.Writer, m *plume.Model, s *plume.Session, r *plume.Result) 
 	if live.Place != "" {
 		fmt.Fprintf(w, "         %s\n", live.Place)
 	}
+	printWeights(w, "weights  ", live.Weights)
 	printMemory(w, live.Memory, s)
 	fmt.Fprintf(w, "seed     %d\n", r.Seed)
 }
@@ -93,6 +94,15 @@ func printTable(w io.Writer, name string, p plume.PLEStats) {
 	if p.Errors > 0 {
 		fmt.Fprintf(w, "         %d rows could not be read\n", p.Errors)
 	}
+}
+
+// printWeights writes what reading weights cost.
+func printWeights(w io.Writer, name string, s plume.WeightStats) {
+	fmt.Fprintf(w, "%s%s read since the start; waited %.3f s, %.0f %% of the reading hidden", name, sizeText(s.ReadBytes), s.Wait.Seconds(), 100*s.Overlap)
+	if n := s.ExpertHits + s.ExpertMisses; n > 0 {
+		fmt.Fprintf(w, "; %d of %d experts found in memory (%.1f %%)", s.ExpertHits, n, 100*float64(s.ExpertHits)/float64(n))
+	}
+	fmt.Fprintln(w)
 }
 
 // smallRole is the least of all memory that gets a mention of its own.

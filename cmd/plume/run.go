@@ -128,7 +128,7 @@ func (f *runFlags) run(cmd *cobra.Command, prompt string) error {
 	}
 	ctx, stop := interruptible(cmd.Context())
 	defer stop()
-	f.open.context, f.open.chunk = f.ctx, f.chunk
+	f.open.context, f.open.chunk, f.open.background = f.ctx, f.chunk, true
 	m, err := f.open.open(cmd, f.model)
 	if err != nil {
 		return err
@@ -159,10 +159,11 @@ func (f *runFlags) run(cmd *cobra.Command, prompt string) error {
 
 // answer generates, and prints while it does unless there will be JSON.
 func (f *runFlags) answer(ctx context.Context, cmd *cobra.Command, s *plume.Session, r plume.Request) (*plume.Answer, error) {
+	events := f.open.loaded(s.Generate(ctx, r))
 	if f.json {
-		return plume.Collect(s.Generate(ctx, r))
+		return plume.Collect(events)
 	}
 	p := newPrinter(cmd.OutOrStdout(), cmd.ErrOrStderr())
-	answer, err := plume.Collect(p.tee(s.Generate(ctx, r)))
+	answer, err := plume.Collect(p.tee(events))
 	return answer, errors.Join(err, p.end())
 }

@@ -205,6 +205,9 @@ func (p *Plan) addTable(add func(role string, bytes int64, heap bool, note strin
 	add("ple reads", int64(o.PLEWorkers)*max(o.PLEReadSize, row), true, "%d at once", o.PLEWorkers)
 }
 
+// Residency is which weights stay.
+func (p *Plan) Residency() gemma.Residency { return p.opt.Residency }
+
 // HoldTable changes the plan to one with the whole per-layer table in memory.
 func (p *Plan) HoldTable() {
 	o := p.opt

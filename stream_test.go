@@ -1,0 +1,108 @@
+package plume
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/plume-run/plume/demo"
+)
+
+// answerOf opens the demo and returns the ids of an answer.
+func answerOf(t *testing.T, o Options) ([]int32, *Model) {
+	t.Helper()
+	path, _, err := demo.Path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	s := newSession(t, m, SessionOptions{Context: 64})
+	a, err := Collect(s.Generate(t.Context(), greedyRequest(Request{Prompt: "Tell me a story about a fox.", MaxTokens: 20})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Result.IDs, m
+}
+
+// Where the weights are, and when they arrive, changes no answer.
+func TestStreamedAndBackground(t *testing.T) {
+	want, whole := answerOf(t, Options{})
+	if whole.Plan().Streamed() != "" {
+		t.Errorf("with all in memory: %s", whole.Plan().Streamed())
+	}
+	for name, o := range map[string]Options{
+		"layers":     {Stream: &Stream{Layers: 3}},
+		"everything": {Stream: &Stream{Layers: 99, Head: true}},
+		"background": {Background: true},
+		"both":       {Background: true, Stream: &Stream{Layers: 4, Head: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, m := answerOf(t, o)
+			if !slices.Equal(got, want) {
+				t.Errorf("%v, want %v", got, want)
+			}
+			if err := m.Ready(t.Context()); err != nil {
+				t.Errorf("ready: %v", err)
+			}
+			read, held := m.Stats().Weights.ReadBytes, whole.Stats().Weights.ReadBytes
+			if said := m.Plan().Streamed(); (o.Stream != nil) != strings.Contains(said, "for every token") || (o.Stream != nil) != (read > held) {
+				t.Errorf("read %d bytes, %d where all stay: %q", read, held, said)
+			}
+		})
+	}
+	if _, err := Open("x", Options{Stream: &Stream{Layers: -1}}); !errors.Is(err, ErrRequest) {
+		t.Errorf("a negative number gives %v", err)
+	}
+}
+
+// A budget below the weights streams them; one below the rest names the smallest that works.
+func TestSmallBudgetStreams(t *testing.T) {
+	path, _, err := demo.Path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := Plan(path, Options{RAM: -1, Stream: &Stream{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Plan(path, Options{RAM: free.Minimum() - 1<<20, Stream: &Stream{}}); !errors.Is(err, ErrMemory) {
+		t.Errorf("all weights in less than they need: %v", err)
+	}
+	got, m := answerOf(t, Options{RAM: free.Minimum() - 1<<20})
+	if want, _ := answerOf(t, Options{RAM: -1}); !slices.Equal(got, want) {
+		t.Errorf("streamed: %v, want %v", got, want)
+	}
+	if m.Plan().Streamed() == "" || m.Plan().Total() > free.Minimum()-1<<20 {
+		t.Errorf("the plan takes %d of %d: %q", m.Plan().Total(), free.Minimum()-1<<20, m.Plan().Streamed())
+	}
+}
+
+// A file that ends early is found out before weights are read, in the background too.
+func TestBackgroundErrors(t *testing.T) {
+	path, _, err := demo.Path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := filepath.Join(t.TempDir(), "short.gguf")
+	if err := os.WriteFile(short, data[:len(data)/2], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(short, Options{Background: true}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("half a file gives %v, want ErrCorrupt", err)
+	}
+	if _, err := Open(filepath.Join(t.TempDir(), "none.gguf"), Options{Background: true}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file gives %v", err)
+	}
+}
