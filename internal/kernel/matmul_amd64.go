@@ -13,6 +13,9 @@ func tileWidth(l Layout) int {
 		return 12
 	}
 	if useAVX2 {
+		if l == LayoutQ6_K {
+			return 4
+		}
 		return 6
 	}
 	return maxTile
@@ -138,10 +141,6 @@ func mulTileAVX2(l Layout, T int, a *byte) {
 			mulQ6_Kx3AVX2(a)
 		case 4:
 			mulQ6_Kx4AVX2(a)
-		case 5:
-			mulQ6_Kx5AVX2(a)
-		case 6:
-			mulQ6_Kx6AVX2(a)
 		}
 	}
 }

@@ -203,13 +203,3 @@ func mulQ6_Kx3AVX2(a *byte)
 //
 //go:noescape
 func mulQ6_Kx4AVX2(a *byte)
-
-// mulQ6_Kx5AVX2: 8 of the 16 rows of Q6_K panels against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
-//
-//go:noescape
-func mulQ6_Kx5AVX2(a *byte)
-
-// mulQ6_Kx6AVX2: 8 of the 16 rows of Q6_K panels against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
-//
-//go:noescape
-func mulQ6_Kx6AVX2(a *byte)

@@ -44,12 +44,18 @@ const (
 	actBytes = 48
 )
 
-// maxTokens is the widest AVX2 tile: 6 float and 6 integer accumulators leave four registers.
-const maxTokens = 6
+// maxTokens is the widest AVX2 tile: 6 float and 6 integer accumulators leave four registers. Q6_K
+// has four constants besides, and gains more from keeping them in registers (10 %).
+func (f format) maxTokens() int {
+	if f.halves {
+		return 4
+	}
+	return 6
+}
 
 func quantMulUnit() {
 	for _, f := range formats {
-		for t := 1; t <= maxTokens; t++ {
+		for t := 1; t <= f.maxTokens(); t++ {
 			(&tile{f: f, T: t, H: 1 + 1/t}).emit()
 		}
 	}
@@ -80,10 +86,13 @@ func (k *tile) masks() {
 	if k.f.bits == 6 {
 		k.bits = constU32("bits45", 8, 0x30303030)
 	}
-	if k.T <= 3 {
+	if k.roomy() {
 		k.nib, k.bits = inRegister(k.nib), inRegister(k.bits)
 	}
 }
+
+// roomy says that constants fit into registers beside the sums.
+func (k *tile) roomy() bool { return k.T <= 4 }
 
 func inRegister(m Op) Op {
 	v := YMM()
@@ -296,7 +305,7 @@ func (k *tile) orBits(w VecVirtual, high Op, shift int) {
 
 // high is the upper bits at off, in a register where there is room.
 func (k *tile) high(h, off int) Op {
-	if k.T <= 3 {
+	if k.roomy() {
 		return inRegister(k.at(h, off))
 	}
 	return k.at(h, off)
@@ -326,11 +335,15 @@ func (k *tile) addPair(s []VecVirtual, h int, w0, w1 VecVirtual, g0, g1 int, sca
 func (k *tile) sumPairs() []VecVirtual {
 	s := make([]VecVirtual, k.T*k.H)
 	k.masks()
+	var ones Op = ones16()
+	if k.roomy() {
+		ones = inRegister(ones)
+	}
 	for h := 0; h < k.H; h++ {
 		high := k.high(h, k.f.high)
 		for i := 0; i < 4; i++ {
 			lo, hi := k.fiveBits(h, i, high)
-			k.addPair(s, h, lo, hi, i, 4+i, ones16())
+			k.addPair(s, h, lo, hi, i, 4+i, ones)
 		}
 	}
 	return s
@@ -339,6 +352,7 @@ func (k *tile) sumPairs() []VecVirtual {
 // sum8: |w| times x with w's sign; 2·128·127 = 32512 fits, one widening per product.
 func (k *tile) sum8() []VecVirtual {
 	s := make([]VecVirtual, k.T*k.H)
+	ones := inRegister(ones16())
 	for g := 0; g < 8; g++ {
 		for h := 0; h < k.H; h++ {
 			w, aw := YMM(), YMM()
@@ -351,10 +365,10 @@ func (k *tile) sum8() []VecVirtual {
 				VPMADDUBSW(xv, aw, xv)
 				if *p == nil {
 					*p = YMM()
-					VPMADDWD(ones16(), xv, *p)
+					VPMADDWD(ones, xv, *p)
 					continue
 				}
-				VPMADDWD(ones16(), xv, xv)
+				VPMADDWD(ones, xv, xv)
 				VPADDD(xv, *p, *p)
 			}
 		}
@@ -383,9 +397,15 @@ func (k *tile) sixPairs(s []VecVirtual, h int) {
 	}
 	scale := func(c int) Mem { return k.scratch.Offset(64*h + 32*c) }
 	if k.T > 3 {
-		for g := 0; g < 8; g += 2 {
-			high := k.high(h, k.f.high+64*(g/4))
-			k.addPair(s, h, k.sixBits(load(g%4), high, g), k.sixBits(load(g%4+1), high, g+1), g, g+1, scale(g/4))
+		for c := 0; c < 2; c++ {
+			var by Op = scale(c)
+			if k.roomy() {
+				by = inRegister(by)
+			}
+			high := k.high(h, k.f.high+64*c)
+			for g := 4 * c; g < 4*c+4; g += 2 {
+				k.addPair(s, h, k.sixBits(load(g%4), high, g), k.sixBits(load(g%4+1), high, g+1), g, g+1, by)
+			}
 		}
 		return
 	}
