@@ -31,13 +31,14 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/gemma", "internal/backend internal/checkpoint internal/ple internal/quant"},
 	{"internal/plan", "internal/backend internal/checkpoint internal/gemma internal/quant"},
 	{"internal/plan/flash", ""},
+	{"internal/plan/fleet", ""},
 	{"internal/plan/forecast", "internal/backend internal/gemma internal/plan/flash internal/quant"},
 	{"internal/plan/measure", "internal/backend internal/quant internal/plan/flash internal/plan/forecast"},
 	{"internal/convert", "internal/gemma internal/checkpoint internal/quant internal/tokenizer"},
 	{"internal/engine", "internal/gemma internal/sample internal/tokenizer internal/grammar"},
 	{".", "internal/engine internal/plan internal/gemma internal/checkpoint internal/tokenizer internal/chat internal/sample " +
 		"internal/quant internal/ple internal/backend internal/backend/ref internal/backend/cpu internal/hub internal/grammar demo " +
-		"internal/convert internal/plan/flash internal/plan/forecast internal/plan/measure"},
+		"internal/convert internal/plan/flash internal/plan/fleet internal/plan/forecast internal/plan/measure"},
 	{"internal/server", "."},
 	{"cmd/plume", ". internal/server internal/convert internal/checkpoint internal/gemma internal/quant demo"},
 	{testkit, "internal/checkpoint internal/gemma internal/quant"},

@@ -147,7 +147,9 @@ type Forecast struct {
 	RAMBytes  int64 `json:"ram_bytes"`  // what the process holds at most
 	DiskBytes int64 `json:"disk_bytes"` // what stays on storage and is read while running: the table, streamed weights
 	FileBytes int64 `json:"file_bytes"`
-	Streamed  int64 `json:"streamed_bytes_per_step"`
+	Streamed  int64 `json:"streamed_bytes_per_token"`
+	// Slower is how much longer a token takes than with all weights in memory; 1: not at all.
+	Slower float64 `json:"slower"`
 
 	Prefill   StepForecast   `json:"prefill"`
 	Decode    []StepForecast `json:"decode"`
@@ -189,6 +191,12 @@ func stepForecast(s forecast.Speed, context, users, tokens int) StepForecast {
 		Stream: seconds(s.Stream), Products: seconds(c.Products), Head: seconds(c.Head), Experts: seconds(c.Experts),
 		Attention: seconds(c.Attention), Rest: seconds(c.Rows + c.Calls),
 	}
+}
+
+// slower is how much longer the step takes than what it computes.
+func (s *StepForecast) slower() float64 {
+	compute := s.Products + s.Head + s.Experts + s.Attention + s.Rest
+	return max(1, float64(s.Step)/float64(max(1, compute)))
 }
 
 // MakeForecast says what running a model would take and how fast it would be. A model that
@@ -239,9 +247,11 @@ func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) error {
 	w := f.Plan.p.Weights()
 	m := &forecast.Model{
 		Weights: w, Sizer: newSizer(o.Options), KVType: kvTypes[f.Plan.p.KVType], Chunk: f.Plan.p.Chunk,
-		Stored: f.FileBytes - int64(w.PLERows)*w.PLERow,
+		Stored: f.FileBytes - int64(w.PLERows)*w.PLERow, Streamed: f.Plan.p.StreamedBytes,
 	}
-	f.DiskBytes = int64(w.PLERows) * w.PLERow
+	ahead, chosen := f.Plan.p.StreamedBytes(1)
+	f.Streamed = ahead + chosen
+	f.DiskBytes = int64(w.PLERows)*w.PLERow + f.Plan.p.NotHeld()
 	store, err := o.device()
 	if err != nil {
 		return requestError{err}
@@ -272,6 +282,7 @@ func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) error {
 		return err
 	}
 	f.FirstWarm, f.FirstCold = seconds(warm), seconds(cold)
+	f.Slower = f.Decode[0].slower()
 	last := f.Decode[len(o.Users)-1]
 	f.Cost, err = o.Machine.Cost(last.Rate, 0, o.Prices)
 	if err != nil {
@@ -314,6 +325,9 @@ func (f *Forecast) String() string {
 		return b.String()
 	}
 	fmt.Fprintf(&b, "memory   %8.0f MiB at most, %.0f MiB stay on storage\n", mibs(f.RAMBytes), mibs(f.DiskBytes))
+	if f.Streamed > 0 {
+		fmt.Fprintf(&b, "streams  %8.0f MiB of weights from storage for every token, which then takes %.1f times as long\n", mibs(f.Streamed), f.Slower)
+	}
 	fmt.Fprintf(&b, "prefill  %8.1f tok/s over %d tokens; first token after %.2f s, %.2f s from a cold start\n",
 		f.Prefill.Rate, f.Prefill.Tokens, f.Warm(), f.Cold())
 	for _, d := range f.Decode {

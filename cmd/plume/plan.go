@@ -78,26 +78,16 @@ func newPlan() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	cmd.AddCommand(newPlanStorage())
+	cmd.AddCommand(newPlanStorage(), newPlanFleet())
 	return cmd
 }
 
 func (f *planFlags) add(cmd *cobra.Command) {
+	f.addModel(cmd)
+	f.addMachine(cmd)
 	fs := cmd.Flags()
-	fs.StringVar(&f.shape, "shape", "", "a model that need not exist: "+strings.Join(gemma.Shapes(), ", "))
 	fs.StringSliceVar(&f.compare, "compare", nil, "shapes to put side by side")
-	fs.StringVar(&f.types, "type", "q4_0", "types of the weights of --shape and --compare, separated by commas")
-	fs.StringVar(&f.table, "ple-type", "", "type of the per-layer table (default: as convert chooses)")
-	fs.StringVar(&f.embed, "embed-type", "", "type of the embedding (default: as convert chooses)")
-	fs.IntVar(&f.layers, "layers", 0, "only so many layers of the shape")
-	fs.StringVar(&f.hardware, "hardware", "", "profile of the machine: a file, or one of\n"+strings.Join(plume.MachineNames(), ", ")+"\n(default: measure this one)")
-	fs.StringVar(&f.storage, "storage", "", "profile of the storage, in place of the machine's: a file, or one of\n"+strings.Join(plume.StorageNames(), ", "))
-	fs.StringVar(&f.probe, "probe", "", "measure the storage under this `FILE` (default: the model's)")
-	fs.StringVar(&f.save, "save-hardware", "", "write the machine's profile to `FILE`")
-	fs.Var(&f.ram, "ram", "memory that the process may take (default: what the machine has)")
-	fs.IntVar(&f.context, "ctx", 0, "tokens of context (default: the model's, at most 4096)")
-	fs.IntVar(&f.chunk, "chunk", 0, "prompt tokens per step")
-	fs.StringVar(&f.kvType, "kv-type", "f16", "number format of the KV cache: "+strings.Join(plume.KVTypes(), ", "))
+	complete(cmd, "compare", gemma.Shapes()...)
 	fs.IntVar(&f.prompt, "prompt", 512, "tokens of a prompt")
 	fs.IntSliceVar(&f.contexts, "at", nil, "positions to forecast decoding at (default: 16 and the end of the context)")
 	fs.IntSliceVar(&f.users, "users", []int{1}, "sequences decoded together")
@@ -107,19 +97,41 @@ func (f *planFlags) add(cmd *cobra.Command) {
 	fs.Float64Var(&f.prices.Power, "power-price", f.prices.Power, "price of a kWh")
 	fs.Float64Var(&f.prices.Overhead, "power-overhead", f.prices.Overhead, "power drawn for each watt used: cooling, supply")
 	fs.Float64Var(&f.prices.Hosted, "hosted-price", f.prices.Hosted, "hosted price of a million tokens, to compare with; 0: none")
-	fs.Float64Var(&f.price, "price", -1, "price of the machine (default: the profile's)")
-	fs.Float64Var(&f.busy, "watts", -1, "watts while generating (default: the profile's)")
-	fs.Float64Var(&f.idle, "idle-watts", -1, "watts while waiting (default: the profile's)")
-	fs.BoolVar(&f.json, "json", false, "print one JSON object")
 	fs.StringVar(&f.html, "html", "", "write a report with plots to `FILE`")
 	fs.BoolVar(&f.check, "check", false, "measure MODEL on this machine and print predicted against measured")
 	fs.IntVar(&f.checkRepeat, "repeat", 3, "with --check: blocks per measurement")
+}
+
+// addModel adds the flags that say what runs.
+func (f *planFlags) addModel(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.shape, "shape", "", "a model that need not exist: "+strings.Join(gemma.Shapes(), ", "))
+	fs.StringVar(&f.types, "type", "q4_0", "types of the weights of shapes, separated by commas")
+	fs.StringVar(&f.table, "ple-type", "", "type of the per-layer table (default: as convert chooses)")
+	fs.StringVar(&f.embed, "embed-type", "", "type of the embedding (default: as convert chooses)")
+	fs.IntVar(&f.layers, "layers", 0, "only so many layers of the shape")
+	fs.IntVar(&f.context, "ctx", 0, "tokens of context (default: the model's, at most 4096)")
+	fs.IntVar(&f.chunk, "chunk", 0, "prompt tokens per step")
+	fs.StringVar(&f.kvType, "kv-type", "f16", "number format of the KV cache: "+strings.Join(plume.KVTypes(), ", "))
+	fs.BoolVar(&f.json, "json", false, "print one JSON object")
 	complete(cmd, "shape", gemma.Shapes()...)
-	complete(cmd, "compare", gemma.Shapes()...)
 	complete(cmd, "type", convert.LayerNames()...)
+	complete(cmd, "kv-type", plume.KVTypes()...)
+}
+
+// addMachine adds the flags that say what it runs on.
+func (f *planFlags) addMachine(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.hardware, "hardware", "", "profile of the machine: a file, or one of\n"+strings.Join(plume.MachineNames(), ", ")+"\n(default: measure this one)")
+	fs.StringVar(&f.storage, "storage", "", "profile of the storage, in place of the machine's: a file, or one of\n"+strings.Join(plume.StorageNames(), ", "))
+	fs.StringVar(&f.probe, "probe", "", "measure the storage under this `FILE` (default: the model's)")
+	fs.StringVar(&f.save, "save-hardware", "", "write the machine's profile to `FILE`")
+	fs.Var(&f.ram, "ram", "memory that the process may take (default: what the machine has)")
+	fs.Float64Var(&f.price, "price", -1, "price of the machine (default: the profile's)")
+	fs.Float64Var(&f.busy, "watts", -1, "watts while generating (default: the profile's)")
+	fs.Float64Var(&f.idle, "idle-watts", -1, "watts while waiting (default: the profile's)")
 	complete(cmd, "hardware", plume.MachineNames()...)
 	complete(cmd, "storage", plume.StorageNames()...)
-	complete(cmd, "kv-type", plume.KVTypes()...)
 }
 
 // specs are the models that the command line asks about.
@@ -161,15 +173,6 @@ func (f *planFlags) run(cmd *cobra.Command, model string) error {
 	m, err := f.machine(cmd, specs)
 	if err != nil {
 		return err
-	}
-	if f.save != "" {
-		data, err := marshal(m)
-		if err == nil {
-			err = os.WriteFile(f.save, append(data, '\n'), 0o666)
-		}
-		if err != nil {
-			return fmt.Errorf("save hardware profile: %w", err)
-		}
 	}
 	var list []candidate
 	for _, spec := range specs {
@@ -221,7 +224,25 @@ func (f *planFlags) machine(cmd *cobra.Command, specs []plume.ModelSpec) (*plume
 			*x.dst = x.flag
 		}
 	}
-	return m, m.Validate()
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	return m, f.saveMachine(m)
+}
+
+// saveMachine writes --save-hardware.
+func (f *planFlags) saveMachine(m *plume.Machine) error {
+	if f.save == "" {
+		return nil
+	}
+	data, err := marshal(m)
+	if err == nil {
+		err = os.WriteFile(f.save, append(data, '\n'), 0o666)
+	}
+	if err != nil {
+		return fmt.Errorf("save hardware profile: %w", err)
+	}
+	return nil
 }
 
 // measure measures this machine, its storage where there is a file to read.
@@ -265,6 +286,9 @@ type candidate struct {
 // judge holds a forecast against the limits.
 func (f *planFlags) judge(spec plume.ModelSpec, fc *plume.Forecast) candidate {
 	c := candidate{Name: fc.Model, Forecast: fc, Keeps: fc.Fits, Reason: fc.Reason, spec: spec}
+	if fc.Streamed > 0 {
+		c.Reason = fmt.Sprintf("its weights do not fit: %.0f MiB are read from storage for every token, which takes %.1f times as long", float64(fc.Streamed)/(1<<20), fc.Slower)
+	}
 	if !fc.Fits || f.target <= 0 {
 		return c
 	}
@@ -276,22 +300,30 @@ func (f *planFlags) judge(spec plume.ModelSpec, fc *plume.Forecast) candidate {
 	}
 	if each := worst.Rate / float64(worst.Users); each < f.target {
 		c.Keeps = false
-		c.Reason = fmt.Sprintf("%.1f tok/s for each of %d users at context %d, %.1f are asked for", each, worst.Users, worst.Context, f.target)
+		if c.Reason != "" {
+			c.Reason += "; "
+		}
+		c.Reason += fmt.Sprintf("%.1f tok/s for each of %d users at context %d, %.1f are asked for", each, worst.Users, worst.Context, f.target)
 	}
 	return c
 }
 
-// better orders candidates: those that keep the limits first, larger models before smaller
-// ones, then the faster.
+// better orders candidates: those that keep the limits first, then those whose weights stay
+// in memory, larger models before smaller ones, then the faster.
 func better(a, b candidate) int {
-	if a.Keeps != b.Keeps {
-		if a.Keeps {
+	first := func(a, b bool) int {
+		if a == b {
+			return 0
+		} else if a {
 			return -1
 		}
 		return 1
 	}
-	if !a.Fits || !b.Fits {
-		return 0
+	if c := cmp.Or(first(a.Keeps, b.Keeps), first(a.Fits, b.Fits)); c != 0 || !a.Fits {
+		return c
+	}
+	if c := first(a.Streamed == 0, b.Streamed == 0); c != 0 {
+		return c
 	}
 	return cmp.Or(cmp.Compare(b.FileBytes, a.FileBytes), cmp.Compare(b.Decode[0].Rate, a.Decode[0].Rate))
 }
@@ -299,7 +331,7 @@ func better(a, b candidate) int {
 // printForecast prints one model in full.
 func printForecast(w io.Writer, c *candidate) error {
 	fmt.Fprint(w, c.Forecast)
-	if c.Reason != "" && c.Fits {
+	if !c.Keeps && c.Fits {
 		fmt.Fprintf(w, "misses a limit: %s\n", c.Reason)
 	}
 	if c.Plan == nil {
@@ -313,10 +345,10 @@ func printForecast(w io.Writer, c *candidate) error {
 func printCandidates(w io.Writer, m *plume.Machine, list []candidate) error {
 	fmt.Fprintf(w, "on %s (%s), memory %s\n\n", m.Name, m.About, sizeText(m.RAM))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "model\tlimits\tmemory MiB\ton storage\tprefill tok/s\tdecode tok/s\twait ms\tcold start s\tJ/token\tcost/M tokens\t")
+	fmt.Fprintln(t, "model\tlimits\tmemory MiB\ton storage\tprefill tok/s\tdecode tok/s\ttimes slower\twait ms\tcold start s\tJ/token\tcost/M tokens\t")
 	for _, c := range list {
 		if !c.Fits {
-			fmt.Fprintf(t, "%s\tno\t–\t–\t–\t–\t–\t–\t–\t–\t\n", c.Name)
+			fmt.Fprintf(t, "%s\tno\t–\t–\t–\t–\t–\t–\t–\t–\t–\t\n", c.Name)
 			continue
 		}
 		keeps := "yes"
@@ -324,8 +356,8 @@ func printCandidates(w io.Writer, m *plume.Machine, list []candidate) error {
 			keeps = "no"
 		}
 		d := c.Decode[0]
-		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f\t%.1f\t%.1f\t%.2f\t%.1f\t%.2f\t%.2f\t\n", c.Name, keeps,
-			float64(c.RAMBytes)/(1<<20), float64(c.DiskBytes)/(1<<20), c.Prefill.Rate, d.Rate,
+		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f\t%.1f\t%.2f\t%.1f\t%.2f\t%.1f\t%.2f\t%.2f\t\n", c.Name, keeps,
+			float64(c.RAMBytes)/(1<<20), float64(c.DiskBytes)/(1<<20), c.Prefill.Rate, d.Rate, c.Slower,
 			1000*time.Duration(d.Wait).Seconds(), c.Cold(), c.Cost.Energy, c.Cost.Total)
 	}
 	if err := t.Flush(); err != nil {

@@ -88,13 +88,21 @@ func TestWeightsThatAreStreamedSetThePace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mod.Streamed = 1 << 30
+	mod.Streamed = func(int) (int64, int64) { return 1 << 30, 0 }
 	s, err := m.Decode(mod, nil, 1, 16)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if want := 1073741824 * time.Nanosecond; s.Step != want || held.Step >= want {
 		t.Errorf("a step takes %v, want %v of reading; %v without", s.Step, want, held.Step)
+	}
+	// Experts are known when they are needed: reading them comes on top, but for a prompt.
+	mod.Streamed = func(int) (int64, int64) { return 0, 1 << 30 }
+	if s, err = m.Decode(mod, nil, 1, 16); err != nil || s.Step != held.Step+1073741824*time.Nanosecond {
+		t.Errorf("a step with experts to read takes %v (%v)", s.Step, err)
+	}
+	if s, err = m.Prefill(mod, nil, 64); err != nil || s.Step >= s.Compute.Total()+s.Stream {
+		t.Errorf("a prompt takes %v, %v of computing and %v of reading (%v)", s.Step, s.Compute.Total(), s.Stream, err)
 	}
 }
 

@@ -18,9 +18,13 @@ type Model struct {
 	Sizer   backend.Sizer
 	KVType  quant.Type
 
-	Stored   int64 // bytes of all weights in the file, the table left out: what a start reads
-	Streamed int64 // bytes that each step reads from storage, 0 when all weights are held
-	Chunk    int   // prompt tokens of a step
+	Stored int64 // bytes of all weights in the file, the table left out: what a start reads
+	Chunk  int   // prompt tokens of a step
+
+	// Streamed is the bytes of weights that a step over so many tokens reads from storage,
+	// those that are known before and experts that a layer has just chosen; nil when all
+	// weights are held.
+	Streamed func(tokens int) (ahead, chosen int64)
 }
 
 // Time is what a step takes, by what it does.
@@ -83,6 +87,10 @@ type Speed struct {
 	Rows    flash.Outcome `json:"table"`
 }
 
+// manyTokens is from how many tokens on a layer's experts are computed while others of them
+// are still being read.
+const manyTokens = 16
+
 // tableSteps is how many decode steps are simulated to see how long they wait.
 const tableSteps = 200
 
@@ -99,8 +107,16 @@ func (m *Machine) Decode(mod *Model, store *flash.Profile, sequences, position i
 // rows that are not there in time.
 func (s *Speed) finish(m *Machine, mod *Model, store *flash.Profile, tokens, steps int) error {
 	compute := s.Compute.Total()
-	s.Stream = seconds(float64(mod.Streamed), m.ReadRate)
-	s.Step = max(compute, s.Stream)
+	s.Step = compute
+	if mod.Streamed != nil {
+		ahead, chosen := mod.Streamed(tokens)
+		s.Stream = seconds(float64(ahead+chosen), m.ReadRate)
+		if tokens < manyTokens { // a layer has nothing else to compute than what it waits for
+			s.Step = max(compute, seconds(float64(ahead), m.ReadRate)) + seconds(float64(chosen), m.ReadRate)
+		} else {
+			s.Step = max(compute, s.Stream)
+		}
+	}
 	if n := mod.Weights.PLERows; n > 0 && store != nil {
 		r := flash.Replay{
 			Table: flash.Table{Rows: n, RowBytes: int(mod.Weights.PLERow), Values: mod.Weights.PLEValues()},
