@@ -25,6 +25,10 @@ type ServiceOptions struct {
 	// of them goes on from there. 0: 256 MiB, or what the memory budget has room for;
 	// negative: none. It never changes a result.
 	PrefixCacheBytes int64
+	// PrefixCacheDir is a folder in which they survive a restart: Close saves them there,
+	// NewService finds them again if model, options and program are the same. What users
+	// have written can be read from such a file. "": nowhere.
+	PrefixCacheDir string
 	// ChunkTokens is how many prompt tokens are computed between two steps in which
 	// others decode: few, and a long prompt delays the others little; many, and it is
 	// ready sooner. 0: 32. Prompts that nobody waits beside go in chunks of
@@ -94,12 +98,17 @@ func (m *Model) NewService(o ServiceOptions) (*Service, error) {
 	if err := s.admit(); err != nil {
 		return nil, err
 	}
-	chunk := max(m.opt.Chunk, o.ChunkTokens)
+	eo := engine.SchedulerOptions{
+		Sequences: s.opt.Sequences, Context: o.Context, Queue: o.Queue,
+		Chunk: max(m.opt.Chunk, o.ChunkTokens), BusyChunk: o.ChunkTokens, PrefixBytes: s.opt.PrefixCacheBytes,
+	}
 	var err error
-	s.sch, err = m.eng.NewScheduler(engine.SchedulerOptions{
-		Sequences: s.opt.Sequences, Context: o.Context, Queue: o.Queue, Chunk: chunk, BusyChunk: o.ChunkTokens,
-		PrefixBytes: s.opt.PrefixCacheBytes,
-	})
+	if o.PrefixCacheDir != "" && eo.PrefixBytes > 0 {
+		eo.PrefixFile, eo.PrefixKey, err = m.prefixFile(o.PrefixCacheDir, o.Context)
+	}
+	if err == nil {
+		s.sch, err = m.eng.NewScheduler(eo)
+	}
 	if err != nil {
 		m.leave(s.reserved)
 		return nil, err

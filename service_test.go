@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -172,5 +173,39 @@ func TestLogprobs(t *testing.T) {
 	}
 	if text != fox || n != 11 {
 		t.Errorf("%d tokens spell %q, want 11 that spell %q", n, text, fox)
+	}
+}
+
+// A conversation goes on after a restart where it was.
+func TestServicePrefixesSurvive(t *testing.T) {
+	dir := t.TempDir()
+	chat := []Message{UserMessage("Tell me a story about a fox and a hen who live in the same wood.")}
+	for run, least := range []int{0, 40} {
+		m := openDemo(t)
+		s, err := m.NewService(ServiceOptions{Sequences: 2, Context: 256, PrefixCacheDir: filepath.Join(dir, "new")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := Collect(s.Generate(t.Context(), greedyRequest(Request{Messages: chat, MaxTokens: 40})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Result.Usage.Cached < least || run == 0 && a.Result.Usage.Cached > 0 {
+			t.Errorf("run %d: %d of %d tokens reused", run, a.Result.Usage.Cached, a.Result.Usage.Prompt)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if st := s.Stats().Prefix; st.Note != "" || st.Entries == 0 {
+			t.Errorf("run %d: %+v", run, st)
+		}
+		chat = append(chat, a.Message(), UserMessage("Tell me more."))
+	}
+	m := openTiny(t, Options{Backend: "ref"})
+	if _, err := m.NewService(ServiceOptions{PrefixCacheDir: dir}); !errors.Is(err, ErrRequest) {
+		t.Errorf("the ref backend: %v", err)
+	}
+	if m.cacheBytes != 0 {
+		t.Errorf("%d bytes still reserved", m.cacheBytes)
 	}
 }

@@ -31,11 +31,11 @@ type prefixes struct {
 // PrefixStats say what the remembered prefixes take and have been good for.
 type PrefixStats struct {
 	Capacity, Bytes int64
-	Entries         int   // places that a sequence can go on from
-	Hits            int64 // requests that did
-	Tokens          int64 // tokens that these did not compute
-	Evicted         int64 // entries that had to go
-	Note            string
+	Entries         int    // places that a sequence can go on from
+	Hits            int64  // requests that did
+	Tokens          int64  // tokens that these did not compute
+	Evicted         int64  // entries that had to go
+	Note            string // what was wrong with the file they are kept in
 }
 
 const (
@@ -71,6 +71,13 @@ type mark struct {
 
 func newPrefixes(budget int64) *prefixes {
 	return &prefixes{budget: budget, stats: PrefixStats{Capacity: budget}}
+}
+
+// note tells of an error that nobody waits for.
+func (p *prefixes) note(err error) {
+	if err != nil {
+		p.stats.Note = err.Error()
+	}
 }
 
 // find returns the mark from which a cache like c can hold most of ids, and how many

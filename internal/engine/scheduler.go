@@ -20,6 +20,8 @@ type SchedulerOptions struct {
 	// PrefixBytes is memory for what prompts have computed, beside what idle sequences
 	// still hold; 0: none.
 	PrefixBytes int64
+	PrefixFile  string    // where that survives a restart; "": nowhere
+	PrefixKey   PrefixKey // of the file
 }
 
 // Scheduler answers many requests at once: continuous batching. One goroutine runs
@@ -92,13 +94,12 @@ func (e *Engine) NewScheduler(o SchedulerOptions) (*Scheduler, error) {
 		}
 		s.slots, s.kvBytes = append(s.slots, &slot{sequence: q}), q.cache.Bytes()
 	}
-	if s.use = s.afterForward; o.PrefixBytes > 0 {
-		s.known = newPrefixes(o.PrefixBytes)
-	}
+	s.use = s.afterForward
 	s.ctx, s.abort = context.WithCancelCause(context.Background())
-	// A step's rows are at most a chunk's, and every sequence may want logits.
 	err := e.turn(s.ctx, func() error {
+		// A step's rows are at most a chunk's, and every sequence may want logits.
 		e.model.Reserve(max(o.Chunk, o.Sequences), o.Sequences)
+		s.loadPrefixes()
 		return nil
 	})
 	if err != nil {
@@ -189,6 +190,7 @@ func (s *Scheduler) loop() {
 		case s.batch.compose(s.slots, &s.opt):
 			s.step()
 		case s.drained():
+			s.savePrefixes()
 			return
 		default:
 			select {
@@ -317,6 +319,42 @@ func (s *Scheduler) recall(q *slot, prompt []int32) (_ *slot, seen int, err erro
 		return nil
 	})
 	return q, seen, err
+}
+
+// loadPrefixes makes what an earlier scheduler has saved known.
+func (s *Scheduler) loadPrefixes() {
+	if s.opt.PrefixBytes == 0 {
+		return
+	}
+	s.known = newPrefixes(s.opt.PrefixBytes)
+	if s.opt.PrefixFile != "" {
+		s.known.note(s.known.load(s.opt.PrefixFile, s.opt.PrefixKey, s.slots[0].cache))
+	}
+	s.stats.Prefix = s.known.stats
+}
+
+// savePrefixes saves what is known and what the sequences still hold.
+func (s *Scheduler) savePrefixes() {
+	if s.known == nil || s.opt.PrefixFile == "" {
+		return
+	}
+	err := s.e.turn(context.Background(), func() error {
+		for _, q := range s.slots {
+			if n := q.cache.Len(); n >= worthTokens {
+				if err := s.known.keep(q.cache, q.ids[:n]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = s.known.save(s.opt.PrefixFile, s.opt.PrefixKey)
+	}
+	s.known.note(err)
+	s.mu.Lock()
+	s.stats.Prefix = s.known.stats
+	s.mu.Unlock()
 }
 
 // afterForward lets the sequences draw, and keeps what those hold that have come to a

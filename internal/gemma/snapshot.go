@@ -31,12 +31,29 @@ func (p *Piece) Bytes() int64 {
 	return sum
 }
 
+// Memory returns the bytes of the piece, in an order and in lengths that follow from its
+// shape; they are the piece's own. It returns false when the device does not show them.
+func (p *Piece) Memory() ([][]byte, bool) {
+	var all [][]byte
+	for _, kv := range p.kv {
+		if kv == nil {
+			continue
+		}
+		m, ok := kv.(interface{ Memory() [][]byte })
+		if !ok {
+			return nil, false
+		}
+		all = append(all, m.Memory()...)
+	}
+	return all, true
+}
+
 // CopyFull copies the full layers' positions [from, from+n), n at least 1.
 func (c *Cache) CopyFull(from, n int) (*Piece, error) {
 	if c.broken != nil || from < 0 || n < 1 || from+n > c.n {
 		panic("gemma: internal error: copy of positions that a cache does not hold")
 	}
-	p, err := c.newPiece(from, n, false)
+	p, err := c.NewPiece(from, n, false)
 	if err == nil {
 		p.take(c)
 	}
@@ -48,15 +65,16 @@ func (c *Cache) CopyRings() (*Piece, error) {
 	if c.broken != nil || c.n == 0 {
 		panic("gemma: internal error: copy of the rings of an empty cache")
 	}
-	p, err := c.newPiece(0, c.n, true)
+	p, err := c.NewPiece(0, c.n, true)
 	if err == nil {
 		p.take(c)
 	}
 	return p, err
 }
 
-// newPiece makes room for n positions from from on, in rings or in full layers.
-func (c *Cache) newPiece(from, n int, rings bool) (*Piece, error) {
+// NewPiece makes an empty piece like CopyFull(from, n), or like CopyRings of a cache of n
+// positions, to be filled through Memory.
+func (c *Cache) NewPiece(from, n int, rings bool) (*Piece, error) {
 	p := &Piece{kv: make([]backend.KV, len(c.layers)), slots: make([]int, len(c.layers)), from: from}
 	for i, kv := range c.layers {
 		if kv == nil || c.sliding[i] != rings {
