@@ -74,13 +74,42 @@ type pleStep struct {
 	s           *step
 	fetch       *ple.Fetch
 	ids         []int32
+	expected    [1]int32
 	bytes       []int          // of each row that will be decoded
 	values      []float32      // one decoded row
 	early, late backend.Tensor // ctx, then the mixed inputs [row, slices·P]
 	tok         backend.Tensor // token part of early or late
 	h0          backend.Tensor // scaled embedding of the wanted rows
 	mixed       bool
-	counts      []PLECounts // of each part
+	counts      []PLECounts  // of each part
+	ahead       []*ple.Fetch // of tokens expected
+}
+
+// maxExpected bounds the rows held for tokens that are expected and do not come.
+const maxExpected = 64
+
+// Expect begins to read what the next Forward needs of a token: it is called as
+// soon as the token is drawn, by the goroutine that calls Forward. A token that
+// does not come costs its read and nothing else.
+func (m *Model) Expect(id int32) {
+	t, p := m.ple, &m.step.ple
+	if t == nil || id < 0 || int(id) >= m.cfg.VocabSize || len(p.ahead) == maxExpected {
+		return
+	}
+	if slices.Contains(m.cfg.SoftTokens, id) {
+		id = max(m.cfg.Pad, 0)
+	}
+	p.expected[0] = t.row(id)
+	p.ahead = append(p.ahead, t.rows.Ahead(p.expected[:]))
+}
+
+// row is where the table has a token: the padding row stands for ids that it does
+// not have.
+func (t *pleTable) row(id int32) int32 {
+	if int(id) >= t.vocab {
+		return 0
+	}
+	return id
 }
 
 // PLECounts say where rows of the per-layer table came from.
@@ -109,16 +138,18 @@ func (p *pleStep) begin(s *step) {
 	p.ids, p.bytes = p.ids[:0], p.bytes[:0]
 	wanted := s.wanted
 	for i, id := range s.ids {
-		if int(id) >= t.vocab {
-			id = 0 // the padding row stands for ids that the table does not have
-		}
 		n := t.partBytes
 		if len(wanted) > 0 && wanted[0] == i {
 			n, wanted = t.rowBytes, wanted[1:]
 		}
-		p.ids, p.bytes = append(p.ids, id), append(p.bytes, n)
+		p.ids, p.bytes = append(p.ids, t.row(id)), append(p.bytes, n)
 	}
 	p.fetch = t.rows.FetchPart(p.ids, p.bytes)
+	for _, f := range p.ahead {
+		f.Release()
+	}
+	clear(p.ahead)
+	p.ahead = p.ahead[:0]
 }
 
 // end gives the rows back.

@@ -217,6 +217,9 @@ func hammer(t *testing.T, table *Table, rng *rand.Rand, rounds int) {
 			defer cancel()
 			wait = short
 		}
+		if rng.IntN(2) == 0 {
+			defer table.Ahead(ids[rng.IntN(len(ids)+1):]).Release()
+		}
 		f := table.Fetch(ids)
 		switch err := f.Wait(wait); {
 		case err == nil && bad:

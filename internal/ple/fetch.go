@@ -21,6 +21,7 @@ type Fetch struct {
 	links []waiter      // one for each held slot at most
 	done  chan struct{} // one signal, when missing falls to 0
 	here  bool          // the caller knows that nothing is missing
+	ahead bool          // of no use yet, see Ahead
 	told  bool          // its wait is in the histogram
 	begun time.Time
 	wait  time.Duration // spent in Wait
@@ -43,15 +44,31 @@ func (t *Table) Fetch(ids []int32) *Fetch { return t.FetchPart(ids, nil) }
 // No more is read where that saves something. nil means whole rows. A row kept
 // from such a fetch never stands for a longer part of itself.
 func (t *Table) FetchPart(ids []int32, bytes []int) *Fetch {
-	f := t.begin(ids, bytes)
-	if t.traits.yields && !f.here {
-		runtime.Gosched()
-	}
+	f := t.newFetch(len(ids))
+	f.begin(ids, bytes)
 	return f
 }
 
-func (t *Table) begin(ids []int32, bytes []int) *Fetch {
+// Ahead begins to read whole rows that a Fetch will soon ask for. It counts as no
+// use of them: in Stats and Counts their reads belong to that Fetch. The result is
+// good for nothing but its Release, which should come after that Fetch.
+func (t *Table) Ahead(ids []int32) *Fetch {
 	f := t.newFetch(len(ids))
+	f.ahead = true
+	f.begin(ids, nil)
+	return f
+}
+
+// begin asks for the rows.
+func (f *Fetch) begin(ids []int32, bytes []int) {
+	f.ask(ids, bytes)
+	if f.t.traits.yields && !f.here {
+		runtime.Gosched()
+	}
+}
+
+func (f *Fetch) ask(ids []int32, bytes []int) {
+	t := f.t
 	err := f.sort(ids, bytes)
 	if err == nil && len(ids) > 0 {
 		if e := t.guard.check(); e != nil {
@@ -60,17 +77,19 @@ func (t *Table) begin(ids []int32, bytes []int) *Fetch {
 	}
 	if err != nil {
 		f.err, f.here = err, true
-		return f
+		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.poll() // what others left behind
 	if t.closed {
 		f.err, f.here = fmt.Errorf("read %d rows: %w", len(ids), ErrClosed), true
-		return f
+		return
 	}
-	t.stats.Fetches++
-	t.stats.Rows += int64(len(ids))
+	if !f.ahead {
+		t.stats.Fetches++
+		t.stats.Rows += int64(len(ids))
+	}
 	for i := 0; i < len(f.keys); {
 		row, n := int32(f.keys[i]>>32), 0
 		end := i
@@ -86,8 +105,7 @@ func (t *Table) begin(ids []int32, bytes []int) *Fetch {
 				}
 			}
 		} else if n > 0 {
-			t.stats.Distinct++
-			t.stats.CacheHits++
+			f.count(fromMemory)
 		}
 		i = end
 	}
@@ -101,7 +119,6 @@ func (t *Table) begin(ids []int32, bytes []int) *Fetch {
 		t.drainStuck()
 		t.attend()
 	}
-	return f
 }
 
 // wanted is how many bytes of the row of ids[i] are asked for.
@@ -163,7 +180,6 @@ func (f *Fetch) sort(ids []int32, bytes []int) error {
 // before, it adds the slot to fresh.
 func (f *Fetch) hold(row int32, n int) (*slot, origin) {
 	t := f.t
-	t.stats.Distinct++
 	from := fromRead
 	s := t.known[row]
 	switch {
@@ -171,14 +187,11 @@ func (f *Fetch) hold(row int32, n int) (*slot, origin) {
 		s = t.newSlot(row, n)
 		f.fresh = append(f.fresh, s)
 	case s.state == ready && s.bytes >= n:
-		t.stats.CacheHits++
 		from = fromMemory
 	case s.state == queued:
-		t.stats.Shared++
 		from = fromOther
 		s.lengthen(n)
 	case s.state == reading && s.bytes >= n:
-		t.stats.Shared++
 		from = fromOther
 	default: // too short
 		t.cache.drop(s)
@@ -188,7 +201,16 @@ func (f *Fetch) hold(row int32, n int) (*slot, origin) {
 		s = t.newSlot(row, n)
 		f.fresh = append(f.fresh, s)
 	}
-	t.pin(s)
+	switch {
+	case f.ahead:
+		s.early = s.early || from == fromRead
+	case s.early:
+		from, s.early = fromRead, false
+	case from == fromMemory:
+		s.use()
+	}
+	f.count(from)
+	s.refs++
 	f.held = append(f.held, s)
 	if s.state != ready {
 		f.links = append(f.links, waiter{f: f, next: s.waiting})
@@ -198,6 +220,20 @@ func (f *Fetch) hold(row int32, n int) (*slot, origin) {
 	return s, from
 }
 
+// count adds one of the different rows of f to the statistics.
+func (f *Fetch) count(from origin) {
+	if f.ahead {
+		return
+	}
+	f.t.stats.Distinct++
+	switch from {
+	case fromMemory:
+		f.t.stats.CacheHits++
+	case fromOther:
+		f.t.stats.Shared++
+	}
+}
+
 // arrived notes that a row of f is in memory, or never will be. Of several
 // errors the one with the smallest row is kept, whatever the order of arrival.
 func (f *Fetch) arrived(row int32, err error) {
@@ -205,7 +241,7 @@ func (f *Fetch) arrived(row int32, err error) {
 		f.err, f.errRow = err, row
 	}
 	f.missing--
-	if f.missing == 0 {
+	if f.missing == 0 && !f.ahead {
 		f.latency = time.Since(f.begun)
 		f.t.stats.Latency += f.latency
 	}

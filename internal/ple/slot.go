@@ -22,6 +22,7 @@ type slot struct {
 	next, prev *slot   // in the cache
 	in         *fifo   // queue of the cache; nil: none
 	used       uint8   // by the cache: uses lately
+	early      bool    // asked for by Ahead only: the next Fetch counts as the first one
 }
 
 type state uint8
@@ -96,14 +97,6 @@ func (t *Table) discard(s *slot) {
 	}
 }
 
-// pin adds one holder to a slot of Table.known.
-func (t *Table) pin(s *slot) {
-	if s.state == ready {
-		s.use()
-	}
-	s.refs++
-}
-
 // unpin drops one holder. A queued row without holders is forgotten when its
 // turn comes; one being read is kept when it has come.
 func (t *Table) unpin(s *slot) {
@@ -155,7 +148,7 @@ func (t *Table) bringHome(s *slot) *slot {
 	default:
 		h := t.spare[k-1]
 		t.spare = t.spare[:k-1]
-		h.row, h.bytes, h.state, h.used = s.row, s.bytes, s.state, s.used
+		h.row, h.bytes, h.state, h.used, h.early = s.row, s.bytes, s.state, s.used, s.early
 		copy(h.buf, s.buf[:s.bytes])
 		t.known[s.row] = h
 		t.discard(s)

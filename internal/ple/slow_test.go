@@ -3,6 +3,7 @@ package ple
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -363,4 +364,50 @@ func TestCountsTellRequestsApart(t *testing.T) {
 	if s := table.Stats(); s.ReadTimes.Count() != s.Reads || s.Reads != 3 {
 		t.Errorf("%d reads timed, %d counted", s.ReadTimes.Count(), s.Reads)
 	}
+}
+
+// TestAheadIsNoUse: what was read ahead belongs to the Fetch that follows, and the
+// cache's policy does not see it.
+func TestAheadIsNoUse(t *testing.T) {
+	src := newSource(1000, 8)
+	plain, early := open(t, src, Options{CacheBytes: 8 * 20}), open(t, src, Options{CacheBytes: 8 * 20})
+	rng := rand.New(rand.NewPCG(5, 6))
+	get := func(table *Table, id int32) Counts {
+		f := table.Fetch([]int32{id})
+		defer f.Release()
+		if err := f.Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+		checkRows(t, f, []int32{id}, 8)
+		c := f.Counts(0, 1)
+		c.Wait, c.Latency = 0, 0
+		return c
+	}
+	for range 2000 {
+		id := int32(rng.ExpFloat64() * 15)
+		ahead := early.Ahead([]int32{id})
+		if rng.IntN(2) == 0 {
+			if err := ahead.Wait(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := get(early, id)
+		ahead.Release()
+		if want := get(plain, id); got != want {
+			t.Fatalf("row %d: %+v, without reading ahead %+v", id, got, want)
+		}
+	}
+	a, b := plain.Stats(), early.Stats()
+	for _, s := range []*Stats{&a, &b} {
+		s.Waits, s.Wait, s.Latency, s.WaitTimes, s.ReadTimes = 0, 0, 0, Histogram{}, Histogram{}
+	}
+	if a != b || a.CacheHits == 0 || a.CacheHits == a.Rows {
+		t.Errorf("stats %+v, without reading ahead %+v", b, a)
+	}
+	early.Ahead([]int32{999}).Release() // not asked for in the end
+	early.Ahead([]int32{-1}).Release()  // refused
+	if err := early.Close(); err != nil {
+		t.Error(err)
+	}
+	early.checkIdle(t)
 }
