@@ -103,7 +103,7 @@ func newRoot() *cobra.Command {
 	add("get", newPull(), newList(), newRm())
 	add("make", newConvert(), newSynth())
 	root.AddCommand(newVersion())
-	completeModelFlags(root)
+	completeModels(root)
 	return root
 }
 

@@ -262,9 +262,12 @@ func completePulled(*cobra.Command, []string, string) ([]string, cobra.ShellComp
 	return names, cobra.ShellCompDirectiveDefault
 }
 
-// completeModelFlags offers pulled models, and files, wherever a command has -m.
-func completeModelFlags(root *cobra.Command) {
+// completeModels offers pulled models, and files, wherever a command takes one.
+func completeModels(root *cobra.Command) {
 	for _, c := range root.Commands() {
+		if c.ValidArgsFunction == nil && strings.Contains(c.Use, " MODEL") {
+			c.ValidArgsFunction = completePulled
+		}
 		if c.Flags().Lookup("model") == nil {
 			continue
 		}

@@ -45,8 +45,10 @@ func ggufModels(paths []string, bytesOf func(string) int64) []*ggufModel {
 		m := sets[key]
 		if m == nil {
 			m = &ggufModel{stem: stem, label: stem, parts: parts}
-			if q := quantLabel.FindStringSubmatch(stem); q != nil {
-				m.label = q[1]
+			for _, name := range []string{path.Base(path.Dir(p)), stem} { // the file's own name counts more
+				if q := quantLabel.FindStringSubmatch(name); q != nil {
+					m.label = q[1]
+				}
 			}
 			sets[key] = m
 			models = append(models, m)
@@ -109,10 +111,16 @@ func choicesError(r *ref, models, found []*ggufModel) error {
 	}
 	head := fmt.Sprintf("%s holds %d models, choose one", r.base(), len(models))
 	if len(found) == 0 {
-		head = fmt.Sprintf("%s has no %s", r.base(), r.tag)
+		head = fmt.Sprintf("%s has no %s, but", r.base(), r.tag)
 	}
-	return fmt.Errorf("%s: %w\n  %s", head, ErrNotFound, strings.Join(list, "\n  "))
+	return choiceError(head + ":\n  " + strings.Join(list, "\n  "))
 }
+
+// choiceError lists what a name could have asked for. It is an ErrNotFound.
+type choiceError string
+
+func (e choiceError) Error() string { return string(e) }
+func (choiceError) Unwrap() error   { return ErrNotFound }
 
 // base is the name without the choice.
 func (r *ref) base() string { return strings.TrimSuffix(r.name, ":"+r.tag) }

