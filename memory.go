@@ -214,11 +214,11 @@ func newSizer(o Options) backend.Sizer {
 // Plan returns the plan that the model was opened by.
 func (m *Model) Plan() *MemoryPlan { return m.plan }
 
-// limitGo tells Go's collector the plan's share, if the options ask for it.
+// limitGo tells Go's collector its share, if the options ask for it: the plan's, and what
+// is open beyond the planned session. m.mu is held, or nobody else has m yet.
 func (m *Model) limitGo() {
-	if m.opt.LimitGo && m.plan.p.Budget > 0 {
-		debug.SetMemoryLimit(m.plan.p.Heap)
-		debug.FreeOSMemory() // what parsing the header and the vocabulary has left
+	if p := m.plan.p; m.opt.LimitGo && p.Budget > 0 {
+		debug.SetMemoryLimit(p.Heap + max(0, p.TotalWith(m.cacheBytes, m.stepBytes)-p.Total))
 	}
 }
 
@@ -235,6 +235,7 @@ func (m *Model) admit(what string, cache, step int64) error {
 			what, (cache+1<<20-1)>>20, (used+1<<20-1)>>20, p.Budget>>20, m.plan.from)}
 	}
 	m.cacheBytes, m.stepBytes = m.cacheBytes+cache, step
+	m.limitGo()
 	return nil
 }
 
@@ -277,5 +278,6 @@ func (m *Model) memoryStats() MemoryStats {
 func (m *Model) leave(cache int64) {
 	m.mu.Lock()
 	m.cacheBytes -= cache
+	m.limitGo()
 	m.mu.Unlock()
 }

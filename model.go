@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"github.com/plume-run/plume/internal/backend"
@@ -134,6 +135,9 @@ func (m *Model) bind(cat *checkpoint.Catalog, size vocabularySize, b budget) (er
 	p := m.plan.p
 	m.opt.Context, m.opt.Chunk, m.opt.KVType, m.opt.PLECacheBytes = p.Context, p.Chunk, p.KVType, p.PLE
 	m.limitGo()
+	if m.opt.LimitGo && b.limited {
+		debug.FreeOSMemory() // what parsing the header and the vocabulary has left
+	}
 	m.plan.measure(cat)
 	if m.back, err = newBackend(m.opt); err != nil {
 		return err

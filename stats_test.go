@@ -2,8 +2,11 @@ package plume
 
 import (
 	"encoding/json"
+	"runtime/debug"
 	"strings"
 	"testing"
+
+	"github.com/plume-run/plume/demo"
 )
 
 func TestStatusBytes(t *testing.T) {
@@ -61,5 +64,32 @@ func TestPLEStatsSince(t *testing.T) {
 	}
 	if all := m.PLEStats(); all.Rows != sum.Rows || all.Reads != sum.Reads || all.Wait != sum.Wait {
 		t.Errorf("since Open %+v, the answers together %+v", all, sum)
+	}
+}
+
+// TestLimitGoFollowsSessions: what is open beyond the plan raises the collector's limit.
+func TestLimitGoFollowsSessions(t *testing.T) {
+	path, _, err := demo.Path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
+	m, err := Open(path, Options{LimitGo: true, RAM: 1 << 30, Context: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	planned := m.Plan().GoHeap()
+	first := newSession(t, m, SessionOptions{})
+	if got := debug.SetMemoryLimit(-1); got != planned {
+		t.Errorf("with the planned session the limit is %d, want %d", got, planned)
+	}
+	second := newSession(t, m, SessionOptions{})
+	if got := debug.SetMemoryLimit(-1); got != planned+second.CacheBytes() {
+		t.Errorf("with two the limit is %d, want %d", got, planned+second.CacheBytes())
+	}
+	first.Close()
+	if got := debug.SetMemoryLimit(-1); got != planned {
+		t.Errorf("after Close the limit is %d, want %d", got, planned)
 	}
 }
