@@ -64,7 +64,8 @@ func memAvailable(root string) int64 {
 }
 
 // cgroupLimit is the smallest limit of the process's memory cgroup and those above it,
-// of version 2 or 1; 0 when there is none.
+// of version 2 or 1; 0 when there is none. Version 2 has two kinds: above memory.high
+// a group is slowed down until it is no use to anybody, above memory.max it is killed.
 func cgroupLimit(root string) int64 {
 	data, err := os.ReadFile(path.Join(root, "proc/self/cgroup"))
 	if err != nil {
@@ -76,18 +77,20 @@ func cgroupLimit(root string) int64 {
 		if len(f) != 3 {
 			continue
 		}
-		mount, file := "sys/fs/cgroup", "memory.max"
+		mount, files := "sys/fs/cgroup", []string{"memory.max", "memory.high"}
 		if f[1] != "" {
 			if !strings.Contains(","+f[1]+",", ",memory,") {
 				continue
 			}
-			mount, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+			mount, files = "sys/fs/cgroup/memory", []string{"memory.limit_in_bytes"}
 		}
 		// A container may see its own group as the root of the mount; the paths that
 		// do not exist there are passed over.
 		for dir := path.Join("/", f[2]); ; dir = path.Dir(dir) {
-			if n := readLimit(path.Join(root, mount, dir, file)); n > 0 && (least == 0 || n < least) {
-				least = n
+			for _, file := range files {
+				if n := readLimit(path.Join(root, mount, dir, file)); n > 0 && (least == 0 || n < least) {
+					least = n
+				}
 			}
 			if dir == "/" {
 				break

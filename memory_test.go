@@ -53,6 +53,21 @@ func TestFindBudget(t *testing.T) {
 		"sys/fs/cgroup/memory/memory.limit_in_bytes":   "9223372036854771712\n",
 		"sys/fs/cgroup/memory/c/memory.limit_in_bytes": "536870912\n",
 	}
+	nested := map[string]string{ // the innermost is not the smallest
+		"proc/meminfo": meminfo, "proc/self/cgroup": "0::/a/b/c\n",
+		"sys/fs/cgroup/a/memory.max": "max\n", "sys/fs/cgroup/a/b/memory.max": "536870912\n", "sys/fs/cgroup/a/b/c/memory.max": "1073741824\n",
+	}
+	high := map[string]string{
+		"proc/meminfo": meminfo, "proc/self/cgroup": "0::/a\n",
+		"sys/fs/cgroup/a/memory.max": "1073741824\n", "sys/fs/cgroup/a/memory.high": "536870912\n",
+	}
+	free := map[string]string{
+		"proc/meminfo": meminfo, "proc/self/cgroup": "0::/a\n",
+		"sys/fs/cgroup/a/memory.max": "max\n", "sys/fs/cgroup/a/memory.high": "max\n",
+	}
+	beyond := map[string]string{ // a limit above what is free
+		"proc/meminfo": meminfo, "proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/memory.max": "4294967296\n",
+	}
 	inside := map[string]string{ // a container that sees its own group as the root
 		"proc/meminfo": meminfo, "proc/self/cgroup": "0::/docker/123\n", "sys/fs/cgroup/memory.max": "268435456\n",
 	}
@@ -68,6 +83,10 @@ func TestFindBudget(t *testing.T) {
 		{"unlimited", -1, "1G", v2, 0, false},
 		{"environment", 0, "1.5G", v2, 3 << 29, true},
 		{"version 2, limit above", 0, "", v2, 1<<30 - 1<<24, true},
+		{"version 2, nested", 0, "", nested, 1<<29 - 1<<23, true},
+		{"version 2, high", 0, "", high, 1<<29 - 1<<23, true},
+		{"version 2, max", 0, "", free, 2<<30 - 2<<26, false},
+		{"version 2, more than is free", 0, "", beyond, 2<<30 - 2<<26, false},
 		{"version 1", 0, "", v1, 1<<29 - 1<<23, true},
 		{"container", 0, "", inside, 1<<28 - 1<<22, true},
 		{"machine", 0, "", map[string]string{"proc/meminfo": meminfo}, 2<<30 - 2<<26, false},
