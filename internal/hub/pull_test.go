@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -613,7 +612,7 @@ func TestDisk(t *testing.T) {
 	h.free = func(string) (int64, error) { return spareBytes + int64(len(data)), nil }
 	h.fault = func(file string, off int64) error {
 		if off >= 12*testChunk {
-			return &os.PathError{Op: "write", Path: file, Err: syscall.ENOSPC}
+			return &os.PathError{Op: "write", Path: file, Err: errFull}
 		}
 		return nil
 	}

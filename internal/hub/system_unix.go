@@ -29,7 +29,10 @@ func freeBytes(dir string) (int64, error) {
 	return math.MaxInt64, nil
 }
 
-func noSpace(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+// errFull is the system's word for a full disk.
+const errFull = unix.ENOSPC
+
+func noSpace(err error) bool { return errors.Is(err, errFull) || errors.Is(err, unix.EDQUOT) }
 
 var errLocked = errors.New("locked")
 

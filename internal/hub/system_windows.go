@@ -21,8 +21,11 @@ func freeBytes(dir string) (int64, error) {
 	return int64(min(free, math.MaxInt64)), nil
 }
 
+// errFull is the system's word for a full disk.
+const errFull = windows.ERROR_DISK_FULL
+
 func noSpace(err error) bool {
-	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
+	return errors.Is(err, errFull) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }
 
 var errLocked = errors.New("locked")
