@@ -20,9 +20,11 @@ import (
 //	Q4_K   s [16]u8 · m [16]u8 · q [256]                  288 B   value = d·s·q - dmin·m
 //	Q5_K   s [16]u8 · m [16]u8 · h [64] · q [256]         352 B   value = d·s·q - dmin·m
 //	Q6_K   s [16][2]i8 · h [128] · q [256]                416 B   value = d·s·(q-32)
+//	IQ4_NL d [16]f16 · q [256]                            288 B   value = d·curve4[q]
+//	IQ4_XS s [16]i16 · q [256]                            288 B   value = d·s·curve4[q]
 //
-// The K layouts put the factors of 8 blocks before them, a head d [16]f16 · dmin [16]f16, in
-// Q6_K d [16]f16.
+// The K layouts and IQ4_XS put the factors of 8 blocks before them, a head d [16]f16 · dmin [16]f16,
+// in Q6_K and IQ4_XS d [16]f16.
 //
 // All little-endian. In q, byte 64i+4r+j holds column 4i+j of row r in its low nibble and
 // column 16+4i+j in its high one (i < 4, j < 4). In b, byte 64g+4r+j is column 4g+j of row
@@ -54,6 +56,8 @@ const (
 	LayoutQ4_K
 	LayoutQ5_K
 	LayoutQ6_K
+	LayoutIQ4_NL
+	LayoutIQ4_XS
 	layoutCount
 )
 
@@ -81,6 +85,9 @@ var layouts = [layoutCount]layoutInfo{
 	LayoutQ4_K: {name: "q4_k", block: 288, super: 8, head: 64},
 	LayoutQ5_K: {name: "q5_k", block: 352, super: 8, head: 64},
 	LayoutQ6_K: {name: "q6_k", block: 416, super: 8, head: 32},
+
+	LayoutIQ4_NL: {name: "iq4_nl", block: 288, super: 1},
+	LayoutIQ4_XS: {name: "iq4_xs", block: 288, super: 8, head: 32},
 }
 
 // String is the layout's name in lower case.
@@ -91,14 +98,15 @@ func (l Layout) Float() bool { return layouts[l].float > 0 }
 
 // LayoutFor is the layout in which weights of type t are kept; false when there is none.
 //
-// Every value is kept exactly, with two exceptions: Q2_K and IQ4_XS are rounded to f16
-// (relative error up to 2^-11; values beyond ±65504 become infinite). Q5_0 and IQ4_NL become
-// Q8_0 and Q3_K becomes Q6_K, which take more memory than the file.
+// Every value is kept exactly, with two exceptions: Q2_K is rounded to f16 (relative error up to
+// 2^-11; values beyond ±65504 become infinite), and Q5_0 becomes Q5_1 with a minimum of 16 times
+// its scale, which is infinite for scales of 4096 and more. Q2_K, and Q3_K, which becomes Q6_K, take
+// much more memory than the file.
 func LayoutFor(t quant.Type) (Layout, bool) {
 	switch t {
 	case quant.F32:
 		return LayoutF32, true
-	case quant.F16, quant.Q2_K, quant.IQ4_XS:
+	case quant.F16, quant.Q2_K:
 		return LayoutF16, true
 	case quant.BF16:
 		return LayoutBF16, true
@@ -106,9 +114,9 @@ func LayoutFor(t quant.Type) (Layout, bool) {
 		return LayoutQ4_0, true
 	case quant.Q4_1:
 		return LayoutQ4_1, true
-	case quant.Q5_1:
+	case quant.Q5_1, quant.Q5_0:
 		return LayoutQ5_1, true
-	case quant.Q8_0, quant.Q5_0, quant.IQ4_NL:
+	case quant.Q8_0:
 		return LayoutQ8_0, true
 	case quant.Q4_K:
 		return LayoutQ4_K, true
@@ -116,6 +124,10 @@ func LayoutFor(t quant.Type) (Layout, bool) {
 		return LayoutQ5_K, true
 	case quant.Q6_K, quant.Q3_K:
 		return LayoutQ6_K, true
+	case quant.IQ4_NL:
+		return LayoutIQ4_NL, true
+	case quant.IQ4_XS:
+		return LayoutIQ4_XS, true
 	}
 	return LayoutNone, false
 }

@@ -131,6 +131,36 @@ func mulTileAVX2(l Layout, T int, a *byte) {
 		case 6:
 			mulQ5_Kx6AVX2(a)
 		}
+	case LayoutIQ4_NL:
+		switch T {
+		case 1:
+			mulIQ4_NLx1AVX2(a)
+		case 2:
+			mulIQ4_NLx2AVX2(a)
+		case 3:
+			mulIQ4_NLx3AVX2(a)
+		case 4:
+			mulIQ4_NLx4AVX2(a)
+		case 5:
+			mulIQ4_NLx5AVX2(a)
+		case 6:
+			mulIQ4_NLx6AVX2(a)
+		}
+	case LayoutIQ4_XS:
+		switch T {
+		case 1:
+			mulIQ4_XSx1AVX2(a)
+		case 2:
+			mulIQ4_XSx2AVX2(a)
+		case 3:
+			mulIQ4_XSx3AVX2(a)
+		case 4:
+			mulIQ4_XSx4AVX2(a)
+		case 5:
+			mulIQ4_XSx5AVX2(a)
+		case 6:
+			mulIQ4_XSx6AVX2(a)
+		}
 	case LayoutQ6_K:
 		switch T {
 		case 1:
@@ -326,6 +356,60 @@ func mulTileVNNI(l Layout, T int, a *byte) {
 			mulQ5_Kx11VNNI(a)
 		case 12:
 			mulQ5_Kx12VNNI(a)
+		}
+	case LayoutIQ4_NL:
+		switch T {
+		case 1:
+			mulIQ4_NLx1VNNI(a)
+		case 2:
+			mulIQ4_NLx2VNNI(a)
+		case 3:
+			mulIQ4_NLx3VNNI(a)
+		case 4:
+			mulIQ4_NLx4VNNI(a)
+		case 5:
+			mulIQ4_NLx5VNNI(a)
+		case 6:
+			mulIQ4_NLx6VNNI(a)
+		case 7:
+			mulIQ4_NLx7VNNI(a)
+		case 8:
+			mulIQ4_NLx8VNNI(a)
+		case 9:
+			mulIQ4_NLx9VNNI(a)
+		case 10:
+			mulIQ4_NLx10VNNI(a)
+		case 11:
+			mulIQ4_NLx11VNNI(a)
+		case 12:
+			mulIQ4_NLx12VNNI(a)
+		}
+	case LayoutIQ4_XS:
+		switch T {
+		case 1:
+			mulIQ4_XSx1VNNI(a)
+		case 2:
+			mulIQ4_XSx2VNNI(a)
+		case 3:
+			mulIQ4_XSx3VNNI(a)
+		case 4:
+			mulIQ4_XSx4VNNI(a)
+		case 5:
+			mulIQ4_XSx5VNNI(a)
+		case 6:
+			mulIQ4_XSx6VNNI(a)
+		case 7:
+			mulIQ4_XSx7VNNI(a)
+		case 8:
+			mulIQ4_XSx8VNNI(a)
+		case 9:
+			mulIQ4_XSx9VNNI(a)
+		case 10:
+			mulIQ4_XSx10VNNI(a)
+		case 11:
+			mulIQ4_XSx11VNNI(a)
+		case 12:
+			mulIQ4_XSx12VNNI(a)
 		}
 	case LayoutQ6_K:
 		switch T {

@@ -99,6 +99,28 @@ func mulTileDot(l Layout, T int, a *byte) {
 		case 4:
 			mulQ5_Kx4Dot(a)
 		}
+	case LayoutIQ4_NL:
+		switch T {
+		case 1:
+			mulIQ4_NLx1Dot(a)
+		case 2:
+			mulIQ4_NLx2Dot(a)
+		case 3:
+			mulIQ4_NLx3Dot(a)
+		case 4:
+			mulIQ4_NLx4Dot(a)
+		}
+	case LayoutIQ4_XS:
+		switch T {
+		case 1:
+			mulIQ4_XSx1Dot(a)
+		case 2:
+			mulIQ4_XSx2Dot(a)
+		case 3:
+			mulIQ4_XSx3Dot(a)
+		case 4:
+			mulIQ4_XSx4Dot(a)
+		}
 	case LayoutQ6_K:
 		switch T {
 		case 1:
@@ -152,6 +174,20 @@ func mulTileNEON(l Layout, T int, a *byte) {
 			mulQ5_Kx1NEON(a)
 		case 2:
 			mulQ5_Kx2NEON(a)
+		}
+	case LayoutIQ4_NL:
+		switch T {
+		case 1:
+			mulIQ4_NLx1NEON(a)
+		case 2:
+			mulIQ4_NLx2NEON(a)
+		}
+	case LayoutIQ4_XS:
+		switch T {
+		case 1:
+			mulIQ4_XSx1NEON(a)
+		case 2:
+			mulIQ4_XSx2NEON(a)
 		}
 	case LayoutQ6_K:
 		switch T {

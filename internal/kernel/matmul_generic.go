@@ -54,6 +54,19 @@ func readBlock(l Layout, panel []byte, blk, r int, o *rowBlock) {
 		for k := range o.q {
 			o.q[k] += int32(b[32+64*(k/16)+4*r+k%4]>>(k/4%4*2)&3) << 4
 		}
+	case LayoutIQ4_NL:
+		o.curve(b[32:], r)
+	case LayoutIQ4_XS:
+		o.d *= float32(int16(le.Uint16(b[2*r:]))) // exact
+		o.curve(b[32:], r)
+	}
+}
+
+// curve reads nibbles that stand for values of curve4.
+func (o *rowBlock) curve(q []byte, r int) {
+	o.nibbles(q, r, 0)
+	for k, v := range o.q {
+		o.q[k] = int32(curve4[v])
 	}
 }
 

@@ -65,7 +65,7 @@ func (p *packer) panel(dst, src []byte, k int) error {
 			continue
 		}
 		switch p.src {
-		case quant.Q4_0:
+		case quant.Q4_0, quant.IQ4_NL:
 			packQ4_0(dst, row, r)
 		case quant.Q4_1:
 			packQ4_1(dst, row, r)
@@ -75,8 +75,6 @@ func (p *packer) panel(dst, src []byte, k int) error {
 			packQ5_1(dst, row, r)
 		case quant.Q8_0:
 			packQ8_0(dst, row, r)
-		case quant.IQ4_NL:
-			packIQ4NL(dst, row, r)
 		}
 	}
 	return nil
@@ -93,6 +91,8 @@ func (p *packer) kRow(dst, row []byte, r int) {
 		packQ5K(dst, row, r)
 	case quant.Q6_K:
 		packQ6K(dst, row, r)
+	case quant.IQ4_XS:
+		packIQ4XS(dst, row, r)
 	}
 }
 
@@ -105,7 +105,7 @@ func (p *packer) floatPanel(dst, src []byte, k int) error {
 	}
 	for r := 0; r < k; r++ {
 		row := src[r*p.rowBytes:][:p.rowBytes]
-		if p.src == quant.Q2_K || p.src == quant.IQ4_XS {
+		if p.src == quant.Q2_K {
 			var err error
 			if row, err = p.toF16(row); err != nil {
 				return err
@@ -187,14 +187,6 @@ func transposeBits(h uint32) uint32 {
 	return out
 }
 
-// put8 stores 32 int8 columns of row r, four at a time.
-func put8(dst *[512]byte, r int, q *[32]int8) {
-	for g := 0; g < 8; g++ {
-		v := uint32(uint8(q[4*g])) | uint32(uint8(q[4*g+1]))<<8 | uint32(uint8(q[4*g+2]))<<16 | uint32(uint8(q[4*g+3]))<<24
-		le.PutUint32(dst[64*g+4*r:], v)
-	}
-}
-
 func packQ8_0(dst, row []byte, r int) {
 	for len(row) >= 34 && len(dst) >= 544 {
 		o, b := (*[544]byte)(dst), (*[34]byte)(row)
@@ -207,35 +199,17 @@ func packQ8_0(dst, row []byte, r int) {
 	}
 }
 
-// packQ5_0 stores q-16 as a Q8_0 weight.
+// packQ5_0 stores d·(q-16) as d·q - 16·d, a Q5_1 weight.
 func packQ5_0(dst, row []byte, r int) {
-	for len(row) >= 22 && len(dst) >= 544 {
-		o, b := (*[544]byte)(dst), (*[22]byte)(row)
+	for len(row) >= 22 && len(dst) >= 384 {
+		o, b := (*[384]byte)(dst), (*[22]byte)(row)
 		le.PutUint16(o[2*r:], le.Uint16(b[:]))
-		h := le.Uint32(b[2:])
-		var q [32]int8
-		for j := 0; j < 16; j++ {
-			q[j] = int8(b[6+j]&15|byte(h>>j&1)<<4) - 16
-			q[16+j] = int8(b[6+j]>>4|byte(h>>(16+j)&1)<<4) - 16
-		}
-		put8((*[512]byte)(o[32:]), r, &q)
-		dst, row = dst[min(544, len(dst)):], row[22:]
+		le.PutUint16(o[32+2*r:], quant.F32ToF16(16*quant.F16ToF32(le.Uint16(b[:]))))
+		le.PutUint32(o[64+4*r:], transposeBits(le.Uint32(b[2:])))
+		putNibbles((*[256]byte)(o[128:]), r, le.Uint32(b[6:]), le.Uint32(b[10:]), le.Uint32(b[14:]), le.Uint32(b[18:]))
+		dst, row = dst[min(384, len(dst)):], row[22:]
 	}
 }
 
-// curve4 is the table of IQ4_NL; the test of exactness holds it to package quant's.
+// curve4 is what nibbles of the IQ4 types stand for; the test of exactness holds it to package quant's.
 var curve4 = [16]int8{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
-
-// packIQ4NL stores the curve's values as Q8_0 weights.
-func packIQ4NL(dst, row []byte, r int) {
-	for len(row) >= 18 && len(dst) >= 544 {
-		o, b := (*[544]byte)(dst), (*[18]byte)(row)
-		le.PutUint16(o[2*r:], le.Uint16(b[:]))
-		var q [32]int8
-		for j := 0; j < 16; j++ {
-			q[j], q[16+j] = curve4[b[2+j]&15], curve4[b[2+j]>>4]
-		}
-		put8((*[512]byte)(o[32:]), r, &q)
-		dst, row = dst[min(544, len(dst)):], row[18:]
-	}
-}

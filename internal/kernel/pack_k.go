@@ -154,3 +154,19 @@ func put6(blk *[416]byte, r int, q *[32]uint8) {
 		}
 	}
 }
+
+func packIQ4XS(dst, row []byte, r int) {
+	const size = 32 + 8*288
+	for len(row) >= 136 && len(dst) >= size {
+		o, b := (*[size]byte)(dst), (*[136]byte)(row)
+		le.PutUint16(o[2*r:], le.Uint16(b[:]))
+		upper := le.Uint16(b[2:])
+		for k := 0; k < 8; k++ {
+			blk, q := (*[288]byte)(o[32+288*k:]), b[8+16*k:][:16]
+			s := int16(b[4+k/2]>>(k%2*4)&15) | int16(upper>>(2*k)&3)<<4
+			le.PutUint16(blk[2*r:], uint16(s-32))
+			putNibbles((*[256]byte)(blk[32:]), r, le.Uint32(q), le.Uint32(q[4:]), le.Uint32(q[8:]), le.Uint32(q[12:]))
+		}
+		dst, row = dst[size:], row[136:]
+	}
+}

@@ -404,5 +404,125 @@ func mulQ6_Kx7VNNI(a *byte)
 //go:noescape
 func mulQ6_Kx8VNNI(a *byte)
 
+// mulIQ4_NLx1VNNI: panels of 16 IQ4_NL rows against 1 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_NLx1VNNI(a *byte)
+
+// mulIQ4_NLx2VNNI: panels of 16 IQ4_NL rows against 2 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_NLx2VNNI(a *byte)
+
+// mulIQ4_NLx3VNNI: panels of 16 IQ4_NL rows against 3 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_NLx3VNNI(a *byte)
+
+// mulIQ4_NLx4VNNI: panels of 16 IQ4_NL rows against 4 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_NLx4VNNI(a *byte)
+
+// mulIQ4_NLx5VNNI: panels of 16 IQ4_NL rows against 5 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_NLx5VNNI(a *byte)
+
+// mulIQ4_NLx6VNNI: panels of 16 IQ4_NL rows against 6 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_NLx6VNNI(a *byte)
+
+// mulIQ4_NLx7VNNI: panels of 16 IQ4_NL rows against 7 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_NLx7VNNI(a *byte)
+
+// mulIQ4_NLx8VNNI: panels of 16 IQ4_NL rows against 8 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_NLx8VNNI(a *byte)
+
+// mulIQ4_NLx9VNNI: panels of 16 IQ4_NL rows against 9 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_NLx9VNNI(a *byte)
+
+// mulIQ4_NLx10VNNI: panels of 16 IQ4_NL rows against 10 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_NLx10VNNI(a *byte)
+
+// mulIQ4_NLx11VNNI: panels of 16 IQ4_NL rows against 11 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_NLx11VNNI(a *byte)
+
+// mulIQ4_NLx12VNNI: panels of 16 IQ4_NL rows against 12 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_NLx12VNNI(a *byte)
+
+// mulIQ4_XSx1VNNI: panels of 16 IQ4_XS rows against 1 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_XSx1VNNI(a *byte)
+
+// mulIQ4_XSx2VNNI: panels of 16 IQ4_XS rows against 2 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_XSx2VNNI(a *byte)
+
+// mulIQ4_XSx3VNNI: panels of 16 IQ4_XS rows against 3 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_XSx3VNNI(a *byte)
+
+// mulIQ4_XSx4VNNI: panels of 16 IQ4_XS rows against 4 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_XSx4VNNI(a *byte)
+
+// mulIQ4_XSx5VNNI: panels of 16 IQ4_XS rows against 5 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_XSx5VNNI(a *byte)
+
+// mulIQ4_XSx6VNNI: panels of 16 IQ4_XS rows against 6 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_XSx6VNNI(a *byte)
+
+// mulIQ4_XSx7VNNI: panels of 16 IQ4_XS rows against 7 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_XSx7VNNI(a *byte)
+
+// mulIQ4_XSx8VNNI: panels of 16 IQ4_XS rows against 8 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_XSx8VNNI(a *byte)
+
+// mulIQ4_XSx9VNNI: panels of 16 IQ4_XS rows against 9 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_XSx9VNNI(a *byte)
+
+// mulIQ4_XSx10VNNI: panels of 16 IQ4_XS rows against 10 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_XSx10VNNI(a *byte)
+
+// mulIQ4_XSx11VNNI: panels of 16 IQ4_XS rows against 11 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_XSx11VNNI(a *byte)
+
+// mulIQ4_XSx12VNNI: panels of 16 IQ4_XS rows against 12 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulIQ4_XSx12VNNI(a *byte)
+
 // peakInt8VNNI does n*768 int8 multiply-adds on 12 chains: the exact int8 limit. AVX-512 F, VNNI.
 func peakInt8VNNI(n int)

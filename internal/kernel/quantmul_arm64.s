@@ -9477,3 +9477,2587 @@ block:
 	SUBS $1, R12, R12
 	BNE panel
 	RET
+
+// func mulIQ4_NLx1Dot(a *byte)
+// half panels of IQ4_NL rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+TEXT ·mulIQ4_NLx1Dot(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+	MOVD $0xf6eaddcfbfad9881, R20
+	WORD $0x4e081e9b // ins v27.d[0], x20
+	MOVD $0x7159453526190d01, R20
+	WORD $0x4e181e9b // ins v27.d[1], x20
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 0(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 4(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 8(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 12(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 16(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 20(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 24(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 28(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 0(R16), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $48, R6, R6
+	ADD $288, R1, R1
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulIQ4_NLx1NEON(a *byte)
+// half panels of IQ4_NL rows against 1 tokens, see mulArgs and MatMul. NEON.
+TEXT ·mulIQ4_NLx1NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+	MOVD $0xf6eaddcfbfad9881, R20
+	WORD $0x4e081e9b // ins v27.d[0], x20
+	MOVD $0x7159453526190d01, R20
+	WORD $0x4e181e9b // ins v27.d[1], x20
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 0(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 4(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 8(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 224(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 12(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 16(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 20(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 24(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 224(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 28(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
+	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
+	FMOVQ 0(R16), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $48, R6, R6
+	ADD $288, R1, R1
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulIQ4_NLx2Dot(a *byte)
+// half panels of IQ4_NL rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+TEXT ·mulIQ4_NLx2Dot(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+	MOVD $0xf6eaddcfbfad9881, R20
+	WORD $0x4e081e9b // ins v27.d[0], x20
+	MOVD $0x7159453526190d01, R20
+	WORD $0x4e181e9b // ins v27.d[1], x20
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	ADD R19, R6, R7
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 0(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 0(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 4(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 4(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 8(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 8(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 12(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 12(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 16(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 16(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 20(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 20(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 24(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 24(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 28(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 28(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 0(R16), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d94a // scvtf.4s v10, v10
+	WORD $0x4e3dcd42 // fmla.4s v2, v10, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d96b // scvtf.4s v11, v11
+	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
+	ADD $48, R6, R6
+	ADD $48, R7, R7
+	ADD $288, R1, R1
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F2, 0(R20)
+	FMOVQ F3, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulIQ4_NLx2NEON(a *byte)
+// half panels of IQ4_NL rows against 2 tokens, see mulArgs and MatMul. NEON.
+TEXT ·mulIQ4_NLx2NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+	MOVD $0xf6eaddcfbfad9881, R20
+	WORD $0x4e081e9b // ins v27.d[0], x20
+	MOVD $0x7159453526190d01, R20
+	WORD $0x4e181e9b // ins v27.d[1], x20
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	ADD R19, R6, R7
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e321e52 // eor.16b v18, v18, v18
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e331e73 // eor.16b v19, v19, v19
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 0(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 0(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 4(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 4(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 8(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 8(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 224(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 12(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 12(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 16(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 16(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 20(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 20(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 24(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 24(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 224(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 28(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 28(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
+	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
+	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
+	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
+	FMOVQ 0(R16), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d94a // scvtf.4s v10, v10
+	WORD $0x4e3dcd42 // fmla.4s v2, v10, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d96b // scvtf.4s v11, v11
+	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
+	ADD $48, R6, R6
+	ADD $48, R7, R7
+	ADD $288, R1, R1
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F2, 0(R20)
+	FMOVQ F3, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulIQ4_NLx3Dot(a *byte)
+// half panels of IQ4_NL rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+TEXT ·mulIQ4_NLx3Dot(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+	MOVD $0xf6eaddcfbfad9881, R20
+	WORD $0x4e081e9b // ins v27.d[0], x20
+	MOVD $0x7159453526190d01, R20
+	WORD $0x4e181e9b // ins v27.d[1], x20
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	ADD R19, R6, R7
+	ADD R19, R7, R8
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
+	WORD $0x6e2d1dad // eor.16b v13, v13, v13
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 0(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 0(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 0(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 4(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 4(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 4(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 8(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 8(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 8(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 12(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 12(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 12(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 16(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 16(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 16(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 20(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 20(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 20(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 24(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 24(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 24(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 28(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 28(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 28(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 0(R16), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d94a // scvtf.4s v10, v10
+	WORD $0x4e3dcd42 // fmla.4s v2, v10, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d96b // scvtf.4s v11, v11
+	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
+	ADD $32, R8, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d98c // scvtf.4s v12, v12
+	WORD $0x4e3dcd84 // fmla.4s v4, v12, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d9ad // scvtf.4s v13, v13
+	WORD $0x4e3dcda5 // fmla.4s v5, v13, v29
+	ADD $48, R6, R6
+	ADD $48, R7, R7
+	ADD $48, R8, R8
+	ADD $288, R1, R1
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F2, 0(R20)
+	FMOVQ F3, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F4, 0(R20)
+	FMOVQ F5, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulIQ4_NLx4Dot(a *byte)
+// half panels of IQ4_NL rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+TEXT ·mulIQ4_NLx4Dot(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+	MOVD $0xf6eaddcfbfad9881, R20
+	WORD $0x4e081e9b // ins v27.d[0], x20
+	MOVD $0x7159453526190d01, R20
+	WORD $0x4e181e9b // ins v27.d[1], x20
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e261cc6 // eor.16b v6, v6, v6
+	WORD $0x6e271ce7 // eor.16b v7, v7, v7
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	ADD R19, R6, R7
+	ADD R19, R7, R8
+	ADD R19, R8, R9
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
+	WORD $0x6e2d1dad // eor.16b v13, v13, v13
+	WORD $0x6e2e1dce // eor.16b v14, v14, v14
+	WORD $0x6e2f1def // eor.16b v15, v15, v15
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 0(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 0(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 0(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 0(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 4(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 4(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 4(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 4(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 8(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 8(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 8(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 8(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 12(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 12(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 12(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 12(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 16(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 16(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 16(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 16(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 20(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 20(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 20(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 20(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 24(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 24(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 24(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 24(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 28(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 28(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 28(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 28(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 0(R16), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d94a // scvtf.4s v10, v10
+	WORD $0x4e3dcd42 // fmla.4s v2, v10, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d96b // scvtf.4s v11, v11
+	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
+	ADD $32, R8, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d98c // scvtf.4s v12, v12
+	WORD $0x4e3dcd84 // fmla.4s v4, v12, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d9ad // scvtf.4s v13, v13
+	WORD $0x4e3dcda5 // fmla.4s v5, v13, v29
+	ADD $32, R9, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d9ce // scvtf.4s v14, v14
+	WORD $0x4e3dcdc6 // fmla.4s v6, v14, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d9ef // scvtf.4s v15, v15
+	WORD $0x4e3dcde7 // fmla.4s v7, v15, v29
+	ADD $48, R6, R6
+	ADD $48, R7, R7
+	ADD $48, R8, R8
+	ADD $48, R9, R9
+	ADD $288, R1, R1
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F2, 0(R20)
+	FMOVQ F3, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F4, 0(R20)
+	FMOVQ F5, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F6, 0(R20)
+	FMOVQ F7, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulIQ4_XSx1Dot(a *byte)
+// half panels of IQ4_XS rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+TEXT ·mulIQ4_XSx1Dot(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+	MOVD $0xf6eaddcfbfad9881, R20
+	WORD $0x4e081e9b // ins v27.d[0], x20
+	MOVD $0x7159453526190d01, R20
+	WORD $0x4e181e9b // ins v27.d[1], x20
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $32, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 0(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 4(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 8(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 12(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 16(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 20(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 24(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 28(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 0(R16), F25
+	WORD $0x0f10a738 // sxtl.4s v24, v25
+	WORD $0x4f10a739 // sxtl2.4s v25, v25
+	WORD $0x4e21db18 // scvtf.4s v24, v24
+	WORD $0x4e21db39 // scvtf.4s v25, v25
+	FMOVQ 0(R2), F29
+	WORD $0x0e217bbc // fcvtl.4s v28, v29
+	WORD $0x4e217bbd // fcvtl2.4s v29, v29
+	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
+	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $48, R6, R6
+	ADD $288, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulIQ4_XSx1NEON(a *byte)
+// half panels of IQ4_XS rows against 1 tokens, see mulArgs and MatMul. NEON.
+TEXT ·mulIQ4_XSx1NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+	MOVD $0xf6eaddcfbfad9881, R20
+	WORD $0x4e081e9b // ins v27.d[0], x20
+	MOVD $0x7159453526190d01, R20
+	WORD $0x4e181e9b // ins v27.d[1], x20
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $32, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 0(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 4(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 8(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 224(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 12(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 16(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 20(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 24(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 224(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 28(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
+	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
+	FMOVQ 0(R16), F25
+	WORD $0x0f10a738 // sxtl.4s v24, v25
+	WORD $0x4f10a739 // sxtl2.4s v25, v25
+	WORD $0x4e21db18 // scvtf.4s v24, v24
+	WORD $0x4e21db39 // scvtf.4s v25, v25
+	FMOVQ 0(R2), F29
+	WORD $0x0e217bbc // fcvtl.4s v28, v29
+	WORD $0x4e217bbd // fcvtl2.4s v29, v29
+	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
+	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $48, R6, R6
+	ADD $288, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulIQ4_XSx2Dot(a *byte)
+// half panels of IQ4_XS rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+TEXT ·mulIQ4_XSx2Dot(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+	MOVD $0xf6eaddcfbfad9881, R20
+	WORD $0x4e081e9b // ins v27.d[0], x20
+	MOVD $0x7159453526190d01, R20
+	WORD $0x4e181e9b // ins v27.d[1], x20
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	ADD R19, R6, R7
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $32, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 0(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 0(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 4(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 4(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 8(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 8(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 12(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 12(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 16(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 16(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 20(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 20(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 24(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 24(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 28(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 28(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 0(R16), F25
+	WORD $0x0f10a738 // sxtl.4s v24, v25
+	WORD $0x4f10a739 // sxtl2.4s v25, v25
+	WORD $0x4e21db18 // scvtf.4s v24, v24
+	WORD $0x4e21db39 // scvtf.4s v25, v25
+	FMOVQ 0(R2), F29
+	WORD $0x0e217bbc // fcvtl.4s v28, v29
+	WORD $0x4e217bbd // fcvtl2.4s v29, v29
+	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
+	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d94a // scvtf.4s v10, v10
+	WORD $0x4e3dcd42 // fmla.4s v2, v10, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d96b // scvtf.4s v11, v11
+	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
+	ADD $48, R6, R6
+	ADD $48, R7, R7
+	ADD $288, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F2, 0(R20)
+	FMOVQ F3, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulIQ4_XSx2NEON(a *byte)
+// half panels of IQ4_XS rows against 2 tokens, see mulArgs and MatMul. NEON.
+TEXT ·mulIQ4_XSx2NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+	MOVD $0xf6eaddcfbfad9881, R20
+	WORD $0x4e081e9b // ins v27.d[0], x20
+	MOVD $0x7159453526190d01, R20
+	WORD $0x4e181e9b // ins v27.d[1], x20
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	ADD R19, R6, R7
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $32, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e321e52 // eor.16b v18, v18, v18
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e331e73 // eor.16b v19, v19, v19
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 0(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 0(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 4(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 4(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 8(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 8(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 224(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 12(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 12(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 16(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 16(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 20(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 20(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 24(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 24(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 224(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 28(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 28(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
+	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
+	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
+	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
+	FMOVQ 0(R16), F25
+	WORD $0x0f10a738 // sxtl.4s v24, v25
+	WORD $0x4f10a739 // sxtl2.4s v25, v25
+	WORD $0x4e21db18 // scvtf.4s v24, v24
+	WORD $0x4e21db39 // scvtf.4s v25, v25
+	FMOVQ 0(R2), F29
+	WORD $0x0e217bbc // fcvtl.4s v28, v29
+	WORD $0x4e217bbd // fcvtl2.4s v29, v29
+	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
+	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d94a // scvtf.4s v10, v10
+	WORD $0x4e3dcd42 // fmla.4s v2, v10, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d96b // scvtf.4s v11, v11
+	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
+	ADD $48, R6, R6
+	ADD $48, R7, R7
+	ADD $288, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F2, 0(R20)
+	FMOVQ F3, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulIQ4_XSx3Dot(a *byte)
+// half panels of IQ4_XS rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+TEXT ·mulIQ4_XSx3Dot(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+	MOVD $0xf6eaddcfbfad9881, R20
+	WORD $0x4e081e9b // ins v27.d[0], x20
+	MOVD $0x7159453526190d01, R20
+	WORD $0x4e181e9b // ins v27.d[1], x20
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	ADD R19, R6, R7
+	ADD R19, R7, R8
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $32, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
+	WORD $0x6e2d1dad // eor.16b v13, v13, v13
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 0(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 0(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 0(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 4(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 4(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 4(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 8(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 8(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 8(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 12(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 12(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 12(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 16(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 16(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 16(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 20(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 20(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 20(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 24(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 24(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 24(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 28(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 28(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 28(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVQ 0(R16), F25
+	WORD $0x0f10a738 // sxtl.4s v24, v25
+	WORD $0x4f10a739 // sxtl2.4s v25, v25
+	WORD $0x4e21db18 // scvtf.4s v24, v24
+	WORD $0x4e21db39 // scvtf.4s v25, v25
+	FMOVQ 0(R2), F29
+	WORD $0x0e217bbc // fcvtl.4s v28, v29
+	WORD $0x4e217bbd // fcvtl2.4s v29, v29
+	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
+	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d94a // scvtf.4s v10, v10
+	WORD $0x4e3dcd42 // fmla.4s v2, v10, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d96b // scvtf.4s v11, v11
+	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
+	ADD $32, R8, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d98c // scvtf.4s v12, v12
+	WORD $0x4e3dcd84 // fmla.4s v4, v12, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d9ad // scvtf.4s v13, v13
+	WORD $0x4e3dcda5 // fmla.4s v5, v13, v29
+	ADD $48, R6, R6
+	ADD $48, R7, R7
+	ADD $48, R8, R8
+	ADD $288, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F2, 0(R20)
+	FMOVQ F3, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F4, 0(R20)
+	FMOVQ F5, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulIQ4_XSx4Dot(a *byte)
+// half panels of IQ4_XS rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+TEXT ·mulIQ4_XSx4Dot(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+	MOVD $0xf6eaddcfbfad9881, R20
+	WORD $0x4e081e9b // ins v27.d[0], x20
+	MOVD $0x7159453526190d01, R20
+	WORD $0x4e181e9b // ins v27.d[1], x20
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e261cc6 // eor.16b v6, v6, v6
+	WORD $0x6e271ce7 // eor.16b v7, v7, v7
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	ADD R19, R6, R7
+	ADD R19, R7, R8
+	ADD R19, R8, R9
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $32, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	PRFM 256(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
+	WORD $0x6e2d1dad // eor.16b v13, v13, v13
+	WORD $0x6e2e1dce // eor.16b v14, v14, v14
+	WORD $0x6e2f1def // eor.16b v15, v15, v15
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 0(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 0(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 0(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 0(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 4(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 4(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 4(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 4(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 8(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 8(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 8(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 8(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 12(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 12(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 12(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 12(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 16(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 16(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 16(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 16(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 20(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 20(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 20(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 20(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 24(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 24(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 24(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 24(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 224(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e180378 // tbl.16b v24, v27, v24
+	FMOVQ 240(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e190379 // tbl.16b v25, v27, v25
+	FMOVS 28(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 28(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVS 28(R8), F28
+	WORD $0x4f9ce30c // sdot.4s [0] v12, v24, v28
+	WORD $0x4f9ce32d // sdot.4s [0] v13, v25, v28
+	FMOVS 28(R9), F28
+	WORD $0x4f9ce30e // sdot.4s [0] v14, v24, v28
+	WORD $0x4f9ce32f // sdot.4s [0] v15, v25, v28
+	FMOVQ 0(R16), F25
+	WORD $0x0f10a738 // sxtl.4s v24, v25
+	WORD $0x4f10a739 // sxtl2.4s v25, v25
+	WORD $0x4e21db18 // scvtf.4s v24, v24
+	WORD $0x4e21db39 // scvtf.4s v25, v25
+	FMOVQ 0(R2), F29
+	WORD $0x0e217bbc // fcvtl.4s v28, v29
+	WORD $0x4e217bbd // fcvtl2.4s v29, v29
+	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
+	WORD $0x6e3ddf39 // fmul.4s v25, v25, v29
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d94a // scvtf.4s v10, v10
+	WORD $0x4e3dcd42 // fmla.4s v2, v10, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d96b // scvtf.4s v11, v11
+	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
+	ADD $32, R8, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d98c // scvtf.4s v12, v12
+	WORD $0x4e3dcd84 // fmla.4s v4, v12, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d9ad // scvtf.4s v13, v13
+	WORD $0x4e3dcda5 // fmla.4s v5, v13, v29
+	ADD $32, R9, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d9ce // scvtf.4s v14, v14
+	WORD $0x4e3dcdc6 // fmla.4s v6, v14, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d9ef // scvtf.4s v15, v15
+	WORD $0x4e3dcde7 // fmla.4s v7, v15, v29
+	ADD $48, R6, R6
+	ADD $48, R7, R7
+	ADD $48, R8, R8
+	ADD $48, R9, R9
+	ADD $288, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F2, 0(R20)
+	FMOVQ F3, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F4, 0(R20)
+	FMOVQ F5, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F6, 0(R20)
+	FMOVQ F7, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET

@@ -203,3 +203,63 @@ func mulQ6_Kx3AVX2(a *byte)
 //
 //go:noescape
 func mulQ6_Kx4AVX2(a *byte)
+
+// mulIQ4_NLx1AVX2: 16 of the 16 rows of IQ4_NL panels against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulIQ4_NLx1AVX2(a *byte)
+
+// mulIQ4_NLx2AVX2: 8 of the 16 rows of IQ4_NL panels against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulIQ4_NLx2AVX2(a *byte)
+
+// mulIQ4_NLx3AVX2: 8 of the 16 rows of IQ4_NL panels against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulIQ4_NLx3AVX2(a *byte)
+
+// mulIQ4_NLx4AVX2: 8 of the 16 rows of IQ4_NL panels against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulIQ4_NLx4AVX2(a *byte)
+
+// mulIQ4_NLx5AVX2: 8 of the 16 rows of IQ4_NL panels against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulIQ4_NLx5AVX2(a *byte)
+
+// mulIQ4_NLx6AVX2: 8 of the 16 rows of IQ4_NL panels against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulIQ4_NLx6AVX2(a *byte)
+
+// mulIQ4_XSx1AVX2: 16 of the 16 rows of IQ4_XS panels against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulIQ4_XSx1AVX2(a *byte)
+
+// mulIQ4_XSx2AVX2: 8 of the 16 rows of IQ4_XS panels against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulIQ4_XSx2AVX2(a *byte)
+
+// mulIQ4_XSx3AVX2: 8 of the 16 rows of IQ4_XS panels against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulIQ4_XSx3AVX2(a *byte)
+
+// mulIQ4_XSx4AVX2: 8 of the 16 rows of IQ4_XS panels against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulIQ4_XSx4AVX2(a *byte)
+
+// mulIQ4_XSx5AVX2: 8 of the 16 rows of IQ4_XS panels against 5 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulIQ4_XSx5AVX2(a *byte)
+
+// mulIQ4_XSx6AVX2: 8 of the 16 rows of IQ4_XS panels against 6 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulIQ4_XSx6AVX2(a *byte)

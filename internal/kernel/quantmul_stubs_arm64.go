@@ -203,3 +203,63 @@ func mulQ6_Kx2Dot(a *byte)
 //
 //go:noescape
 func mulQ6_Kx2NEON(a *byte)
+
+// mulIQ4_NLx1Dot: half panels of IQ4_NL rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+//
+//go:noescape
+func mulIQ4_NLx1Dot(a *byte)
+
+// mulIQ4_NLx1NEON: half panels of IQ4_NL rows against 1 tokens, see mulArgs and MatMul. NEON.
+//
+//go:noescape
+func mulIQ4_NLx1NEON(a *byte)
+
+// mulIQ4_NLx2Dot: half panels of IQ4_NL rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+//
+//go:noescape
+func mulIQ4_NLx2Dot(a *byte)
+
+// mulIQ4_NLx2NEON: half panels of IQ4_NL rows against 2 tokens, see mulArgs and MatMul. NEON.
+//
+//go:noescape
+func mulIQ4_NLx2NEON(a *byte)
+
+// mulIQ4_NLx3Dot: half panels of IQ4_NL rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+//
+//go:noescape
+func mulIQ4_NLx3Dot(a *byte)
+
+// mulIQ4_NLx4Dot: half panels of IQ4_NL rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+//
+//go:noescape
+func mulIQ4_NLx4Dot(a *byte)
+
+// mulIQ4_XSx1Dot: half panels of IQ4_XS rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+//
+//go:noescape
+func mulIQ4_XSx1Dot(a *byte)
+
+// mulIQ4_XSx1NEON: half panels of IQ4_XS rows against 1 tokens, see mulArgs and MatMul. NEON.
+//
+//go:noescape
+func mulIQ4_XSx1NEON(a *byte)
+
+// mulIQ4_XSx2Dot: half panels of IQ4_XS rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+//
+//go:noescape
+func mulIQ4_XSx2Dot(a *byte)
+
+// mulIQ4_XSx2NEON: half panels of IQ4_XS rows against 2 tokens, see mulArgs and MatMul. NEON.
+//
+//go:noescape
+func mulIQ4_XSx2NEON(a *byte)
+
+// mulIQ4_XSx3Dot: half panels of IQ4_XS rows against 3 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+//
+//go:noescape
+func mulIQ4_XSx3Dot(a *byte)
+
+// mulIQ4_XSx4Dot: half panels of IQ4_XS rows against 4 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+//
+//go:noescape
+func mulIQ4_XSx4Dot(a *byte)

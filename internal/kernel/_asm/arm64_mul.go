@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 func armMulUnit() {
 	armBegin()
@@ -53,6 +56,13 @@ func (k *armTile) emit() {
 	op("MOVD 16(R0), R3")
 	op("MOVD 40(R0), R12")
 	op("MOVD 56(R0), R13")
+	if k.f.table {
+		b := curve4(0)
+		for d := 0; d < 2; d++ {
+			op("MOVD $0x%016x, R20", binary.LittleEndian.Uint64(b[8*d:]))
+			word(0x4e081c00|uint32(d)<<20|20<<5|vTable, "ins v%d.d[%d], x20", vTable, d)
+		}
+	}
 	label("panel")
 	op("MOVD R1, R14")
 	for i := 0; i < 2*k.T; i++ {
@@ -117,6 +127,8 @@ const (
 	vW    = 24 // to 27: weights
 	vTmp  = 28 // to 30: temporaries
 	vMask = 31
+
+	vTable = 27 // curve4, in formats without a minimum
 )
 
 func (k *armTile) clear() {
@@ -182,6 +194,9 @@ func (k *armTile) body() {
 					ushr16b(vW+q, vW+q, 4)
 				}
 				k.upper(half, i, q)
+				if k.f.table {
+					three(0x4e000000, "tbl.16b", vW+q, vTable, vW+q)
+				}
 			}
 			k.dots(vW, 4*half+i)
 		}
@@ -285,6 +300,15 @@ func (k *armTile) finish() {
 		widenF16(vTmp, "R2", 32)
 		fmul(vW+2, vW+2, vTmp)
 		fmul(vW+3, vW+3, vTmp+1)
+	case k.f.wScale:
+		ldq(vW+1, "R16", 0)
+		sxtl4(vW, vW+1)
+		sxtl4h(vW+1, vW+1)
+		scvtf(vW, vW)
+		scvtf(vW+1, vW+1)
+		widenF16(vTmp, "R2", 0)
+		fmul(vW, vW, vTmp)
+		fmul(vW+1, vW+1, vTmp+1)
 	case k.f.f16Min:
 		widenF16(vW, "R16", 0)
 		widenF16(vW+2, "R16", 32)
@@ -294,7 +318,7 @@ func (k *armTile) finish() {
 		widenF16(vW, "R16", 0)
 	}
 	for t := 0; t < k.T; t++ {
-		if k.f.bits == 4 && !k.f.hasMin() {
+		if k.f.offset() {
 			ld1r(vTmp, k.x(t), actC)
 			add4s(k.sum(t, 0), k.sum(t, 0), vTmp)
 			add4s(k.sum(t, 1), k.sum(t, 1), vTmp)

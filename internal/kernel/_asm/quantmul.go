@@ -21,6 +21,8 @@ type format struct {
 	f16Min bool // minimum in f16 in the block, scale before it
 	kScale bool // scale and minimum as u8 in the block, factors in f16 in the head
 	halves bool // i8 scales per 16 columns, factor in the head
+	wScale bool // scale as i16 in the block, factor in the head
+	table  bool // nibbles are indices into curve4
 }
 
 func (f format) hasMin() bool { return f.f16Min || f.kScale }
@@ -33,6 +35,20 @@ var formats = []format{
 	{name: "Q4_K", block: 288, super: 8, head: 64, bits: 4, nibs: 32, kScale: true},
 	{name: "Q5_K", block: 352, super: 8, head: 64, bits: 5, nibs: 96, high: 32, kScale: true},
 	{name: "Q6_K", block: 416, super: 8, head: 32, bits: 6, nibs: 160, high: 32, halves: true},
+	{name: "IQ4_NL", block: 288, super: 1, bits: 4, nibs: 32, table: true},
+	{name: "IQ4_XS", block: 288, super: 8, head: 32, bits: 4, nibs: 32, wScale: true, table: true},
+}
+
+// offset says that 8 is to be taken off the nibbles.
+func (f format) offset() bool { return f.bits == 4 && !f.hasMin() && !f.table }
+
+// curve4 is kernel.curve4, plus add.
+func curve4(add int) []byte {
+	var b []byte
+	for _, v := range []int{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113} {
+		b = append(b, byte(v+add))
+	}
+	return b
 }
 
 // Offsets in an activation block.
@@ -212,6 +228,8 @@ func bcast(m Mem) VecVirtual {
 
 func (k *tile) body() {
 	switch {
+	case k.f.table:
+		k.finish(k.sumTable())
 	case k.f.bits == 4:
 		k.finish(k.sum4())
 	case k.f.bits == 5:
@@ -349,31 +367,59 @@ func (k *tile) sumPairs() []VecVirtual {
 	return s
 }
 
-// sum8: |w| times x with w's sign; 2·128·127 = 32512 fits, one widening per product.
+// sum8: int8 weights.
 func (k *tile) sum8() []VecVirtual {
 	s := make([]VecVirtual, k.T*k.H)
 	ones := inRegister(ones16())
 	for g := 0; g < 8; g++ {
 		for h := 0; h < k.H; h++ {
-			w, aw := YMM(), YMM()
+			w := YMM()
 			VMOVDQU(k.at(h, k.f.nibs+64*g), w)
-			VPABSB(w, aw)
-			for t := 0; t < k.T; t++ {
-				p := &s[t*k.H+h]
-				xv := bcast(k.x.at(t, 4*g))
-				VPSIGNB(w, xv, xv)
-				VPMADDUBSW(xv, aw, xv)
-				if *p == nil {
-					*p = YMM()
-					VPMADDWD(ones, xv, *p)
-					continue
-				}
-				VPMADDWD(ones, xv, xv)
-				VPADDD(xv, *p, *p)
-			}
+			k.addSigned(s, h, w, g, ones)
 		}
 	}
 	return s
+}
+
+// sumTable: nibbles that stand for the int8 weights of a table.
+func (k *tile) sumTable() []VecVirtual {
+	s := make([]VecVirtual, k.T*k.H)
+	ones := inRegister(ones16())
+	table := constBytes("curve4", append(curve4(0), curve4(0)...))
+	for g := 0; g < 8; g++ {
+		for h := 0; h < k.H; h++ {
+			w, q := YMM(), YMM()
+			VMOVDQU(k.at(h, k.f.nibs+64*(g%4)), q)
+			if g >= 4 {
+				VPSRLW(U8(4), q, q)
+			}
+			VPAND(nibMask(), q, q)
+			VMOVDQU(table, w)
+			VPSHUFB(q, w, w)
+			k.addSigned(s, h, w, g, ones)
+		}
+	}
+	return s
+}
+
+// addSigned adds group g's products to half h's int32 sums: |w| times x with w's sign;
+// 2·128·127 = 32512 fits an int16 lane, so every product is widened by itself.
+func (k *tile) addSigned(s []VecVirtual, h int, w VecVirtual, g int, ones Op) {
+	aw := YMM()
+	VPABSB(w, aw)
+	for t := 0; t < k.T; t++ {
+		p := &s[t*k.H+h]
+		xv := bcast(k.x.at(t, 4*g))
+		VPSIGNB(w, xv, xv)
+		VPMADDUBSW(xv, aw, xv)
+		if *p == nil {
+			*p = YMM()
+			VPMADDWD(ones, xv, *p)
+			continue
+		}
+		VPMADDWD(ones, xv, xv)
+		VPADDD(xv, *p, *p)
+	}
 }
 
 // sixBits builds the weights of group g from its nibbles, still in the low or high half of
@@ -475,7 +521,7 @@ func (k *tile) finish(s []VecVirtual) {
 	}
 	for t := 0; t < k.T; t++ {
 		v, acc := s[t*k.H:][:k.H], k.acc[t*k.H:][:k.H]
-		if k.f.bits == 4 && !k.f.hasMin() {
+		if k.f.offset() {
 			c := bcast(k.x.at(t, actC))
 			for h := range v {
 				VPADDD(c, v[h], v[h])
@@ -514,6 +560,10 @@ func (k *tile) factorsOf(h int) (d, m VecVirtual) {
 		VPMOVZXBD(k.field(k.w, h, 16, 1), m)
 		VCVTDQ2PS(m, m)
 		VMULPS(k.factors.Offset(64*h+32), m, m)
+	case k.f.wScale:
+		VPMOVSXWD(k.field(k.w, h, 0, 2), d)
+		VCVTDQ2PS(d, d)
+		VMULPS(k.factors.Offset(64*h), d, d)
 	case k.f.f16Min:
 		m = YMM()
 		VCVTPH2PS(k.field(k.w, h, 0, 2), d)

@@ -58,6 +58,7 @@ type tile512 struct {
 	x       rows
 	acc     []VecVirtual
 	masks   map[uint32]VecVirtual
+	table   VecVirtual // curve4 plus 128
 }
 
 func zero512() VecVirtual {
@@ -76,6 +77,10 @@ func (k *tile512) loadMasks() {
 		z := ZMM()
 		VPBROADCASTD(constU32(fmt.Sprintf("m%x", v), 1, v), z)
 		k.masks[v] = z
+	}
+	if k.f.table {
+		k.table = ZMM()
+		VBROADCASTI32X4(constBytes("curve4", curve4(128)), k.table)
 	}
 }
 
@@ -195,6 +200,10 @@ func (k *tile512) body() {
 				k.orBits(lo, k.load(k.f.high), 4-2*i, bits45)
 				k.orBits(hi, k.load(k.f.high+64), 4-2*i, bits45)
 			}
+			if k.f.table {
+				VPSHUFB(lo, k.table, lo)
+				VPSHUFB(hi, k.table, hi)
+			}
 			k.dot(s, lo, i)
 			k.dot(second, hi, 4+i)
 		}
@@ -217,9 +226,9 @@ func (k *tile512) start() []VecVirtual {
 	for t := range s {
 		s[t] = ZMM()
 		switch {
-		case k.f.bits == 8:
+		case k.f.bits == 8, k.f.table:
 			VPSLLD_BCST(U8(4), k.x.at(t, actC), s[t]) // -128·Σx
-		case k.f.bits == 4 && !k.f.hasMin():
+		case k.f.offset():
 			VPBROADCASTD(k.x.at(t, actC), s[t]) // -8·Σx
 		default:
 			VPXORD(s[t], s[t], s[t])
@@ -279,6 +288,11 @@ func (k *tile512) finish(s []VecVirtual) {
 		VCVTDQ2PS(m, m)
 		VMULPS(k.d, d, d)
 		VMULPS(k.dmin, m, m)
+	case k.f.wScale:
+		d = ZMM()
+		VPMOVSXWD(Mem{Base: k.w}, d)
+		VCVTDQ2PS(d, d)
+		VMULPS(k.d, d, d)
 	case k.f.f16Min:
 		d, m = widenF16Z(k.w, 0), widenF16Z(k.w, 32)
 	case k.f.super > 1:
