@@ -36,6 +36,16 @@ func (b *base) addTo(dst []uint64) {
 	}
 }
 
+// addWithin is addTo for those of the tokens that are in mask.
+func (b *base) addWithin(dst, mask []uint64) {
+	for i, w := range b.dense {
+		dst[i] |= w & mask[i]
+	}
+	for _, id := range b.ids {
+		dst[id>>6] |= mask[id>>6] & (1 << (id & 63))
+	}
+}
+
 // cache keeps bases, those used last up to a number of bytes.
 type cache struct {
 	mu    sync.Mutex
@@ -163,6 +173,10 @@ func (v *Vocab) prepare(p *program) {
 	left := prepareNodes
 	var scratch base
 	for _, l := range p.lexemes {
+		if l.counted {
+			v.short()
+			v.plain()
+		}
 		class := l.dfa.classes(v.longest)
 		for q := 0; q < len(class) && left > 0; q++ {
 			left -= 50 // even where nothing is to be done

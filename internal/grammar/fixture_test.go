@@ -2,9 +2,12 @@ package grammar
 
 import (
 	"compress/gzip"
+	"fmt"
 	"io"
+	"math/bits"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -80,19 +83,10 @@ func ids(m *Matcher, mask []uint64) []int32 {
 	var out []int32
 	for i, w := range mask {
 		for ; w != 0; w &= w - 1 {
-			out = append(out, int32(i*64+trailing(w)))
+			out = append(out, int32(i*64+bits.TrailingZeros64(w)))
 		}
 	}
 	return out
-}
-
-func trailing(w uint64) int {
-	n := 0
-	for w&1 == 0 {
-		w >>= 1
-		n++
-	}
-	return n
 }
 
 // walk lets rng choose tokens until the answer ends, and returns them. It fails
@@ -115,7 +109,7 @@ func walk(t testing.TB, m *Matcher, rng *rand.Rand) []int32 {
 		}
 		id := may[rng.IntN(len(may))]
 		if n > 20 {
-			id = preferEnd(m, may, rng)
+			id = preferEnd(m, may, rng, 8+n/8)
 		}
 		if err := m.Accept(id); err != nil {
 			t.Fatalf("behind %q the mask allows %d: %v", m.v.tok.Decode(out), id, err)
@@ -129,18 +123,37 @@ func walk(t testing.TB, m *Matcher, rng *rand.Rand) []int32 {
 
 // preferEnd chooses a closing token if one is allowed: within a string, where
 // letters are, its quote, elsewhere a bracket.
-func preferEnd(m *Matcher, may []int32, rng *rand.Rand) int32 {
-	id := map[string]int32{}
-	for _, i := range may {
-		id[m.v.tok.Text(i)] = i
+func preferEnd(m *Matcher, may []int32, rng *rand.Rand, often int) int32 {
+	allowed := func(text string) (int32, bool) {
+		id, ok := m.v.tok.ID(text)
+		if !ok && len(text) == 1 {
+			id, ok = m.v.tok.ID(fmt.Sprintf("<0x%02X>", text[0]))
+		}
+		if !ok {
+			return 0, false
+		}
+		_, ok = slices.BinarySearch(may, id)
+		return id, ok
 	}
 	order := []string{`<|"|>`, "<tool_call|>", "}", "]", `"`}
-	if _, inString := id["h"]; inString {
+	_, letters := allowed("h")
+	_, spaces := allowed("▁")
+	switch {
+	case m.g.p.nodes[m.g.p.start].op == opToken: // a call: '"' is a letter
+		order = []string{`<|"|>`, "<tool_call|>"}
+		if letters && !spaces {
+			order = append(order, ":")
+		} else if !letters {
+			order = append(order, "}", "]")
+		}
+	case letters && spaces:
 		order = []string{`<|"|>`, `"`}
+	case letters: // in a string with a pattern, or a free key
+		order = []string{`<|"|>`, `"`, ":"}
 	}
 	for _, text := range order {
-		if i, ok := id[text]; ok && rng.IntN(8) > 0 {
-			return i
+		if id, ok := allowed(text); ok && rng.IntN(often) > 0 {
+			return id
 		}
 	}
 	return may[rng.IntN(len(may))]

@@ -87,9 +87,15 @@ func (m *masker) follow(t int32, c config, depth int) {
 			m.dst[id>>6] |= 1 << (id & 63)
 		}
 	case opLexeme:
-		switch {
-		case t > 0:
+		if t > 0 {
 			m.followLexeme(t, nd, c, depth)
+			return
+		}
+		if _, _, ok := nd.lex.next(c.at, c.count, quote); ok && m.v.special[0] >= 0 {
+			id := m.v.special[0]
+			m.dst[id>>6] |= 1 << (id & 63)
+		}
+		switch {
 		case !nd.lex.counted || m.slack(nd.lex, c.count):
 			m.lexeme(nd, c, depth)
 		case c.at == 0:
@@ -168,16 +174,18 @@ func (m *masker) slack(l *lexeme, count int32) bool {
 // length is near a bound: tokens of plain code points by their number, the rest
 // one by one.
 func (m *masker) countedLexeme(nd *node, c config, depth int) {
-	plain, short := m.v.plain(), m.v.short()
+	short := m.v.short()
 	left := len(short) - 1
 	if nd.lex.max >= 0 {
 		left = min(left, int(nd.lex.max-c.count))
 	}
+	if nd.lex.dfa != freeJSON() { // nothing is escaped, and only the quote token ends it
+		m.v.base(nd.lex.dfa, 0, &m.base).addWithin(m.dst, short[left])
+		return
+	}
+	plain := m.v.plain()
 	for i, w := range short[left] {
 		m.dst[i] |= w & plain.mask[i]
-	}
-	if nd.lex.dfa != freeJSON() {
-		return // only the quote token ends it
 	}
 	trie := &m.v.trie
 	for _, turn := range plain.turns {

@@ -195,7 +195,7 @@ func TestWalksValidate(t *testing.T) {
 	for i, tc := range cases {
 		check(tc.schema, Options{Whitespace: Whitespace(i % 3)}, 12)
 	}
-	for i := range 400 {
+	for i := range 250 {
 		r := randomSchema(rng)
 		check(r, Options{Whitespace: Whitespace(i % 3)}, 4)
 	}
@@ -206,7 +206,7 @@ func TestWalksValidate(t *testing.T) {
 func TestInstancesAccepted(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	n := 0
-	for range 400 {
+	for range 250 {
 		schema := randomSchema(rng)
 		g, err := FromSchema([]byte(schema), Options{})
 		if err != nil {
