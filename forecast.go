@@ -144,10 +144,11 @@ type Forecast struct {
 	Reason  string      `json:"reason,omitempty"` // why it does not fit
 	Plan    *MemoryPlan `json:"plan,omitempty"`
 
-	RAMBytes  int64 `json:"ram_bytes"`  // what the process holds at most
-	DiskBytes int64 `json:"disk_bytes"` // what stays on storage and is read while running: the table, streamed weights
-	FileBytes int64 `json:"file_bytes"`
-	Streamed  int64 `json:"streamed_bytes_per_token"`
+	RAMBytes   int64 `json:"ram_bytes"`   // what the process holds at most
+	DiskBytes  int64 `json:"disk_bytes"`  // what stays on storage and is read while running: the table, streamed weights
+	TableBytes int64 `json:"table_bytes"` // of that, the per-layer table
+	FileBytes  int64 `json:"file_bytes"`
+	Streamed   int64 `json:"streamed_bytes_per_token"`
 	// Slower is how much longer a token takes than with all weights in memory; 1: not at all.
 	Slower float64 `json:"slower"`
 
@@ -251,7 +252,8 @@ func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) error {
 	}
 	ahead, chosen := f.Plan.p.StreamedBytes(1)
 	f.Streamed = ahead + chosen
-	f.DiskBytes = int64(w.PLERows)*w.PLERow + f.Plan.p.NotHeld()
+	f.TableBytes = int64(w.PLERows) * w.PLERow
+	f.DiskBytes = f.TableBytes + f.Plan.p.NotHeld()
 	store, err := o.device()
 	if err != nil {
 		return requestError{err}

@@ -182,6 +182,7 @@ func (f *planFlags) run(cmd *cobra.Command, model string) error {
 		}
 		list = append(list, f.judge(spec, fc))
 	}
+	slices.SortStableFunc(list, better)
 	if f.html != "" {
 		if err := writeReport(f.html, m, list, f); err != nil {
 			return fmt.Errorf("write report: %w", err)
@@ -190,7 +191,6 @@ func (f *planFlags) run(cmd *cobra.Command, model string) error {
 	if f.check {
 		return f.runCheck(cmd, list[0].Forecast)
 	}
-	slices.SortStableFunc(list, better)
 	if f.json {
 		return printJSON(cmd.OutOrStdout(), struct {
 			Machine *plume.Machine `json:"machine"`
@@ -201,7 +201,15 @@ func (f *planFlags) run(cmd *cobra.Command, model string) error {
 	if len(list) == 1 {
 		return printForecast(cmd.OutOrStdout(), &list[0])
 	}
-	return printCandidates(cmd.OutOrStdout(), m, list)
+	return printCandidates(cmd.OutOrStdout(), m, f.memory(m), list)
+}
+
+// memory is what models may take, for people.
+func (f *planFlags) memory(m *plume.Machine) string {
+	if f.ram > 0 {
+		return sizeText(int64(f.ram))
+	}
+	return sizeText(m.RAM)
 }
 
 // machine is the profile asked for, or this machine measured.
@@ -342,8 +350,8 @@ func printForecast(w io.Writer, c *candidate) error {
 }
 
 // printCandidates prints one line for each model, and the reasons below.
-func printCandidates(w io.Writer, m *plume.Machine, list []candidate) error {
-	fmt.Fprintf(w, "on %s (%s), memory %s\n\n", m.Name, m.About, sizeText(m.RAM))
+func printCandidates(w io.Writer, m *plume.Machine, memory string, list []candidate) error {
+	fmt.Fprintf(w, "on %s (%s), memory %s\n\n", m.Name, m.About, memory)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "model\tlimits\tmemory MiB\ton storage\tprefill tok/s\tdecode tok/s\ttimes slower\twait ms\tcold start s\tJ/token\tcost/M tokens\t")
 	for _, c := range list {

@@ -156,7 +156,7 @@ func checkLines(fc *plume.Forecast, speed *benchReport, session *sessionReport) 
 			}
 			what := fmt.Sprintf("at context %d, %d at once", want.Context, want.Users)
 			lines = append(lines, newCheckLine("decode "+what, "tok/s", want.Rate, d.Rate.Median, speedMark))
-			if fc.DiskBytes > 0 {
+			if fc.TableBytes > 0 {
 				wait := newCheckLine("wait for rows "+what, "ms/step", 1000*time.Duration(want.Wait).Seconds(), 1000*d.PLEWait, waitMark)
 				wait.Within = wait.Within || wait.Predicted < waitFloor && wait.Measured < waitFloor
 				lines = append(lines, wait)

@@ -32,7 +32,7 @@ type report struct {
 
 // writeReport writes one self-contained page: tables, and plots as inline SVG.
 func writeReport(path string, m *plume.Machine, list []candidate, f *planFlags) error {
-	r := report{Made: time.Now().Format(time.DateOnly), Machine: m, Memory: sizeText(m.RAM), Prices: f.prices, Plans: list}
+	r := report{Made: time.Now().Format(time.DateOnly), Machine: m, Memory: f.memory(m), Prices: f.prices, Plans: list}
 	plots, err := reportPlots(m, list, f)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func reportPlots(m *plume.Machine, list []candidate, f *planFlags) ([]drawing, e
 	out := []drawing{memoryBars(fits), speed, cost}
 	wait := &lines{title: "wait for rows against the storage's page read time", x: "sense time, µs", y: "wait in a decode step, ms", logX: true}
 	for i := range fits {
-		if fits[i].DiskBytes > 0 {
+		if fits[i].TableBytes > 0 {
 			if err := wait.addSense(m, &fits[i], f); err != nil {
 				return nil, err
 			}
