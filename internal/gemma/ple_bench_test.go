@@ -228,8 +228,17 @@ func BenchmarkPlaces(b *testing.B) {
 	p.step(b, p.all[0], c, []int32{2, 3, 4, 5})
 	b.Run("decode/cold", func(b *testing.B) { p.measure(b, c, 1, cold) })
 	b.Run("decode/warm", func(b *testing.B) { // few tokens, in the page cache and in the row cache if there is one
-		i := int32(0)
-		p.measure(b, c, 1, func(ids []int32) { i++; ids[0] = i % 50 * 100 })
+		few := make([]int32, 50)
+		p.draw(few)
+		for _, at := range p.all {
+			f := at.table.rows.Fetch(few)
+			if err := f.Wait(context.Background()); err != nil {
+				b.Fatal(err)
+			}
+			f.Release()
+		}
+		i := 0
+		p.measure(b, c, 1, func(ids []int32) { i++; ids[0] = few[i%len(few)] })
 	})
 	b.Run("prefill/cold", func(b *testing.B) { p.measure(b, c, 512, cold) })
 }

@@ -159,13 +159,19 @@ func (g *ring) allocate(depth int) error {
 // of it works here, and waits for it.
 func (g *ring) try() error {
 	g.push(g.free[0][:g.src.align], g.src.spec.Offset&^(g.src.align-1), 0)
-	if n, e := g.enter(1, 1); e != 0 || n != 1 {
+	if n, e := g.enter(1, 0); e != 0 || n != 1 {
 		return unix.EIO
 	}
-	if _, res, ok := g.pop(); !ok || res <= 0 {
-		return unix.EIO
+	for {
+		if _, res, ok := g.pop(); ok && res > 0 {
+			return nil
+		} else if ok {
+			return unix.EIO
+		}
+		if _, e := g.enter(0, 1); e != 0 {
+			return e
+		}
 	}
-	return nil
 }
 
 // push adds a read to the submission queue, which has room for all buffers.
@@ -196,8 +202,8 @@ func (g *ring) pop() (user uint32, res int32, ok bool) {
 	return user, res, true
 }
 
-// enter gives n submissions to the kernel and waits for some completions. It
-// returns how many were taken. The scheduler is not told: submitting is short,
+// enter gives n submissions to the kernel, or waits for some completions: both at
+// once could not tell a wait that a signal has ended. It returns how many were taken. The scheduler is not told: submitting is short,
 // and a processor given away would be missed by the computation.
 func (g *ring) enter(n, wait int) (int, syscall.Errno) {
 	const getEvents = 1
