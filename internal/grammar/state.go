@@ -74,7 +74,9 @@ func (m *mover) enter(dst *state, nodeAt int32, up *frame) {
 				m.pending = append(m.pending, here.up.returns...)
 			}
 		case opLexeme:
-			dst.add(config{node: here.node, up: here.up})
+			if len(nd.lex.dfa.row(0)) > 0 {
+				dst.add(config{node: here.node, up: here.up})
+			}
 			if nd.lex.dfa.accept[0] {
 				m.pending = append(m.pending, ret{nd.next, here.up})
 			}
