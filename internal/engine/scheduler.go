@@ -361,11 +361,12 @@ func (s *Scheduler) savePrefixes() {
 // place where others may go on.
 func (s *Scheduler) afterForward(logits []float32, rows int) error {
 	s.batch.take(logits, rows)
-	if s.known == nil {
-		return nil
-	}
 	for _, q := range s.batch.members {
-		if n := q.cache.Len(); q.err == nil && n > q.at && (n == q.res.Prompt || n == q.cut) {
+		if q.err != nil {
+			continue
+		}
+		q.expect()
+		if n := q.cache.Len(); s.known != nil && n > q.at && (n == q.res.Prompt || n == q.cut) {
 			q.err = s.known.keep(q.cache, q.ids[:n])
 		}
 	}

@@ -129,6 +129,14 @@ func (q *sequence) take(logits []float32, rows int) error {
 	return nil
 }
 
+// expect tells the model which token comes next, so that its row of the per-layer table
+// is on its way before anybody has asked for the step. Whoever has run the step calls it.
+func (q *sequence) expect() {
+	if !q.ended() && len(q.drawn) > 0 {
+		q.e.model.Expect(q.drawn[len(q.drawn)-1].ID)
+	}
+}
+
 // end closes the books of the answer.
 func (q *sequence) end(f Finish) {
 	q.res.Finish = f

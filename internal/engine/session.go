@@ -55,7 +55,7 @@ type Session struct {
 
 	batch gemma.Batch
 	parts [1]gemma.Part
-	take  func(logits []float32, rows int) error // of q, made once
+	use   func(logits []float32, rows int) error // take, made once
 }
 
 // NewSession allocates the KV cache of one sequence. Close returns it.
@@ -71,7 +71,8 @@ func (e *Engine) NewSession(o SessionOptions) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{e: e, opt: o, q: q, take: q.take}
+	s := &Session{e: e, opt: o, q: q}
+	s.use = s.take
 	s.batch.Parts = s.parts[:]
 	return s, nil
 }
@@ -122,7 +123,7 @@ func (s *Session) Close() error {
 	} else if err != nil {
 		return err
 	}
-	s.q, s.take, s.parts = nil, nil, [1]gemma.Part{}
+	s.q, s.parts = nil, [1]gemma.Part{}
 	s.busy.Store(false)
 	return nil
 }
@@ -212,9 +213,18 @@ func (s *Session) Generate(ctx context.Context, r Request, yield func(Token) boo
 func (s *Session) step(ctx context.Context) error {
 	s.parts[0] = s.q.next(s.opt.Chunk, s.opt.drafts())
 	begin := time.Now()
-	if err := s.e.forward(ctx, &s.batch, s.take); err != nil {
+	if err := s.e.forward(ctx, &s.batch, s.use); err != nil {
 		return s.q.fail(err)
 	}
 	s.q.observe(time.Since(begin))
 	return nil
+}
+
+// take draws from what the step has computed.
+func (s *Session) take(logits []float32, rows int) error {
+	err := s.q.take(logits, rows)
+	if err == nil {
+		s.q.expect()
+	}
+	return err
 }

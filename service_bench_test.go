@@ -1,0 +1,155 @@
+package plume
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/plume-run/plume/internal/engine"
+)
+
+// benchModel names the file that the benchmarks of a service run on; the demo model
+// when it is not set.
+const benchModel = "PLUME_BENCH_MODEL"
+
+func openBench(b *testing.B) *Model {
+	b.Helper()
+	var m *Model
+	var err error
+	if path := os.Getenv(benchModel); path != "" {
+		m, err = Open(path, Options{RAM: -1})
+	} else {
+		m, err = OpenDemo(Options{RAM: -1}, nil)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { m.Close() })
+	return m
+}
+
+// benchIDs returns n ids of a text named by seed.
+func benchIDs(m *Model, seed, n int) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32((seed*7919 + i*104729) % m.VocabSize())
+	}
+	return ids
+}
+
+// BenchmarkServiceDecode is what many answers at once are worth: tokens per second of
+// all together while every one of them decodes.
+//
+//	PLUME_BENCH_MODEL=e2b-q4_0.gguf go test -run - -bench ServiceDecode -benchtime 1x .
+func BenchmarkServiceDecode(b *testing.B) {
+	m := openBench(b)
+	for _, n := range []int{1, 2, 4, 8, 16} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s, err := m.NewService(ServiceOptions{Sequences: n, Context: 128, PrefixCacheBytes: -1})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close(context.Background())
+			var rate float64
+			for b.Loop() {
+				rate += decodeTogether(b, m, s, n, 16, 33)
+			}
+			b.ReportMetric(rate/float64(b.N), "tok/s")
+			b.ReportMetric(rate/float64(b.N)/float64(n), "tok/s/answer")
+		})
+	}
+}
+
+// decodeTogether has n answers of so many tokens computed and returns the tokens per
+// second between the last one's first token and the first one's last.
+func decodeTogether(b *testing.B, m *Model, s *Service, n, prompt, tokens int) float64 {
+	times := make([][]time.Time, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			sampling := m.Sampling()
+			sampling.Seed = uint64(i + 1)
+			req, err := (&answer{m: m}).prepare(Request{Tokens: benchIDs(m, i, prompt), Sampling: &sampling, MaxTokens: tokens})
+			if err == nil {
+				req.Stop = nil
+				_, err = s.sch.Generate(context.Background(), req, func(engine.Token) bool {
+					times[i] = append(times[i], time.Now())
+					return true
+				})
+			}
+			if err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if b.Failed() {
+		b.FailNow()
+	}
+	begin, end := times[0][0], times[0][tokens-1]
+	for _, t := range times {
+		if t[0].After(begin) {
+			begin = t[0]
+		}
+		if t[tokens-1].Before(end) {
+			end = t[tokens-1]
+		}
+	}
+	count := 0
+	for _, t := range times {
+		for _, at := range t {
+			if at.After(begin) && !at.After(end) {
+				count++
+			}
+		}
+	}
+	return float64(count) / end.Sub(begin).Seconds()
+}
+
+// BenchmarkServiceTurn10 is the time to the first token of a chat's tenth turn, when
+// others have used the service between all turns, with the prefix cache and without.
+// A turn adds 80 tokens of the user and 20 of the answer.
+func BenchmarkServiceTurn10(b *testing.B) {
+	m := openBench(b)
+	for name, bytes := range map[string]int64{"with": 0, "without": -1} {
+		b.Run(name, func(b *testing.B) {
+			var first time.Duration
+			for b.Loop() {
+				first += turn10(b, m, bytes)
+			}
+			b.ReportMetric(first.Seconds()*1000/float64(b.N), "ms-to-first-token")
+			b.ReportMetric(0, "ns/op") // the turns before are not the matter
+		})
+	}
+}
+
+func turn10(b *testing.B, m *Model, prefixBytes int64) time.Duration {
+	s, err := m.NewService(ServiceOptions{Sequences: 1, Context: 1100, PrefixCacheBytes: prefixBytes})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close(context.Background())
+	ask := func(ids []int32, tokens int) *Result {
+		a, err := Collect(s.Generate(context.Background(), Request{Tokens: ids, MaxTokens: tokens}))
+		if err != nil {
+			b.Fatal(err)
+		}
+		return &a.Result
+	}
+	chat := benchIDs(m, 1, 80)
+	for turn := 1; turn < 10; turn++ {
+		said := benchIDs(m, 20+turn, 20)
+		if prefixBytes >= 0 { // without, the turns before make no difference
+			said = ask(chat, 20).IDs
+			ask(benchIDs(m, 100+turn, 32), 1)
+		}
+		chat = slices.Concat(chat, said, benchIDs(m, 40+turn, 80))
+	}
+	r := ask(chat, 1)
+	b.ReportMetric(float64(r.Usage.Prompt-r.Usage.Cached), "tokens-computed")
+	return r.Timings.FirstToken
+}
