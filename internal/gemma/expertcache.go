@@ -16,8 +16,9 @@ import (
 // one after the other, in ascending order. Those that are missing are read as far as
 // slots can be had, so that prompts, which may need all experts of a layer, get along with few
 // slots. The slot that is taken for a missing expert is the one whose expert was used
-// least, where a use counts half after halfLife steps: layers follow each other in a cycle, so
-// what was used longest ago is what is needed next.
+// least, where a use counts half after each step. Whether an expert of a later layer is
+// used in this step is not known yet, so its uses are taken as they were a step ago;
+// plain recency would take away, with few slots, just what is needed next.
 //
 // Used by the goroutine of Forward.
 type expertCache struct {
@@ -47,9 +48,9 @@ type slot struct {
 	fetch     fetch
 }
 
-// halfLife is the number of steps after which a use counts half; see
-// docs/measurements/streaming.md.
-const halfLife = 64
+// fade is how many uses of the step before count as one of this step. Chosen among
+// last use alone and half-lives from half a step to all time by TestExpertPolicies.
+const fade = 2
 
 // newExpertCache takes memory for the slots.
 func newExpertCache(r *reader, layers []*group, a *arrangement) (*expertCache, error) {
@@ -102,7 +103,7 @@ func expertKinds(layers []*group) (kinds []int, examples [][]load) {
 // step begins a step: uses before it count less from now on.
 func (c *expertCache) step() {
 	c.steps++
-	if c.grow *= math.Exp2(1. / halfLife); c.grow < 1e200 {
+	if c.grow *= fade; c.grow < 1e200 {
 		return
 	}
 	for _, scores := range c.score {
@@ -196,6 +197,9 @@ func (c *expertCache) cost(s *slot) float64 {
 		if k, found := slices.BinarySearch(c.ids[c.ahead:], s.id); found {
 			return math.MaxFloat64 / float64(2+k)
 		}
+	}
+	if int(s.layer) > c.layer {
+		return fade * c.score[s.layer][s.id]
 	}
 	return c.score[s.layer][s.id]
 }

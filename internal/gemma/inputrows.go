@@ -18,6 +18,7 @@ type inputRows struct {
 	raw    []byte
 	rows   [backend.FillRows]int32
 	errs   [backend.FillRows]error
+	part   backend.Tensor // the rows of the result that are being set
 }
 
 func newInputRows(b backend.Backend, whole *load) (*inputRows, error) {
@@ -48,8 +49,8 @@ func (in *inputRows) embed(dst *backend.Tensor, ids []int32, scale float32) erro
 		if err := in.read(ids[from : from+n]); err != nil {
 			return err
 		}
-		part := backend.Tensor{Rows: n, Cols: dst.Cols, Data: dst.Data[from*dst.Cols : (from+n)*dst.Cols]}
-		in.back.Embed(&part, in.matrix, in.rows[:n], scale)
+		in.part = backend.Tensor{Rows: n, Cols: dst.Cols, Data: dst.Data[from*dst.Cols : (from+n)*dst.Cols]}
+		in.back.Embed(&in.part, in.matrix, in.rows[:n], scale)
 	}
 	return nil
 }

@@ -92,3 +92,104 @@ func inChunks(t *testing.T, m *gemma.Model, ids []int32, want []float32) {
 		testkit.SameBits(t, "decode", forward(t, m, c, ids[i:i+1], gemma.WantLast), want[i*v:(i+1)*v])
 	}
 }
+
+// A prompt's early chunks read only the layers that they go through, and what a step
+// has read ahead is not read again.
+func TestChunksReadOnlyTheirLayers(t *testing.T) {
+	g := loadGolden(t, "e-tiny")
+	m := open(t, g.dir, newCPU(t, 1), gemma.BindOptions{Residency: gemma.Residency{StreamLayers: 1000, StreamHead: true}})
+	cfg, c := m.Config(), newCache(t, m, 64)
+	read := func(step func()) int {
+		before := m.WeightStats().Groups
+		step()
+		return int(m.WeightStats().Groups - before)
+	}
+	const ahead = 2 // groups, before a step or after it
+	for range 3 {
+		got := read(func() { forward(t, m, c, g.IDs[:4], gemma.WantNone) })
+		if got < cfg.FirstShared()-ahead || got > cfg.FirstShared()+ahead {
+			t.Errorf("a chunk that stops at layer %d of %d read %d groups", cfg.FirstShared()-1, cfg.NumLayers, got)
+		}
+	}
+	if got := read(func() { forward(t, m, c, g.IDs[:1], gemma.WantLast) }); got <= cfg.NumLayers-ahead {
+		t.Errorf("a step through %d layers and the head read %d groups", cfg.NumLayers, got)
+	}
+}
+
+// Streaming goes on without allocating anything that steps do not allocate anyway: which is
+// nothing, but for the race detector.
+func TestStreamingAllocatesNothing(t *testing.T) {
+	for _, name := range goldenModels {
+		g := loadGolden(t, name)
+		least := 0.
+		for _, r := range []gemma.Residency{{}, {StreamLayers: 3, ExpertSlots: 5}, {StreamLayers: 1000, StreamHead: true, ExpertSlots: 2}} {
+			m := open(t, g.dir, newCPU(t, 2), gemma.BindOptions{Residency: r, DropRead: true})
+			c := newCache(t, m, 64)
+			batch := &gemma.Batch{Parts: []gemma.Part{{Cache: c, IDs: make([]int32, 1), Want: gemma.WantLast}}}
+			next := 0
+			step := func() {
+				batch.Parts[0].IDs[0] = g.IDs[next%len(g.IDs)]
+				next++
+				if _, _, err := m.Forward(t.Context(), batch); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 20 {
+				step()
+			}
+			n := testing.AllocsPerRun(30, step)
+			if r == (gemma.Residency{}) {
+				least = n
+			} else if n > least {
+				t.Errorf("%s %+v: %v allocations per token, %v with everything in memory", name, r, n, least)
+			}
+		}
+	}
+}
+
+// Slots are counted: what is not a hit is read, and once all slots are full each read
+// takes one away.
+func TestExpertCounts(t *testing.T) {
+	g := loadGolden(t, "moe-tiny")
+	w := weigh(t, g.dir, cpu.Sizer{Threads: 1})
+	const slots = 7
+	m := open(t, g.dir, newCPU(t, 1), gemma.BindOptions{Residency: gemma.Residency{ExpertSlots: slots}})
+	c := newCache(t, m, 64)
+	before := m.WeightStats()
+	for _, id := range g.IDs {
+		forward(t, m, c, []int32{id}, gemma.WantLast)
+	}
+	s := m.WeightStats().Sub(before)
+	if got, want := s.ExpertHits+s.ExpertMisses, int64(len(g.IDs)*w.ExpertsPerToken()); got != want {
+		t.Errorf("%d experts looked up, want %d", got, want)
+	}
+	if s.ExpertHits == 0 || s.ExpertMisses <= slots || s.ExpertEvictions != s.ExpertMisses-slots {
+		t.Errorf("%d hits, %d misses, %d evictions of %d slots", s.ExpertHits, s.ExpertMisses, s.ExpertEvictions, slots)
+	}
+	if got, want := s.ReadBytes, s.ExpertMisses*w.ExpertBytes(); got != want || s.Groups != s.ExpertMisses {
+		t.Errorf("%d bytes of %d experts read, want %d of %d", got, s.Groups, want, s.ExpertMisses)
+	}
+	if s.Overlap() < 0 || s.Overlap() > 1 {
+		t.Errorf("overlap %v", s.Overlap())
+	}
+}
+
+// Plans differ in what they hold and in what they read.
+func TestPlansOfResidency(t *testing.T) {
+	for _, name := range goldenModels {
+		w := weigh(t, loadGolden(t, name).dir, cpu.Sizer{Threads: 1})
+		all, some := gemma.Residency{}, gemma.Residency{StreamLayers: w.Layers(), StreamHead: true}
+		if w.StreamedBytes(all) != 0 || w.StreamedBytes(some) == 0 {
+			t.Errorf("%s: streams %d bytes with all in memory, %d with least", name, w.StreamedBytes(all), w.StreamedBytes(some))
+		}
+		if w.ResidentWith(all) != w.Resident() || w.ResidentWith(some) >= w.Resident() {
+			t.Errorf("%s: holds %d bytes, %d with least", name, w.Resident(), w.ResidentWith(some))
+		}
+		if n := w.ExpertCount(); n > 0 {
+			one, two := w.ResidentWith(gemma.Residency{ExpertSlots: 1}), w.ResidentWith(gemma.Residency{ExpertSlots: 2})
+			if two <= one || w.ResidentWith(gemma.Residency{ExpertSlots: n}) != w.Resident() {
+				t.Errorf("%s: one slot %d bytes, two %d", name, one, two)
+			}
+		}
+	}
+}
