@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -47,6 +48,10 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	fmt.Println("http://" + l.Addr().String())
+	go func() { // ends with the one that measures, however that ends
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
 	http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(wait)
 		http.ServeFile(w, r, path)
@@ -61,6 +66,9 @@ func serveAside(b *testing.B, path string) string {
 	cmd.Env = append(os.Environ(), "PLUME_TEST_SERVE="+path, "PLUME_TEST_DELAY="+httpDelay.String())
 	out, err := cmd.StdoutPipe()
 	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := cmd.StdinPipe(); err != nil {
 		b.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
