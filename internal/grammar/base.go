@@ -11,7 +11,7 @@ const (
 	// 5 ns a node that costs less than 10 µs.
 	worthKeeping = 1_500
 	// Nodes that preparing one grammar may visit, some 300 ms.
-	prepareNodes = 60_000_000
+	prepareNodes = 40_000_000
 )
 
 // base is what a lexeme admits from one of its states: the tokens that begin

@@ -14,6 +14,7 @@ const (
 	plain    quoting = iota // as it is, with nothing around
 	jsonText                // the inside of a JSON string and the quote behind it
 	rawText                 // as it is, and the quote token behind it
+	bareText                // as it is, and a colon behind it, which is not in it
 )
 
 // encode writes an automaton out in bytes. In JSON only what must be escaped is,
@@ -37,6 +38,8 @@ func encode(a *automaton, style quoting) *dfa {
 				row = insertEdge(row, byteEdge{'"', '"', end})
 			case rawText:
 				row = append(row, byteEdge{quote, quote, end})
+			case bareText:
+				row = insertEdge(row, byteEdge{':', ':', end})
 			}
 		}
 		e.edges[q] = row

@@ -31,7 +31,7 @@ const (
 	maxExprSize   = 40_000    // instructions, with repetitions written out
 	maxStates     = 20_000    // of an automaton over code points
 	maxRuneStates = 200_000   // of all automata for patterns of one schema
-	maxEdges      = 500_000 // of an automaton
+	maxEdges      = 500_000   // of an automaton
 	maxSteps      = 2_000_000 // instructions looked at while one is built
 	maxByteStates = 3_000_000 // of all automata over bytes of one grammar
 	maxLexemes    = 512       // distinct automata of one grammar

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -195,7 +196,7 @@ func TestWalksValidate(t *testing.T) {
 	for i, tc := range cases {
 		check(tc.schema, Options{Whitespace: Whitespace(i % 3)}, 12)
 	}
-	for i := range 250 {
+	for i := range 200 {
 		r := randomSchema(rng)
 		check(r, Options{Whitespace: Whitespace(i % 3)}, 4)
 	}
@@ -206,7 +207,7 @@ func TestWalksValidate(t *testing.T) {
 func TestInstancesAccepted(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	n := 0
-	for range 250 {
+	for range 200 {
 		schema := randomSchema(rng)
 		g, err := FromSchema([]byte(schema), Options{})
 		if err != nil {
@@ -417,5 +418,43 @@ func TestDeepNesting(t *testing.T) {
 	}
 	if !json.Valid([]byte(strings.Repeat("[", defaultDepth) + "1" + strings.Repeat("]", defaultDepth))) {
 		t.Error("the test is wrong")
+	}
+}
+
+// TestShared: one grammar and one vocabulary serve many goroutines, which all see
+// the same masks. For the race detector.
+func TestShared(t *testing.T) {
+	v := NewVocab(demoVocab().tok)
+	v.cache.limit = 100_000 // so that masks come and go
+	schema := []byte(`{"type":"array","items":{"anyOf":[{"type":"string","minLength":1,"maxLength":30},{"type":"string","pattern":"^[a-z]+$"},{"type":"number"}]}}`)
+	g, err := FromSchema(schema, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := make([]string, 8)
+	var all sync.WaitGroup
+	for i := range texts {
+		all.Go(func() {
+			m := g.NewMatcher(v)
+			rng := rand.New(rand.NewPCG(25, 26))
+			var out []int32
+			for !m.MustEnd() && len(out) < 60 {
+				may := ids(m, make([]uint64, v.words))
+				m = m.Clone()
+				id := may[rng.IntN(len(may))]
+				if err := m.Accept(id); err != nil {
+					t.Error(err)
+					return
+				}
+				out = append(out, id)
+			}
+			texts[i] = v.tok.Decode(out)
+		})
+	}
+	all.Wait()
+	for _, text := range texts {
+		if text != texts[0] {
+			t.Errorf("%q and %q", text, texts[0])
+		}
 	}
 }

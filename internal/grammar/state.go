@@ -5,7 +5,6 @@ package grammar
 // the frame, so a stack is a graph that only grows where the text does. A frame
 // does not change after the step that made it.
 type frame struct {
-	rule    int32
 	depth   int32
 	returns []ret
 }
@@ -108,7 +107,7 @@ func (m *mover) call(nd *node, up *frame) {
 	key := callKey{nd.rule, depth}
 	f := m.calls[key]
 	if f == nil {
-		f = &frame{rule: nd.rule, depth: depth}
+		f = &frame{depth: depth}
 		m.calls[key] = f
 		m.pending = append(m.pending, ret{m.p.rules[nd.rule], f})
 	}

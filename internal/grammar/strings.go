@@ -7,13 +7,16 @@ import (
 )
 
 // formats are those that are enforced, each by an expression for the whole text.
+// Names of hosts have at most four labels of 24 characters, local parts of
+// addresses two words of 24 and 16, IPv6 addresses no "::" but "::" and "::1":
+// every place in a counted repetition has a mask of its own.
 var formats = map[string]string{
 	"date":      date,
 	"time":      clock,
 	"date-time": `(?:` + date + `)T(?:` + clock + `)`,
 	"duration":  `P(?:[0-9]{1,6}W|` + days + `(?:` + hours + `)?|` + hours + `)`,
 	"uuid":      `[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}`,
-	"email":     `[A-Za-z0-9_+-]{1,30}(?:\.[A-Za-z0-9_+-]{1,30})?@` + host,
+	"email":     `[A-Za-z0-9_+-]{1,24}(?:\.[A-Za-z0-9_+-]{1,16})?@` + host,
 	"hostname":  host,
 	"ipv4":      ipv4,
 	"ipv6":      `[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{1,4}){7}|::1?`,
@@ -36,8 +39,8 @@ const (
 	clock = `(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])`
 	days  = `(?:[0-9]{1,6}Y(?:[0-9]{1,6}M(?:[0-9]{1,6}D)?)?|[0-9]{1,6}M(?:[0-9]{1,6}D)?|[0-9]{1,6}D)`
 	hours = `T(?:[0-9]{1,6}H(?:[0-9]{1,6}M(?:[0-9]{1,6}S)?)?|[0-9]{1,6}M(?:[0-9]{1,6}S)?|[0-9]{1,6}S)`
-	label = `[A-Za-z0-9](?:[A-Za-z0-9-]{0,28}[A-Za-z0-9])?`
-	host  = label + `(?:\.` + label + `){0,5}`
+	label = `[A-Za-z0-9](?:[A-Za-z0-9-]{0,22}[A-Za-z0-9])?`
+	host  = label + `(?:\.` + label + `){0,3}`
 	octet = `(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])`
 	ipv4  = octet + `(?:\.` + octet + `){3}`
 )

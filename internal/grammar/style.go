@@ -123,13 +123,12 @@ func (callStyle) anyKey(c *compiler, set *automaton, next int32) (int32, error) 
 	if err != nil {
 		return 0, err
 	}
-	next = c.text(":", next)
 	if !bare.empty() {
-		l, err := c.keyLexeme(bare, plain)
+		l, err := c.keyLexeme(bare, bareText)
 		return c.lexeme(l, next), err
 	}
 	l, err := c.keyLexeme(set, rawText)
-	return c.token(quote, c.lexeme(l, next)), err
+	return c.token(quote, c.lexeme(l, c.text(":", next))), err
 }
 
 // keyLexeme is the inside of a free key and what ends it.

@@ -1,7 +1,6 @@
 package grammar
 
 import (
-	"math/bits"
 	"slices"
 	"strings"
 	"sync"
@@ -39,8 +38,8 @@ type trie struct {
 	twins [][]int32
 }
 
-// NewVocab prepares the vocabulary of tok, which it keeps. It takes some 100 ms
-// and 12 MB for 262,144 tokens.
+// NewVocab prepares the vocabulary of tok, which it keeps. It takes some 200 ms
+// and 8 MB for 262,144 tokens.
 func NewVocab(tok *tokenizer.Tokenizer) *Vocab {
 	v := &Vocab{tok: tok, words: (tok.Len() + 63) / 64, bySpec: map[int32]symbol{}}
 	v.inTrie = make([]uint64, v.words)
@@ -227,13 +226,4 @@ func (v *Vocab) findPlain() *plainWords {
 		i++
 	}
 	return p
-}
-
-// setBits counts the ids a mask allows.
-func setBits(mask []uint64) int {
-	n := 0
-	for _, w := range mask {
-		n += bits.OnesCount64(w)
-	}
-	return n
 }
