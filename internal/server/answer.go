@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"time"
 )
@@ -10,12 +11,15 @@ import (
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, d *dialect, j *job) {
 	rec := recordOf(r)
 	rec.model = j.model
-	ctx, cancel := context.WithCancel(r.Context())
-	if s.opt.AnswerTimeout > 0 {
-		ctx, cancel = context.WithTimeout(r.Context(), s.opt.AnswerTimeout)
+	timeout := s.opt.AnswerTimeout
+	if timeout == 0 {
+		timeout = math.MaxInt64
 	}
-	events := s.run(ctx, j, rec)
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	gone := make(chan struct{})
+	events := s.run(ctx, gone, j, rec)
 	defer func() {
+		close(gone)
 		cancel()
 		for range events { // until the engine has let go
 		}

@@ -64,10 +64,11 @@ func (s *Server) decodeMessages(body []byte) (*job, *apiError) {
 	if err != nil {
 		return nil, err
 	}
-	j := &job{model: model, requests: []plume.Request{*r}, prefix: "toolu_"}
+	j := &job{model: model, prefix: "toolu_"}
 	if r.ToolChoice, j.oneCall, err = anthropicChoice(q.ToolChoice, r.Tools); err != nil {
 		return nil, err
 	}
+	j.requests = []plume.Request{*r}
 	head := messageHead{id: s.newID("msg_"), model: model}
 	if !q.Stream {
 		j.whole = head.encode

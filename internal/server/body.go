@@ -23,14 +23,15 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, 
 		return nil, nil, s.bodyTooLarge()
 	}
 	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(s.opt.ReadTimeout)) // tests' writers cannot
-	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	_ = rc.SetReadDeadline(time.Now().Add(s.opt.ReadTimeout)) // not every ResponseWriter can
 	held := &heldBody{s: s, r: http.MaxBytesReader(w, r.Body, s.opt.MaxBody)}
 	var buf bytes.Buffer
 	if _, err := buf.ReadFrom(held); err != nil {
 		held.release()
+		w.Header().Set("Connection", "close") // the rest of the body is not waited for
 		return nil, nil, s.bodyError(err)
 	}
+	_ = rc.SetReadDeadline(time.Time{})
 	body = buf.Bytes()
 	if s.opt.LogPrompts {
 		recordOf(r).body = body

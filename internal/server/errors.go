@@ -77,6 +77,10 @@ func unsupported(param, format string, args ...any) *apiError {
 	return e
 }
 
+// errBug is what a request ends with that has met a bug. It costs the request,
+// not the server.
+var errBug = &apiError{kind: internalError, code: "internal_error", text: "this is a bug; the server's log has the details"}
+
 // retryAfter is what a client is told when nothing better is known.
 const retryAfter = 2 * time.Second
 

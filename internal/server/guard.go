@@ -37,14 +37,13 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// finish logs and counts a request. A panic is a bug: it costs the request, not
-// the server.
+// finish logs and counts a request, and recovers from bugs.
 func (s *Server) finish(w *watched, r *http.Request, rec *record) {
 	bug := recover()
 	if bug != nil && bug != http.ErrAbortHandler {
 		s.opt.Log.Error("bug", "id", rec.id, "panic", bug, "stack", string(debug.Stack()))
 		if w.status == 0 {
-			dialectOf(r).refuse(w, r, &apiError{kind: internalError, code: "internal_error", text: "this is a bug; the server's log has the details"})
+			dialectOf(r).refuse(w, r, errBug)
 		}
 	}
 	status := w.status

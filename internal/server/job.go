@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"iter"
+	"runtime/debug"
 	"sync"
 
 	"github.com/plume-run/plume"
@@ -41,21 +42,28 @@ type tagged struct {
 // before its answer does.
 const eventBuffer = 64
 
-// run computes all choices of j at once and sends what happens to them. The
-// channel closes when all have ended. The caller reads to the close, or cancels
-// ctx and then reads to the close.
-func (s *Server) run(ctx context.Context, j *job, rec *record) <-chan tagged {
+// run computes all choices of j at once, until ctx ends, and sends what happens
+// to them. The channel closes when all have ended. A caller that stops reading
+// before that closes gone and ends ctx.
+func (s *Server) run(ctx context.Context, gone <-chan struct{}, j *job, rec *record) <-chan tagged {
 	out := make(chan tagged, eventBuffer)
 	var wg sync.WaitGroup
 	for i, r := range j.requests {
 		wg.Go(func() {
-			for ev, err := range s.choice(ctx, j, r, rec) {
+			send := func(t tagged) {
 				select {
-				case out <- tagged{i, ev, err}:
-				case <-ctx.Done():
-					// Nobody reads any more. The engine ends by itself within a
-					// step, and says then what it has cost.
+				case out <- t:
+				case <-gone: // the engine ends within a step, and says then what it has cost
 				}
+			}
+			defer func() {
+				if bug := recover(); bug != nil {
+					s.opt.Log.Error("bug", "id", rec.id, "panic", bug, "stack", string(debug.Stack()))
+					send(tagged{choice: i, err: errBug})
+				}
+			}()
+			for ev, err := range s.choice(ctx, j, r, rec) {
+				send(tagged{i, ev, err})
 			}
 		})
 	}

@@ -1,0 +1,77 @@
+import Anthropic from "@anthropic-ai/sdk";
+import { assert, asWeather, check, done, fox, key, rejects, settled, url, user, weather } from "./check.mjs";
+
+const client = new Anthropic({ baseURL: url, apiKey: key, maxRetries: 0 });
+const model = "demo";
+
+await check("anthropic: models", async () => {
+  const ids = [];
+  for await (const m of client.models.list()) ids.push(m.id);
+  assert.deepEqual(ids, ["demo"]);
+});
+
+await check("anthropic: message", async () => {
+  const r = await client.messages.create({ model, max_tokens: 12, messages: fox, system: "Be brief.", metadata: { user_id: "x" } });
+  assert.equal(r.stop_reason, "max_tokens");
+  assert.ok(r.content[0].text.length > 0);
+  assert.equal(r.usage.output_tokens, 12);
+  const stopped = await client.messages.create({ model, max_tokens: 200, messages: fox, temperature: 0, stop_sequences: ["."] });
+  assert.equal(stopped.stop_reason, "stop_sequence");
+  assert.equal(stopped.stop_sequence, ".");
+});
+
+await check("anthropic: streamed, the same text", async () => {
+  const whole = await client.messages.create({ model, max_tokens: 20, temperature: 0, messages: fox });
+  const stream = client.messages.stream({ model, max_tokens: 20, temperature: 0, messages: fox });
+  let text = "";
+  stream.on("text", (t) => { text += t; });
+  const final = await stream.finalMessage();
+  assert.equal(text, whole.content[0].text);
+  assert.equal(final.stop_reason, "max_tokens");
+  assert.equal(final.usage.output_tokens, 20);
+});
+
+await check("anthropic: a forced tool call and its answer", async () => {
+  const tools = [{ name: "get_weather", description: "Weather", input_schema: weather }];
+  const tool_choice = { type: "tool", name: "get_weather", disable_parallel_tool_use: true };
+  const r = await client.messages.create({ model, max_tokens: 200, messages: user("Weather?"), tools, tool_choice });
+  const use = r.content.find((b) => b.type === "tool_use");
+  assert.equal(r.stop_reason, "tool_use");
+  asWeather(use.input);
+  const final = await client.messages.stream({ model, max_tokens: 200, messages: user("Weather?"), tools, tool_choice }).finalMessage();
+  asWeather(final.content.find((b) => b.type === "tool_use").input);
+  const next = await client.messages.create({
+    model, max_tokens: 5, tools, tool_choice: { type: "none" },
+    messages: [...user("Weather?"), { role: "assistant", content: r.content }, { role: "user", content: [{ type: "tool_result", tool_use_id: use.id, content: "sunny" }] }],
+  });
+  assert.ok(next.content.length > 0);
+});
+
+await check("anthropic: structured output", async () => {
+  const r = await client.messages.create({ model, max_tokens: 200, messages: user("Weather?"), output_config: { format: { type: "json_schema", schema: weather } } });
+  asWeather(JSON.parse(r.content[0].text));
+});
+
+await check("anthropic: count_tokens agrees with usage", async () => {
+  const n = await client.messages.countTokens({ model, messages: fox });
+  const r = await client.messages.create({ model, max_tokens: 1, messages: fox });
+  assert.equal(n.input_tokens, r.usage.input_tokens + r.usage.cache_read_input_tokens);
+});
+
+await check("anthropic: errors", async () => {
+  const bad = await rejects(() => client.messages.create({ model, max_tokens: 5, temperature: 2, messages: fox }));
+  assert.ok(bad instanceof Anthropic.BadRequestError);
+  assert.match(bad.message, /temperature/);
+  assert.ok((await rejects(() => client.messages.create({ model: "claude", max_tokens: 5, messages: fox }))) instanceof Anthropic.NotFoundError);
+  const stranger = new Anthropic({ baseURL: url, apiKey: "wrong", maxRetries: 0 });
+  assert.ok((await rejects(() => stranger.messages.create({ model, max_tokens: 5, messages: fox }))) instanceof Anthropic.AuthenticationError);
+});
+
+await check("anthropic: cancellation", async () => {
+  const stream = client.messages.stream({ model, max_tokens: 4000, messages: fox });
+  stream.on("text", () => stream.abort());
+  await rejects(() => stream.finalMessage());
+  await settled();
+});
+
+done();

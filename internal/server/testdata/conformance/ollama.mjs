@@ -1,0 +1,65 @@
+import { Ollama } from "ollama";
+import { assert, asWeather, check, done, fox, key, rejects, settled, url, user, weather } from "./check.mjs";
+
+const client = new Ollama({ host: url, headers: { Authorization: "Bearer " + key } });
+const model = "demo";
+
+await check("ollama: list, show, ps, version, pull of what is there", async () => {
+  assert.ok((await client.list()).models.some((m) => m.name === "demo"));
+  assert.ok((await client.show({ model })).capabilities.includes("completion"));
+  assert.equal((await client.ps()).models.length, 1);
+  assert.ok((await client.version()).version.length > 0);
+  assert.equal((await client.pull({ model })).status, "success");
+});
+
+await check("ollama: chat, whole and streamed", async () => {
+  const options = { num_predict: 20, temperature: 0 };
+  const whole = await client.chat({ model, messages: fox, options });
+  assert.equal(whole.done_reason, "length");
+  assert.equal(whole.eval_count, 20);
+  let text = "", last;
+  for await (const part of await client.chat({ model, messages: fox, options, stream: true })) {
+    text += part.message.content;
+    last = part;
+  }
+  assert.equal(text, whole.message.content);
+  assert.ok(last.done && last.prompt_eval_count > 0);
+});
+
+await check("ollama: generate", async () => {
+  const r = await client.generate({ model, prompt: "Once upon", raw: true, options: { num_predict: 5 } });
+  assert.ok(r.response.length > 0);
+  assert.equal((await client.generate({ model, prompt: "" })).done_reason, "load");
+  let text = "";
+  for await (const part of await client.generate({ model, prompt: "Tell me a story.", system: "Be brief.", stream: true, options: { num_predict: 5 } })) text += part.response;
+  assert.ok(text.length > 0);
+});
+
+await check("ollama: structured output", async () => {
+  const r = await client.chat({ model, messages: user("Weather?"), format: weather, options: { num_predict: 200 } });
+  asWeather(JSON.parse(r.message.content));
+});
+
+await check("ollama: a conversation with tools", async () => {
+  const r = await client.chat({
+    model, options: { num_predict: 5 },
+    tools: [{ type: "function", function: { name: "get_weather", description: "Weather", parameters: weather } }],
+    messages: [...user("Weather?"), { role: "assistant", content: "", tool_calls: [{ function: { name: "get_weather", arguments: { city: "Rome", days: 1 } } }] }, { role: "tool", tool_name: "get_weather", content: "sunny" }],
+  });
+  assert.ok(r.message.content.length > 0 || r.message.tool_calls);
+});
+
+await check("ollama: errors", async () => {
+  assert.match((await rejects(() => client.chat({ model: "llama3", messages: fox }))).message, /llama3/);
+  const bad = await rejects(() => client.chat({ model, messages: fox, options: { top_p: 3 } }));
+  assert.equal(bad.status_code, 400);
+  assert.match(bad.message, /top_p/);
+});
+
+await check("ollama: cancellation", async () => {
+  const stream = await client.chat({ model, messages: fox, stream: true });
+  await rejects(async () => { for await (const _ of stream) stream.abort(); });
+  await settled();
+});
+
+done();
