@@ -59,44 +59,61 @@ func (t *Table) Ahead(ids []int32) *Fetch {
 	return f
 }
 
-// begin asks for the rows.
+// begin asks for the rows of an empty fetch.
 func (f *Fetch) begin(ids []int32, bytes []int) {
-	f.ask(ids, bytes)
+	err := f.sort(ids, bytes)
+	if err == nil && len(ids) > 0 {
+		if e := f.t.guard.check(); e != nil {
+			err = f.t.rowError(ids[0], e)
+		}
+	}
+	if err == nil {
+		err = f.ask()
+	}
+	if err != nil {
+		f.err, f.here = err, true
+	}
 	if f.t.traits.yields && !f.here {
 		runtime.Gosched()
 	}
 }
 
-func (f *Fetch) ask(ids []int32, bytes []int) {
+// ask pins the rows of keys and has the missing ones read.
+func (f *Fetch) ask() error {
 	t := f.t
-	err := f.sort(ids, bytes)
-	if err == nil && len(ids) > 0 {
-		if e := t.guard.check(); e != nil {
-			err = t.rowError(ids[0], e)
-		}
-	}
-	if err != nil {
-		f.err, f.here = err, true
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.poll() // what others left behind
 	if t.closed {
-		f.err, f.here = fmt.Errorf("read %d rows: %w", len(ids), ErrClosed), true
-		return
+		return fmt.Errorf("read %d rows: %w", len(f.keys), ErrClosed)
 	}
 	if !f.ahead {
 		t.stats.Fetches++
-		t.stats.Rows += int64(len(ids))
+		t.stats.Rows += int64(len(f.keys))
 	}
+	f.holdAll()
+	if f.here = f.missing == 0; !f.here {
+		f.begun = time.Now()
+	}
+	if before := t.queue.n; len(f.fresh) > 0 {
+		t.enqueue(f.fresh)
+		t.dev.kick(t.queue.n - before)
+		t.look()
+		t.drainStuck()
+		t.attend()
+	}
+	return nil
+}
+
+// holdAll pins every row of keys once, with as many bytes as any of its ids wants.
+func (f *Fetch) holdAll() {
 	for i := 0; i < len(f.keys); {
 		row, n := int32(f.keys[i]>>32), 0
 		end := i
 		for ; end < len(f.keys) && int32(f.keys[end]>>32) == row; end++ {
 			n = max(n, f.wanted(int(uint32(f.keys[end]))))
 		}
-		if n > 0 && t.mem == nil {
+		if n > 0 && f.t.mem == nil {
 			s, from := f.hold(row, n)
 			for k, key := range f.keys[i:end] {
 				f.slots[uint32(key)] = s
@@ -108,16 +125,6 @@ func (f *Fetch) ask(ids []int32, bytes []int) {
 			f.count(fromMemory)
 		}
 		i = end
-	}
-	if f.here = f.missing == 0; !f.here {
-		f.begun = time.Now()
-	}
-	if before := t.queue.n; len(f.fresh) > 0 {
-		t.enqueue(f.fresh)
-		t.dev.kick(t.queue.n - before)
-		t.look()
-		t.drainStuck()
-		t.attend()
 	}
 }
 
