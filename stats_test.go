@@ -16,9 +16,24 @@ func TestStatusBytes(t *testing.T) {
 	}
 }
 
+// openFromDisk opens the demo with its rows on disk, however busy that is.
+func openFromDisk(t *testing.T) *Model {
+	t.Helper()
+	path, _, err := demo.Path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(path, Options{PLE: "disk"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
 // TestStats follows the accounts of a model through a session's life.
 func TestStats(t *testing.T) {
-	m := openDemo(t)
+	m := openFromDisk(t)
 	idle := m.Stats()
 	s := newSession(t, m, SessionOptions{Context: 64})
 	if grown := m.Stats().Memory.Used - idle.Memory.Used; grown != s.CacheBytes() {
@@ -50,7 +65,7 @@ func TestStats(t *testing.T) {
 }
 
 func TestPLEStatsSince(t *testing.T) {
-	m := openDemo(t)
+	m := openFromDisk(t)
 	s := newSession(t, m, SessionOptions{Context: 64})
 	var sum PLEStats
 	for _, prompt := range []string{"Hi", "A fox"} {
