@@ -177,7 +177,8 @@ func testOptions(e Engine) Options {
 	}
 }
 
-// newTestServer starts a server with ids that count and a clock that stands.
+// newTestServer starts a server with ids that count, each kind by itself, and a
+// clock that stands.
 func newTestServer(t testing.TB, o Options) (*Server, *httptest.Server) {
 	t.Helper()
 	if o.Log == nil {
@@ -188,12 +189,12 @@ func newTestServer(t testing.TB, o Options) (*Server, *httptest.Server) {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
-	n := 0
+	n := map[string]int{}
 	s.newID = func(prefix string) string {
 		mu.Lock()
 		defer mu.Unlock()
-		n++
-		return prefix + strconv.Itoa(n)
+		n[prefix]++
+		return prefix + strconv.Itoa(n[prefix])
 	}
 	s.now = func() time.Time { return time.Unix(1_800_000_000, 0) }
 	h := httptest.NewServer(s)
