@@ -151,7 +151,11 @@ func (a *answer) constraint(r Request) (engine.Constraint, error) {
 		return nil, nil
 	}
 	t := a.m.text
-	f := &form{marks: t.marks(), vocab: t.forms.vocabulary(t), thought: t.forms.thought, mayThink: r.Thinking && !a.inThought, thinking: a.inThought}
+	vocab, err := t.forms.vocabulary(a.m)
+	if err != nil {
+		return nil, err
+	}
+	f := &form{marks: t.marks(), vocab: vocab, thought: t.forms.thought, mayThink: r.Thinking && !a.inThought, thinking: a.inThought}
 	if r.Format != nil {
 		g, err := t.forms.format(r.Format)
 		if err != nil {
@@ -204,28 +208,50 @@ func markForm(err error) error {
 
 // forms holds what the constraints of one model share. The zero value is ready.
 type forms struct {
-	once    sync.Once
-	vocab   *grammar.Vocab
-	thought []uint64
-
-	mu    sync.Mutex
-	known map[[sha256.Size]byte]*grammar.Grammar
+	mu      sync.Mutex
+	vocab   *grammar.Vocab // nil until it is first needed
+	thought []uint64       // what a thought is made of, its end included
+	known   map[[sha256.Size]byte]*grammar.Grammar
 }
 
-// maxForms bounds the compiled grammars that are kept: clients send the same few
-// schemas again and again.
-const maxForms = 64
+const (
+	// maxForms bounds the compiled grammars that are kept: clients send the same few
+	// schemas again and again.
+	maxForms = 64
 
-func (f *forms) vocabulary(t *Tokenizer) *grammar.Vocab {
-	f.once.Do(func() {
-		f.vocab = grammar.NewVocab(t.tok)
-		f.thought = make([]uint64, (t.tok.Len()+63)/64)
-		for id := range int32(t.tok.Len()) {
-			set(f.thought, id, !t.tok.IsSpecial(id))
+	// What formats take of the memory budget: the vocabulary's tree, and masks.
+	formTokenBytes = 48
+	maxMaskBytes   = 64 << 20
+	minMaskBytes   = 1 << 20
+)
+
+// vocabulary prepares the vocabulary of m for masks, once, with as much memory for these
+// as the budget has room for.
+func (f *forms) vocabulary(m *Model) (*grammar.Vocab, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.vocab != nil {
+		return f.vocab, nil
+	}
+	t := m.text
+	masks := int64(maxMaskBytes)
+	for {
+		err := m.admit("prepare formats", formTokenBytes*int64(t.tok.Len())+masks, 0)
+		if err == nil {
+			break
 		}
-		set(f.thought, t.marks().thinkEnd, true)
-	})
-	return f.vocab
+		if masks /= 2; masks < minMaskBytes {
+			return nil, err
+		}
+	}
+	f.vocab = grammar.NewVocab(t.tok)
+	f.vocab.Limit(int(masks))
+	f.thought = make([]uint64, (t.tok.Len()+63)/64)
+	for id := range int32(t.tok.Len()) {
+		set(f.thought, id, !t.tok.IsSpecial(id))
+	}
+	set(f.thought, t.marks().thinkEnd, true)
+	return f.vocab, nil
 }
 
 // format compiles what a format asks for.

@@ -109,9 +109,10 @@ func toolTokenizer(t *testing.T) *Tokenizer {
 // walk draws tokens at random among those that a request's form allows, until it has
 // ended or limit tokens have come. Where several special tokens and text are possible
 // it draws from both alike.
-func walk(t *testing.T, text *Tokenizer, r Request, seed uint64, limit int) (*Answer, bool) {
+func walk(t *testing.T, m *Model, r Request, seed uint64, limit int) (*Answer, bool) {
 	t.Helper()
-	a := &answer{m: &Model{text: text}}
+	text := m.text
+	a := &answer{m: m}
 	var out Answer
 	a.yield = func(ev Event, err error) bool {
 		switch ev.Kind {
@@ -176,7 +177,7 @@ func walk(t *testing.T, text *Tokenizer, r Request, seed uint64, limit int) (*An
 // Whatever is drawn: calls where they must be, of the tool that was named and with its
 // arguments, none where none may be, and the format behind a thought.
 func TestForms(t *testing.T) {
-	text := toolTokenizer(t)
+	m := &Model{text: toolTokenizer(t), plan: openDemo(t).plan}
 	tools, err := ParseTools([]byte(`[
 		{"type":"function","function":{"name":"weather","description":"","parameters":{"type":"object","properties":{"days":{"type":"integer","minimum":1,"maximum":9}},"required":["days"]}}},
 		{"type":"function","function":{"name":"stop","description":""}},
@@ -223,7 +224,7 @@ func TestForms(t *testing.T) {
 		c.r.Prompt = "Hi"
 		ended, thought, calls := 0, 0, 0
 		for seed := range uint64(60) {
-			a, end := walk(t, text, c.r, seed, 400)
+			a, end := walk(t, m, c.r, seed, 400)
 			if !end {
 				continue
 			}
@@ -247,7 +248,7 @@ func TestForms(t *testing.T) {
 		"no regex":        {Format: &Format{Regex: `(`}},
 		"beyond the form": {Format: &Format{Schema: json.RawMessage(`{"not":{"type":"null"}}`)}},
 	} {
-		a := &answer{m: &Model{text: text}}
+		a := &answer{m: m}
 		if _, err := a.constraint(r); !errors.Is(err, ErrRequest) && !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -255,6 +256,28 @@ func TestForms(t *testing.T) {
 	for _, o := range []Format{{}, {JSON: true, Regex: "a"}, {Schema: json.RawMessage(`{`)}} {
 		if (&Request{Prompt: "Hi", Format: &o}).validate() == nil {
 			t.Errorf("%+v is no format", o)
+		}
+	}
+}
+
+// Formats take their share of the memory budget, less where there is less.
+func TestFormBudget(t *testing.T) {
+	free := openDemo(t)
+	for room, want := range map[int64]bool{0: false, 2 << 20: true, 1 << 30: true} {
+		m, err := OpenDemo(Options{Threads: 2, RAM: free.plan.Total() + room}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.opt.Context != free.opt.Context {
+			t.Fatal("the budget is too small for the test")
+		}
+		f := &Format{Regex: "a"}
+		a, err := Collect(newSession(t, m, SessionOptions{}).Generate(t.Context(), Request{Prompt: "Hi", Format: f}))
+		if want && (err != nil || a.Text != "a") || !want && !errors.Is(err, ErrMemory) {
+			t.Errorf("with %d bytes to spare: %q, %v", room, a.Text, err)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
