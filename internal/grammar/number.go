@@ -1,7 +1,9 @@
 package grammar
 
 import (
+	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 )
 
@@ -295,4 +297,18 @@ func multiplesOf(m *big.Rat) (*automaton, error) {
 		}
 	}
 	return a.trim(), nil
+}
+
+// key tells sets of numbers apart.
+func (s *numberSet) key() string {
+	var b strings.Builder
+	fmt.Fprint(&b, s.integer, s.above, s.below)
+	for _, x := range append(slices.Clone(s.multiples), s.min, s.max) {
+		if x == nil {
+			b.WriteString(" none")
+		} else {
+			fmt.Fprint(&b, " ", x.RatString())
+		}
+	}
+	return b.String()
 }
