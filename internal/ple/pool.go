@@ -57,9 +57,11 @@ func (p *pool) attend(sleepers bool) {
 	}
 }
 
-// wake sets up to n goroutines to work.
+// wake sets up to n goroutines to work, as far as those that are on their way to
+// the queue are too few.
 func (p *pool) wake(n int) {
-	for ; n > 0; n-- {
+	coming := p.running() - p.asleep - p.t.under.n - p.t.ending
+	for n = min(n, p.t.queue.n-coming); n > 0; n-- {
 		switch {
 		case p.asleep > 0:
 			p.asleep--
