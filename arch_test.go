@@ -40,6 +40,8 @@ var allowed = []struct{ pkg, deps string }{
 		"internal/quant internal/ple internal/backend internal/backend/ref internal/backend/cpu internal/hub internal/grammar demo " +
 		"internal/convert internal/plan/flash internal/plan/fleet internal/plan/forecast internal/plan/measure"},
 	{"internal/server", "."},
+	{"examples/library", "."},
+	{"examples/http-go", ""},
 	{"cmd/plume", ". internal/server internal/convert internal/checkpoint internal/gemma internal/quant demo"},
 	{testkit, "internal/checkpoint internal/gemma internal/quant"},
 }
