@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// A measurement of docs/measurements/ple-io.md; -table names a large file that
+// Measurements of docs/measurements/ple-io.md; -table names a large file that
 // stands for a table (its bytes do not matter). Only that file is dropped from the
 // page cache. Whole steps of a model are measured in package gemma.
 //
-//	go test ./internal/ple -run '^$' -bench Prompt -table FILE
+//	go test ./internal/ple -run '^$' -bench 'Prompt|Row' -table FILE
 var tableFile = flag.String("table", "", "file to measure reads of")
 
 // ways are the sources and devices compared.
@@ -104,5 +104,38 @@ func BenchmarkPrompt(b *testing.B) {
 				})
 			}
 		}
+	}
+}
+
+// BenchmarkRow is what the goroutine that computes pays for one cold row: asking
+// for it, and waiting for it 2 ms later, a layer's time.
+func BenchmarkRow(b *testing.B) {
+	for _, w := range ways {
+		b.Run(w.name, func(b *testing.B) {
+			table, rows := openWay(b, w.kind, w.pool, 5040, Options{CacheBytes: -1})
+			var asked, waited []time.Duration
+			ids := make([]int32, 1)
+			for b.Loop() {
+				forget(b)
+				ids[0] = rand.Int32N(int32(rows))
+				begin := time.Now()
+				f := table.Fetch(ids)
+				asked = append(asked, time.Since(begin))
+				for time.Since(begin) < 2*time.Millisecond { // computing, not sleeping
+				}
+				begin = time.Now()
+				if err := f.Wait(ctx); err != nil {
+					b.Fatal(err)
+				}
+				waited = append(waited, time.Since(begin))
+				f.Release()
+			}
+			for name, times := range map[string][]time.Duration{"ask": asked, "wait": waited} {
+				slices.Sort(times)
+				for _, q := range []int{50, 90, 99} {
+					b.ReportMetric(float64(times[len(times)*q/100].Nanoseconds())/1e3, fmt.Sprintf("%s-p%d-µs", name, q))
+				}
+			}
+		})
 	}
 }
