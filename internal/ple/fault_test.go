@@ -146,9 +146,14 @@ func TestCloseWhileFetching(t *testing.T) {
 // TestNoGoroutineIsLeft opens, uses and closes a table of every kind.
 func TestNoGoroutineIsLeft(t *testing.T) {
 	h := newHome(t, 300, 50)
+	web := h.serve(t)
 	before := runtime.NumGoroutine()
-	for _, kind := range Kinds() {
-		src, err := OpenSource(kind, h.spec)
+	for _, kind := range append(Kinds(), HTTP) {
+		spec := h.spec
+		if kind == HTTP {
+			spec = web
+		}
+		src, err := OpenSource(kind, spec)
 		if errors.Is(err, errors.ErrUnsupported) {
 			continue
 		}
