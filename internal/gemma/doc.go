@@ -8,7 +8,23 @@
 // knows no device and no kernel, and does no sampling and no text.
 //
 // A Model owns its weights and scratch memory; it and its Caches are used by one
-// goroutine at a time. Called by package engine and package plume.
+// goroutine at a time, but for Ready and WeightStats. Called by package engine and package plume.
+//
+// # Weights
+//
+// The matrices of a forward pass are groups in order of use: the projection of the
+// per-layer embeddings, each layer's matrices, each mixture layer's experts, the output
+// matrix. Forward says use before a group and done after it, and does not know where
+// its matrices come from (supply.go):
+//
+//	stays      in one slab of device memory, read once
+//	streams    read for every step, into two slabs that such groups take turns in (stream.go)
+//	experts    in slots of equal size, read when a router chooses them (expertcache.go)
+//
+// Residency says which is which, by one function for plan and Bind (residency.go). Four
+// goroutines read for all of them, the most urgent group first, pieces of several
+// matrices at once (reader.go). Bind in the background is the same without waiting.
+// When the output matrix is not there, input rows are read singly (inputrows.go).
 //
 // # Glossary
 //
@@ -27,6 +43,8 @@
 //	donor       owner whose keys and values later layers share
 //	prefill     evaluating a prompt, many tokens at once; decode: one at a time
 //	step        one Forward; session: one sequence with its Cache
+//	group       weights that are used, and read, together
+//	slab        memory that groups take turns in; slot: the same for experts
 //
 // # The family
 //

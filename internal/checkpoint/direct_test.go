@@ -1,0 +1,88 @@
+package checkpoint
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// directModel writes a file whose last tensor ends anywhere but on a page.
+func directModel(t *testing.T) (path string, cat *Catalog) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "model.gguf")
+	r := (&raw{}).head(3, 2, 1)
+	r.text("general.architecture").u32(kindString).text("gemma4")
+	r.tensor("first", 0, 0, 5000)
+	r.tensor("last", 0, 20000, 3001)
+	r.align(32)
+	for range 20000 + 4*3001 {
+		r.u8(uint8(rand.IntN(256)))
+	}
+	if err := os.WriteFile(path, r.b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	cat, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cat.Close() })
+	return path, cat
+}
+
+func TestReadDirect(t *testing.T) {
+	path, cat := directModel(t)
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, tensor := range cat.Tensors() {
+		buf := DirectBuffer(int(tensor.Bytes))
+		for range 200 {
+			off := rng.Int64N(tensor.Bytes)
+			want := make([]byte, 1+rng.Int64N(tensor.Bytes-off))
+			if _, err := tensor.ReadAt(want, off); err != nil {
+				t.Fatal(err)
+			}
+			got, err := tensor.ReadDirect(buf, off, len(want))
+			if err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("%s: %d bytes at %d: error %v", tensor.Name, len(want), off, err)
+			}
+		}
+		for _, r := range [][2]int64{{-1, 4}, {tensor.Bytes - 3, 4}, {tensor.Bytes + 1, 0}} {
+			if _, err := tensor.ReadDirect(buf, r[0], int(r[1])); err == nil {
+				t.Errorf("%s: %d bytes at %d were read", tensor.Name, r[1], r[0])
+			}
+		}
+	}
+	last := cat.Lookup("last")
+	if err := os.Truncate(path, last.off+9000); err != nil {
+		t.Fatal(err)
+	}
+	buf := DirectBuffer(4096)
+	if _, err := last.ReadDirect(buf, 4100, 4096); err != nil {
+		t.Errorf("what is left of a truncated file: %v", err)
+	}
+	_, err := last.ReadDirect(buf, 8000, 4000)
+	if broken := new(CorruptError); !errors.As(err, &broken) || broken.Path != path || broken.Tensor != "last" {
+		t.Errorf("truncated file: error %v", err)
+	}
+}
+
+// A file that is no longer under its name is read on through the descriptor.
+func TestReadDirectOfAReplacedFile(t *testing.T) {
+	path, cat := directModel(t)
+	first := cat.Lookup("first")
+	want := make([]byte, 100)
+	if _, err := first.ReadAt(want, 50); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Skip(err)
+	}
+	if err := os.WriteFile(path, make([]byte, 60000), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := first.ReadDirect(DirectBuffer(100), 50, 100); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("another file's bytes, or error %v", err)
+	}
+}
