@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/pprof"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +20,8 @@ type benchFlags struct {
 	threads, prompts, contexts, batches []int
 
 	tokens, repeat, chunk, streamMiB int
-	kvType, ple, profile             string
+	open                             modelFlags
+	kvType, profile                  string
 	compare, compareRegex, compareOf string
 	greedy, json                     bool
 }
@@ -84,8 +84,7 @@ func newBenchCommand(f *benchFlags) *cobra.Command {
 	fs.IntVar(&f.repeat, "repeat", 5, "blocks per result")
 	fs.IntVar(&f.chunk, "chunk", 0, "prompt tokens per step (default: as sessions do)")
 	fs.StringVar(&f.kvType, "kv-type", "f16", "number format of the KV cache")
-	fs.StringVar(&f.ple, "ple", "auto", "where PLE rows come from: "+strings.Join(plume.PLEPlaces(), ", ")+", or a URL")
-	complete(cmd, "ple", plume.PLEPlaces()...)
+	f.open.addMemory(cmd)
 	fs.BoolVar(&f.greedy, "greedy", false, "also generate as plume run does, most likely token first")
 	fs.StringVar(&f.compare, "compare", "", "`command` of a peer, run by the shell in turn with ours")
 	fs.StringVar(&f.compareRegex, "compare-regex", rateRegex, "where the peer prints tokens per second; the first group counts")
@@ -160,8 +159,8 @@ func (f *benchFlags) run(cmd *cobra.Command, name string) error {
 	defer limits.Close()
 	r.limits = limits
 	begin := time.Now()
-	open := modelFlags{backend: "cpu", kvType: f.kvType, ple: f.ple}
-	m, err := open.open(cmd, name)
+	f.open.backend, f.open.kvType = "cpu", f.kvType
+	m, err := f.open.open(cmd, name)
 	if err != nil {
 		return err
 	}
