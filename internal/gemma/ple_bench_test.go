@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -247,6 +248,26 @@ func BenchmarkPlaces(b *testing.B) {
 		}
 		i := 0
 		p.measure(b, c, 1, func(ids []int32) { i++; ids[0] = few[i%len(few)] })
+	})
+	b.Run("decode/zipf", func(b *testing.B) { // tokens about as frequent as a text's, with a row cache that has seen some
+		zipf := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.2, 3, uint64(p.m.ple.vocab-1))
+		draw := func(ids []int32) {
+			for i := range ids {
+				ids[i] = int32(zipf.Uint64() * 162017 % uint64(p.m.ple.vocab))
+			}
+		}
+		seen := make([]int32, 400)
+		for range 10 {
+			draw(seen)
+			for _, at := range p.all {
+				f := at.table.rows.Fetch(seen)
+				if err := f.Wait(context.Background()); err != nil {
+					b.Fatal(err)
+				}
+				f.Release()
+			}
+		}
+		p.measure(b, c, 1, draw)
 	})
 	b.Run("prefill/cold", func(b *testing.B) { p.measure(b, c, 512, cold) })
 }
