@@ -13,8 +13,8 @@
 // it has no server and no command line (see cmd/plume), converts no files (see internal/convert
 // and `plume convert`), and does not look at pictures or sound yet.
 //
-// A [Model] and a [Tokenizer] may be shared by goroutines; a [Session] belongs
-// to one at a time. A Model owns its weights until Close; events, texts and
+// A [Model], a [Tokenizer] and a [Service] may be shared by goroutines; a [Session]
+// belongs to one at a time. A Model owns its weights until Close; events, texts and
 // errors belong to the caller; rows of logits and hidden states handed to
 // callbacks are lent for the call.
 package plume
