@@ -23,8 +23,9 @@ func newInspect() *cobra.Command {
 will load, leave on disk, or not use. Only headers are read.
 
 With --ram SIZE, show instead what a run within that budget would hold, use by
-use, and what had to shrink for it; a budget that is too small is refused with
-the smallest one that works (exit code 8).`,
+use, what had to shrink for it, and which weights would be read from disk for
+every token, with the most tokens per second that the disk then allows; a budget
+that is too small is refused with the smallest one that works (exit code 8).`,
 		Example: `  plume inspect demo
   plume inspect e2b.gguf --json | jq .tiers
   plume inspect e2b.gguf --ram 1500MiB --ctx 8192`,

@@ -1,5 +1,6 @@
 // Package plan decides, from a model's headers alone, what a process that runs it
-// keeps in memory, and whether that fits a budget.
+// keeps in memory, which weights it reads for every token instead, and whether that
+// fits a budget.
 //
 // Its numbers come from the code that allocates: package gemma sizes weights, caches
 // and steps, the device's backend.Sizer sizes what is the device's. What has no
