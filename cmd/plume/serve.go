@@ -46,6 +46,7 @@ type serveFlags struct {
 	logJSON  bool
 	logLevel string
 	queue    int
+	prefix   sizeFlag
 
 	allowPull bool
 }
@@ -88,6 +89,9 @@ func (f *serveFlags) addFlags(cmd *cobra.Command) {
 	fs.IntVar(&f.open.chunk, "chunk", 0, "prompt tokens per step (default 256)")
 	fs.IntVar(&f.serve.Sequences, "sequences", 0, "answers computed together (default: as many as memory allows, at most 8)")
 	fs.IntVar(&f.queue, "queue", 64, "requests that may wait for their turn")
+
+	fs.Var(&f.prefix, "prefix-cache", "memory for the computed beginnings of earlier requests, 0 for none (default: 256MiB,\nor what memory allows)")
+	fs.StringVar(&f.serve.PrefixCacheDir, "prefix-dir", "", "`folder` in which they survive a restart; what users have written can be read from\nthe file in it")
 
 	f.maxBody = 8 << 20
 	fs.Var(&f.maxBody, "max-body", "largest request")
@@ -152,12 +156,12 @@ func (f *serveFlags) answer(ctx context.Context, cmd *cobra.Command, l net.Liste
 	if err != nil {
 		return usageError{err, cmd}
 	}
-	f.greet(cmd.ErrOrStderr(), l, o.Model, service.Options())
+	f.greet(cmd.ErrOrStderr(), l, o.Model, service.Options(), service.Stats().Prefix.Note)
 	return s.Serve(ctx, l, f.net)
 }
 
 // greet says where the server is, what it serves, and how to try it.
-func (f *serveFlags) greet(w io.Writer, l net.Listener, m server.Model, o plume.ServiceOptions) {
+func (f *serveFlags) greet(w io.Writer, l net.Listener, m server.Model, o plume.ServiceOptions, note string) {
 	scheme := "http"
 	if f.net.CertFile != "" {
 		scheme = "https"
@@ -176,6 +180,9 @@ func (f *serveFlags) greet(w io.Writer, l net.Listener, m server.Model, o plume.
 	fmt.Fprintf(w, "plume: serving %s on %s (%d answers at once, %d tokens each)\n", m.ID, url, o.Sequences, o.Context)
 	fmt.Fprintf(w, "       open it in a browser, or try:\n")
 	fmt.Fprintf(w, "       curl %s/v1/chat/completions%s -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Tell me a story about a fox.\"}]}'\n", url, key)
+	if note != "" {
+		fmt.Fprintln(w, "plume:", note)
+	}
 	if !ip.IsLoopback() && len(f.o.Keys) == 0 {
 		fmt.Fprintln(w, "plume: anybody who reaches this address can use it; --api-key asks for a key")
 	}

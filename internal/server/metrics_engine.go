@@ -40,6 +40,12 @@ var (
 	drawn      = total("plume_engine_generated_tokens_total", "Tokens drawn, those of running answers included.")
 	turnedAway = total("plume_engine_refused_total", "Requests that met a full queue.")
 
+	prefixBytes   = gauge("plume_prefix_bytes", "Memory that computed beginnings of requests take.")
+	prefixRoom    = gauge("plume_prefix_capacity_bytes", "Memory that they may take.")
+	prefixHits    = total("plume_prefix_hits_total", "Requests that went on from one of them.")
+	prefixTokens  = total("plume_prefix_tokens_total", "Tokens that these did not compute.")
+	prefixEvicted = total("plume_prefix_evicted_total", "Beginnings that made room for others.")
+
 	pleRows    = total("plume_ple_rows_total", "Rows of the per-layer table that were needed.")
 	pleHits    = total("plume_ple_cache_hits_total", "Rows found in memory.")
 	pleRead    = total("plume_ple_rows_read_total", "Rows that came from storage.")
@@ -82,6 +88,7 @@ func (c *engineCollector) Collect(out chan<- prometheus.Metric) {
 		{waiting, int64(l.Waiting)}, {running, int64(l.Running)}, {sequences, int64(l.Sequences)}, {queueRoom, int64(l.Queue)},
 		{kvUsed, int64(l.KVTokens)}, {kvCapacity, int64(l.KVCapacity)}, {kvBytes, l.KVBytes},
 		{steps, l.Steps}, {computed, l.Prompt}, {reused, l.Cached}, {drawn, l.Generated}, {turnedAway, l.Refused},
+		{prefixBytes, l.Prefix.Bytes}, {prefixRoom, l.Prefix.Capacity}, {prefixHits, l.Prefix.Hits}, {prefixTokens, l.Prefix.Tokens}, {prefixEvicted, l.Prefix.Evicted},
 	} {
 		send(v.figure, float64(v.value))
 	}
