@@ -182,7 +182,10 @@ func (s *Scheduler) Close(ctx context.Context) error {
 
 // loop runs steps until the scheduler is closed and nothing is left to do.
 func (s *Scheduler) loop() {
-	defer close(s.over)
+	defer func() {
+		s.slots, s.known, s.batch = nil, nil, batch{} // the memory, whoever keeps s
+		close(s.over)
+	}()
 	for {
 		s.sweep()
 		s.admit()
@@ -289,72 +292,6 @@ func (s *Scheduler) idle(rank func(*slot) int) *slot {
 		}
 	}
 	return best
-}
-
-// recall prepares a slot for a prompt of which idle slot q holds most: q itself, or
-// another one with more than that from the known prefixes. What the slot loses by that
-// becomes known. seen is how much of the prompt any earlier one has begun with.
-func (s *Scheduler) recall(q *slot, prompt []int32) (_ *slot, seen int, err error) {
-	left := q.shared(prompt) // of what the slot holds
-	_, n, seen := s.known.find(q.cache, prompt)
-	fill := n >= left+worthTokens
-	if fill {
-		q, left = s.idle(func(*slot) int { return 0 }), 0
-	}
-	err = s.e.turn(s.ctx, func() error {
-		if have := q.cache.Len(); have-left >= worthTokens {
-			if err := s.known.keep(q.cache, q.ids[:have]); err != nil {
-				return err
-			}
-		}
-		if !fill {
-			return nil
-		}
-		// Found again: keeping may have cost it its place.
-		if m, n, _ := s.known.find(q.cache, prompt); m != nil {
-			q.ids = s.known.restore(m, q.cache, q.ids)
-			s.known.stats.Hits++
-			s.known.stats.Tokens += int64(n)
-		}
-		return nil
-	})
-	return q, seen, err
-}
-
-// loadPrefixes makes what an earlier scheduler has saved known.
-func (s *Scheduler) loadPrefixes() {
-	if s.opt.PrefixBytes == 0 {
-		return
-	}
-	s.known = newPrefixes(s.opt.PrefixBytes)
-	if s.opt.PrefixFile != "" {
-		s.known.note(s.known.load(s.opt.PrefixFile, s.opt.PrefixKey, s.slots[0].cache))
-	}
-	s.stats.Prefix = s.known.stats
-}
-
-// savePrefixes saves what is known and what the sequences still hold.
-func (s *Scheduler) savePrefixes() {
-	if s.known == nil || s.opt.PrefixFile == "" {
-		return
-	}
-	err := s.e.turn(context.Background(), func() error {
-		for _, q := range s.slots {
-			if n := q.cache.Len(); n >= worthTokens {
-				if err := s.known.keep(q.cache, q.ids[:n]); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	if err == nil {
-		err = s.known.save(s.opt.PrefixFile, s.opt.PrefixKey)
-	}
-	s.known.note(err)
-	s.mu.Lock()
-	s.stats.Prefix = s.known.stats
-	s.mu.Unlock()
 }
 
 // afterForward lets the sequences draw, and keeps what those hold that have come to a
