@@ -94,9 +94,10 @@ func servedModel(m *plume.Model, name string, context int) (server.Model, error)
 	if err != nil {
 		return server.Model{}, err
 	}
+	used := in.Bytes - in.TierBytes(plume.TierUnused)
 	out := server.Model{
 		ID: name, Family: "gemma4", Size: in.Name, Format: in.Format, Parameters: in.Parameters,
-		Bytes: in.Bytes - in.TierBytes(plume.TierUnused), DiskBytes: in.TierBytes(plume.TierDisk), Modified: info.ModTime(),
+		Bytes: used, DiskBytes: onDisk(m, used, in.TierBytes(plume.TierDisk)), Modified: info.ModTime(),
 		Context: context, Sampling: m.Sampling(),
 		Tools: hasToken(m, "<|tool_call>"), Thinking: hasToken(m, "<|think|>"),
 	}
@@ -104,6 +105,20 @@ func servedModel(m *plume.Model, name string, context int) (server.Model, error)
 		out.Quantization = in.Types[0].Type
 	}
 	return out, nil
+}
+
+// onDisk returns how many of a model's bytes stay in the file: the table's,
+// unless memory holds it, and those of weights that are read for every token.
+func onDisk(m *plume.Model, used, table int64) int64 {
+	dense := used - table
+	if m.Options().PLE == "ram" {
+		table = 0
+	}
+	// Packed weights differ a little in size from stored ones.
+	if gap := dense - m.ResidentBytes(); gap > dense/20 {
+		table += gap
+	}
+	return table
 }
 
 // hasToken reports whether the vocabulary has a special token of that text.

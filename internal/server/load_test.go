@@ -44,7 +44,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	service, err := m.NewService(plume.ServiceOptions{Context: 256, Queue: 32})
+	service, err := m.NewService(plume.ServiceOptions{Context: 256, Queue: 32, PrefixCacheBytes: 8 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

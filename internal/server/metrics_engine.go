@@ -57,6 +57,9 @@ var (
 	pleWaitP99 = gauge("plume_ple_wait_p99_seconds", "99 of 100 steps waited no longer, since the start.")
 	pleOverlap = gauge("plume_ple_overlap_ratio", "Part of the reads' time that was computed through, 0 to 1.")
 
+	weightBytes = total("plume_weights_read_bytes_total", "Bytes of weights read from storage, the first reading included.")
+	weightWait  = total("plume_weights_wait_seconds_total", "Time the computation stood still for weights.")
+
 	memoryBudget  = gauge("plume_memory_budget_bytes", "Memory that the process may take, 0 when nobody set a limit.")
 	memoryUsed    = gauge("plume_memory_used_bytes", "Memory accounted for.")
 	memoryRole    = gauge("plume_memory_role_bytes", "What the memory is used for.", "role")
@@ -101,12 +104,13 @@ func (c *engineCollector) Collect(out chan<- prometheus.Metric) {
 		value int64
 	}{
 		{pleRows, f.PLE.Rows}, {pleHits, f.PLE.CacheHits}, {pleRead, f.PLE.RowsRead}, {pleReads, f.PLE.Reads},
-		{pleBytes, f.PLE.ReadBytes}, {pleDevice, f.PLE.DeviceBytes}, {pleErrors, f.PLE.Errors},
+		{pleBytes, f.PLE.ReadBytes}, {pleDevice, f.PLE.DeviceBytes}, {pleErrors, f.PLE.Errors}, {weightBytes, f.Weights.ReadBytes},
 		{memoryBudget, f.Memory.Budget}, {memoryUsed, f.Memory.Used},
 		{memoryProcess, f.Memory.Process}, {memoryPeak, f.Memory.ProcessPeak},
 	} {
 		send(v.figure, float64(v.value))
 	}
+	send(weightWait, f.Weights.Wait.Seconds())
 	send(pleWait, f.PLE.Wait.Seconds())
 	send(pleWaitP99, f.PLE.WaitP99.Seconds())
 	send(pleOverlap, f.PLE.Overlap)

@@ -42,7 +42,7 @@ function plot(name, values) {
 function tiers(s) {
   const parts = [
     ["ram", "in memory", s.model.bytes - s.model.disk_bytes],
-    ["disk", "on disk, read row by row", s.model.disk_bytes],
+    ["disk", "on disk, read when needed", s.model.disk_bytes],
   ].filter(([, , n]) => n > 0);
   const sum = parts.reduce((n, part) => n + part[2], 0) || 1;
   const bar = byId("tiers");
@@ -101,7 +101,8 @@ function show(s) {
       const rows = (ple.rows - old.rows) / seconds;
       push(history.rows, rows);
       plot("rps", history.rows);
-      byId("disk").textContent = bytes((ple.read_bytes - old.read_bytes) / seconds) + "/s";
+      const weights = s.figures.weights.read_bytes - before.figures.weights.read_bytes;
+      byId("disk").textContent = bytes((ple.read_bytes - old.read_bytes + weights) / seconds) + "/s";
       byId("wait").textContent = (100 * (ple.wait_seconds - old.wait_seconds) / seconds).toFixed(2) + " % of the time";
     }
   }
