@@ -53,7 +53,7 @@ const benchExample = `  plume bench
   plume bench e2b.gguf --compare 'llama-bench -m e2b.gguf -t 2 -p 0 -n 64' \
       --compare-regex 'tg64 +\| +([0-9.]+)'
 
-For quiet numbers give the process real-time priority: chrt -f 20 plume bench …`
+For quiet numbers give the process real-time priority: chrt -r 20 plume bench …`
 
 // rateRegex finds tokens per second in what most programs print.
 const rateRegex = `([0-9]+(?:\.[0-9]+)?)\s*(?:tok/s|t/s|tokens/s|tokens per second)`

@@ -93,7 +93,7 @@ func (f *serveFlags) addFlags(cmd *cobra.Command) {
 	fs.Var(&f.prefix, "prefix-cache", "memory for the computed beginnings of earlier requests, 0 for none (default: 256MiB,\nor what memory allows)")
 	fs.StringVar(&f.serve.PrefixCacheDir, "prefix-dir", "", "`folder` in which they survive a restart; what users have written can be read from\nthe file in it")
 
-	f.maxBody = 8 << 20
+	f.maxBody = 4 << 20
 	fs.Var(&f.maxBody, "max-body", "largest request")
 	fs.IntVar(&f.o.MaxPrompt, "max-prompt", 0, "most tokens of a prompt (default: what the context holds)")
 	fs.IntVar(&f.o.MaxTokens, "max-tokens", 0, "most tokens of an answer, whatever is asked for (default: what the context holds)")
