@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"testing"
 )
 
@@ -155,11 +156,11 @@ func victim(held []int, needed *[traceLayers * traceExperts]int, score *[traceLa
 }
 
 // The policy of expertCache, a half-life of one token, on routing that is made up: never
-// worse than last use, and not blind when the slots are fewer than a token needs. With -v it
-// logs the table of docs/measurements/streaming.md.
+// worse than last use, and not blind when the slots are fewer than a token needs. With
+// PLUME_POLICIES set it logs the table of docs/measurements/streaming.md.
 func TestExpertPolicies(t *testing.T) {
-	tokens, sizes := 40, []int{120, 240, 960}
-	if testing.Verbose() {
+	tokens, sizes, table := 40, []int{120, 240, 960}, os.Getenv("PLUME_POLICIES") != ""
+	if table {
 		tokens, sizes = 300, []int{60, 120, 240, 480, 960, 1920}
 	}
 	for _, tr := range []routingTrace{{0, 0, 1000}, {0.5, 0.2, 100}, {1, 0.3, 100}, {1, 0.5, 25}} {
@@ -169,7 +170,7 @@ func TestExpertPolicies(t *testing.T) {
 			if mine < last-0.01 || mine == 0 {
 				t.Errorf("%+v: %d slots: %.3f hits, %.3f by last use", tr, slots, mine, last)
 			}
-			if testing.Verbose() {
+			if table {
 				line := fmt.Sprintf("last use %.3f, half-life 1 %.3f", last, mine)
 				for _, half := range []float64{4, 16, 256} {
 					line += fmt.Sprintf(", %v %.3f", half, hitRate(trace, slots, half))

@@ -19,8 +19,8 @@ func residencies(experts int) []gemma.Residency {
 		{StreamHead: true}, {StreamLayers: 2, StreamHead: true}, {StreamLayers: 1000, StreamHead: true},
 	}
 	if experts > 0 {
-		for _, slots := range []int{1, 2, 3, experts / 2, experts - 1, experts} {
-			list = append(list, gemma.Residency{ExpertSlots: slots}, gemma.Residency{StreamLayers: 2, StreamHead: true, ExpertSlots: slots})
+		for i, slots := range []int{1, 2, 3, experts / 2, experts - 1, experts} {
+			list = append(list, gemma.Residency{StreamLayers: 2 * (i % 2), StreamHead: i%3 == 0, ExpertSlots: slots})
 		}
 	}
 	return list

@@ -80,6 +80,9 @@ func streamed(b *testing.B, path string, r gemma.Residency) {
 		}
 	}
 	step()
+	for s := m.WeightStats(); s.ExpertMisses > 0 && s.ExpertEvictions == 0; s = m.WeightStats() {
+		step() // until the slots are full
+	}
 	b.ResetTimer()
 	before := m.WeightStats()
 	for range b.N {
