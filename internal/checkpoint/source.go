@@ -7,7 +7,8 @@ import (
 	"os"
 )
 
-// source is one file that stays open: the only way this package touches bytes.
+// source is one file that stays open: the only way this package touches bytes, direct
+// reads (direct.go) aside.
 type source struct {
 	path      string
 	r         io.ReaderAt
