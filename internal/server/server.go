@@ -34,8 +34,8 @@ type Options struct {
 	Hosts       []string // names in the Host header beside localhost and addresses; "*" is any
 	CORSOrigins []string // web pages of other origins that may ask; "*" is any
 
-	MaxBody       int64         // bytes of one request; 0: 8 MiB
-	MaxBodies     int64         // bytes of all requests being read or answered; 0: 64 MiB
+	MaxBody       int64         // bytes of one request; 0: 4 MiB
+	MaxBodies     int64         // bytes of all requests being read or answered; 0: 16 MiB
 	MaxPrompt     int           // tokens of one prompt; 0: what the context holds
 	MaxTokens     int           // most tokens of one answer, also where the client asks for more; 0: what the context holds
 	MaxChoices    int           // answers to one request (n); 0: 8
@@ -49,8 +49,8 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.MaxBody = cmp.Or(o.MaxBody, 8<<20)
-	o.MaxBodies = max(cmp.Or(o.MaxBodies, 64<<20), o.MaxBody)
+	o.MaxBody = cmp.Or(o.MaxBody, 4<<20)
+	o.MaxBodies = max(cmp.Or(o.MaxBodies, 16<<20), o.MaxBody)
 	o.MaxChoices = cmp.Or(o.MaxChoices, 8)
 	o.ReadTimeout = cmp.Or(o.ReadTimeout, 30*time.Second)
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 30*time.Second)
