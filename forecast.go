@@ -219,7 +219,7 @@ func MakeForecast(spec ModelSpec, o ForecastOptions) (*Forecast, error) {
 	for _, t := range cat.Tensors() {
 		f.FileBytes += t.Bytes
 	}
-	if f.Plan, err = planFor(cat, cfg, o.Options); errors.Is(err, ErrMemory) {
+	if f.Plan, err = spec.plan(cat, cfg, o.Options); errors.Is(err, ErrMemory) {
 		f.Reason = err.Error()
 		return f, nil
 	} else if err != nil {
@@ -229,17 +229,21 @@ func MakeForecast(spec ModelSpec, o ForecastOptions) (*Forecast, error) {
 	return f, f.speeds(cfg, o)
 }
 
-// planFor plans as Open does; a model without a file has the family's vocabulary.
-func planFor(cat *checkpoint.Catalog, cfg *gemma.Config, o Options) (*MemoryPlan, error) {
-	text, err := readTokenizer(cat, cfg)
-	if err != nil && !errors.Is(err, ErrNoTokenizer) {
-		return nil, err
+// plan plans as Open does.
+func (s *ModelSpec) plan(cat *checkpoint.Catalog, cfg *gemma.Config, o Options) (*MemoryPlan, error) {
+	size := vocabularySize{familyTokens, familyMerges}
+	if s.Path != "" {
+		text, err := readTokenizer(cat, cfg)
+		if err != nil && !errors.Is(err, ErrNoTokenizer) {
+			return nil, err
+		}
+		size = text.size()
 	}
 	b, err := o.budget()
 	if err != nil {
 		return nil, err
 	}
-	p, err := makePlan(cat, cfg, text.size(), b, o)
+	p, err := makePlan(cat, cfg, size, b, o)
 	return p, markUnsupported(err)
 }
 

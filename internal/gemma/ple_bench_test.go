@@ -31,7 +31,7 @@ var (
 	placeList = flag.String("places", "ram,disk,direct,http", "where its table is; the first one is what others are compared with; direct+pool: without io_uring, disk+drop: nothing stays in the page cache")
 	rowCache  = flag.Int64("row-cache", -1, "bytes of the row cache, -1: none")
 	moreProcs = flag.Int("more-procs", 2, "added to GOMAXPROCS, as the program does")
-	serveBy   = flag.String("serve-by", "", "command in front of the web server's, such as chrt -f 20: it then does not queue for our processors, as if it were elsewhere")
+	serveBy   = flag.String("serve-by", "", "command in front of the web server's, such as chrt -r 20: it then does not queue for our processors, as if it were elsewhere")
 	httpDelay = flag.Duration("http-delay", time.Millisecond, "added latency of the web server")
 )
 
