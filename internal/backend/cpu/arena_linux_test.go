@@ -29,8 +29,9 @@ func TestArenaTakesWhatItHolds(t *testing.T) {
 			mem[i] = 1
 		}
 	}
-	// 512 KiB for the program.
-	if grown := residentBytes(t) - before; grown > held+1<<19 {
+	// Half a huge page for each of eight would be 4 MiB; an emulator of another processor
+	// takes more than 1 MiB for the program's code as it translates it.
+	if grown := residentBytes(t) - before; grown > held+2<<20 {
 		t.Errorf("%d bytes take %d", held, grown)
 	}
 }
