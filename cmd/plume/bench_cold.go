@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -195,28 +192,14 @@ func warmFile(path string) error {
 
 // start runs `plume bench session` in a process of its own up to the first token.
 func (f *coldFlags) start(ctx context.Context, path string) (coldRun, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return coldRun{}, err
-	}
 	args := append([]string{"bench", "session", path, "--json", "--repeat", "1", "--tokens", "1", "--prompt", strconv.Itoa(f.prompt)}, f.open.args()...)
-	begin := time.Now()
-	child := exec.CommandContext(ctx, program, args...)
-	var stderr bytes.Buffer
-	child.Stderr = &stderr
-	text, err := child.Output()
-	if ctx.Err() != nil {
-		return coldRun{}, context.Cause(ctx)
-	}
-	if err != nil {
-		return coldRun{}, fmt.Errorf("start plume: %w: %s", err, lastLine(stderr.Bytes()))
-	}
 	var r struct {
 		First time.Time  `json:"first_token"`
 		Model benchModel `json:"model"`
 	}
-	if err := json.Unmarshal(text, &r); err != nil {
-		return coldRun{}, fmt.Errorf("read what plume bench session prints: %w", err)
+	begin := time.Now()
+	if err := runPlume(ctx, &r, args...); err != nil {
+		return coldRun{}, err
 	}
 	return coldRun{First: r.First.Sub(begin).Seconds(), Open: r.Model.Load}, nil
 }

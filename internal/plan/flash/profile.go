@@ -54,8 +54,35 @@ type Profile struct {
 var profileFiles embed.FS
 
 // Names lists the built-in profiles.
-func Names() []string {
-	entries, err := profileFiles.ReadDir("profiles")
+func Names() []string { return ProfileNames(profileFiles, "profiles") }
+
+// maxPlanes bounds what a device of the model takes in memory.
+const maxPlanes = 1 << 16
+
+// maxProfileBytes bounds a profile's file.
+const maxProfileBytes = 1 << 20
+
+// ReadProfile returns the text of dir/NAME.json among built-in files, or of the file of that
+// name. It serves profiles of machines too.
+func ReadProfile(builtIn embed.FS, dir, nameOrFile string) ([]byte, error) {
+	if !strings.ContainsAny(nameOrFile, `/\`) {
+		if data, err := builtIn.ReadFile(path.Join(dir, nameOrFile+".json")); err == nil {
+			return data, nil
+		}
+	}
+	info, err := os.Stat(nameOrFile)
+	if err != nil {
+		return nil, fmt.Errorf("find %q: neither a file nor one of %s", nameOrFile, strings.Join(ProfileNames(builtIn, dir), ", "))
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxProfileBytes {
+		return nil, fmt.Errorf("read %s: want a regular file of at most %d bytes", nameOrFile, maxProfileBytes)
+	}
+	return os.ReadFile(nameOrFile)
+}
+
+// ProfileNames lists the built-in files in dir.
+func ProfileNames(builtIn embed.FS, dir string) []string {
+	entries, err := builtIn.ReadDir(dir)
 	if err != nil {
 		panic("flash: internal error: " + err.Error())
 	}
@@ -66,26 +93,11 @@ func Names() []string {
 	return names
 }
 
-// maxPlanes bounds what a device of the model takes in memory.
-const maxPlanes = 1 << 16
-
-// maxProfileBytes bounds a profile's file.
-const maxProfileBytes = 1 << 20
-
 // Load returns the built-in profile of that name, or reads the file of that name.
 func Load(nameOrFile string) (*Profile, error) {
-	data, err := profileFiles.ReadFile(path.Join("profiles", nameOrFile+".json"))
-	if err != nil || strings.ContainsAny(nameOrFile, `/\`) {
-		info, statErr := os.Stat(nameOrFile)
-		if statErr != nil {
-			return nil, fmt.Errorf("find storage profile %q: neither a file nor one of %s", nameOrFile, strings.Join(Names(), ", "))
-		}
-		if !info.Mode().IsRegular() || info.Size() > maxProfileBytes {
-			return nil, fmt.Errorf("read storage profile %s: want a regular file of at most %d bytes", nameOrFile, maxProfileBytes)
-		}
-		if data, err = os.ReadFile(nameOrFile); err != nil {
-			return nil, fmt.Errorf("read storage profile: %w", err)
-		}
+	data, err := ReadProfile(profileFiles, "profiles", nameOrFile)
+	if err != nil {
+		return nil, fmt.Errorf("storage profile: %w", err)
 	}
 	p, err := Parse(data)
 	if err != nil {
@@ -152,14 +164,17 @@ func (p *Profile) Validate() error {
 }
 
 // Unsourced lists the figures that Sources says nothing about.
-func (p *Profile) Unsourced() []string {
+func (p *Profile) Unsourced() []string { return Unsourced(p, p.Sources) }
+
+// Unsourced lists the JSON names of a profile's figures that its sources say nothing about.
+func Unsourced(profile any, sources map[string]string) []string {
 	var told []string
-	for names := range p.Sources {
+	for names := range sources {
 		for name := range strings.SplitSeq(names, ",") {
 			told = append(told, strings.TrimSpace(name))
 		}
 	}
-	data, err := json.Marshal(p)
+	data, err := json.Marshal(profile)
 	if err != nil {
 		panic("flash: internal error: " + err.Error())
 	}

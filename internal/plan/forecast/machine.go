@@ -5,10 +5,6 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path"
-	"slices"
-	"strings"
 
 	"github.com/plume-run/plume/internal/plan/flash"
 )
@@ -62,35 +58,13 @@ type Rate struct {
 var machineFiles embed.FS
 
 // Names lists the built-in machines.
-func Names() []string {
-	entries, err := machineFiles.ReadDir("machines")
-	if err != nil {
-		panic("forecast: internal error: " + err.Error())
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, strings.TrimSuffix(e.Name(), ".json"))
-	}
-	return names
-}
-
-// maxMachineBytes bounds a machine's file.
-const maxMachineBytes = 1 << 20
+func Names() []string { return flash.ProfileNames(machineFiles, "machines") }
 
 // Load returns the built-in machine of that name, or reads the file of that name.
 func Load(nameOrFile string) (*Machine, error) {
-	data, err := machineFiles.ReadFile(path.Join("machines", nameOrFile+".json"))
-	if err != nil || strings.ContainsAny(nameOrFile, `/\`) {
-		info, statErr := os.Stat(nameOrFile)
-		if statErr != nil {
-			return nil, fmt.Errorf("find hardware profile %q: neither a file nor one of %s", nameOrFile, strings.Join(Names(), ", "))
-		}
-		if !info.Mode().IsRegular() || info.Size() > maxMachineBytes {
-			return nil, fmt.Errorf("read hardware profile %s: want a regular file of at most %d bytes", nameOrFile, maxMachineBytes)
-		}
-		if data, err = os.ReadFile(nameOrFile); err != nil {
-			return nil, fmt.Errorf("read hardware profile: %w", err)
-		}
+	data, err := flash.ReadProfile(machineFiles, "machines", nameOrFile)
+	if err != nil {
+		return nil, fmt.Errorf("hardware profile: %w", err)
 	}
 	m, err := Parse(data)
 	if err != nil {
@@ -165,30 +139,7 @@ func positive(name string, x float64) error {
 }
 
 // Unsourced lists the figures that Sources says nothing about.
-func (m *Machine) Unsourced() []string {
-	var told []string
-	for names := range m.Sources {
-		for name := range strings.SplitSeq(names, ",") {
-			told = append(told, strings.TrimSpace(name))
-		}
-	}
-	data, err := json.Marshal(m)
-	if err != nil {
-		panic("forecast: internal error: " + err.Error())
-	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(data, &fields); err != nil {
-		panic("forecast: internal error: " + err.Error())
-	}
-	var missing []string
-	for name := range fields {
-		if !slices.Contains([]string{"name", "about", "sources"}, name) && !slices.Contains(told, name) {
-			missing = append(missing, name)
-		}
-	}
-	slices.Sort(missing)
-	return missing
-}
+func (m *Machine) Unsourced() []string { return flash.Unsourced(m, m.Sources) }
 
 // Best is the rate of the most threads.
 func (m *Machine) Best() Rate { return m.Threads[len(m.Threads)-1] }
