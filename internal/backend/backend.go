@@ -175,8 +175,8 @@ type Backend interface {
 	// Linear multiplies the same x by several matrices.
 	Linear(x *Tensor, products []Product)
 
-	// GeGLU sets dst = gelu_tanh(gate·x) ⊙ (up·x).
-	GeGLU(dst, x *Tensor, gate, up Matrix)
+	// GeGLU sets dst[:, col : col+out] = gelu_tanh(gate·x) ⊙ (up·x); other columns stay.
+	GeGLU(dst, x *Tensor, gate, up Matrix, col int)
 
 	// GateMul sets dst = gelu_tanh(w·x) ⊙ by[:, col : col+out].
 	GateMul(dst, x *Tensor, w Matrix, by *Tensor, col int)

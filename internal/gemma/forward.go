@@ -313,7 +313,7 @@ func (s *step) feedForward(ctx context.Context, i int) error {
 	s.y.Resize(s.rows, m.cfg.HiddenSize)
 	s.act.Resize(s.rows, l.ffn)
 	m.back.Norm(&s.h, &s.x, l.ffnNorm, m.eps)
-	m.back.GeGLU(&s.act, &s.h, l.gate, l.up)
+	m.back.GeGLU(&s.act, &s.h, l.gate, l.up, 0)
 	s.products[0] = backend.Product{Dst: &s.y, W: l.down}
 	m.back.Linear(&s.act, s.products[:1])
 	if l.router != nil {

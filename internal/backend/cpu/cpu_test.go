@@ -125,7 +125,10 @@ func TestProductsOfEveryTypeAndShape(t *testing.T) {
 						b.Linear(x, []backend.Product{{Dst: dst, W: w[b]}, {Dst: backend.NewTensor(rows, out), W: up[b]}})
 					})
 					p.both("GeGLU "+name, backend.NewTensor(rows, out), 30*tol, func(b backend.Backend, dst *backend.Tensor) {
-						b.GeGLU(dst, x, w[b], up[b])
+						b.GeGLU(dst, x, w[b], up[b], 0)
+					})
+					p.both("GeGLU into columns "+name, p.tensor(rows, out+5), 30*tol, func(b backend.Backend, dst *backend.Tensor) {
+						b.GeGLU(dst, x, w[b], up[b], 3)
 					})
 					p.both("GateMul "+name, backend.NewTensor(rows, out), 5*tol, func(b backend.Backend, dst *backend.Tensor) {
 						b.GateMul(dst, x, w[b], by, 3)

@@ -20,7 +20,7 @@ func (c *CPU) AddExpert(dst, x *backend.Tensor, rows []int, weights []float32, e
 	s.act.Resize(len(rows), ffn)
 	s.y.Resize(len(rows), dst.Cols)
 	c.Gather(&s.x, x, rows)
-	c.GeGLU(&s.act, &s.x, e.Gate, e.Up)
+	c.GeGLU(&s.act, &s.x, e.Gate, e.Up, 0)
 	s.product[0] = backend.Product{Dst: &s.y, W: e.Down}
 	c.Linear(&s.act, s.product[:])
 	for i, row := range rows {

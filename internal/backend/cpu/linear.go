@@ -14,6 +14,7 @@ type mulJob struct {
 	first    []int // first task of each product
 
 	dst  *backend.Tensor
+	at   int     // GeGLU: the result's first column in dst
 	gate *matrix // GeGLU and GateMul: the product that goes through the activation
 	up   *matrix // GeGLU: what it is multiplied by, another product
 	by   *backend.Tensor
@@ -35,9 +36,9 @@ func (c *CPU) Linear(x *backend.Tensor, products []backend.Product) {
 }
 
 // GeGLU implements backend.Backend.
-func (c *CPU) GeGLU(dst, x *backend.Tensor, gate, up backend.Matrix) {
+func (c *CPU) GeGLU(dst, x *backend.Tensor, gate, up backend.Matrix, col int) {
 	g, u := gate.(*matrix), up.(*matrix)
-	c.mul = mulJob{c: c, x: x, dst: dst, gate: g, up: u, first: c.mul.first}
+	c.mul = mulJob{c: c, x: x, dst: dst, at: col, gate: g, up: u, first: c.mul.first}
 	c.prepare(x, g)
 	c.prepare(x, u)
 	c.multiply(c.tiles(g))
@@ -139,7 +140,7 @@ func (j *mulJob) run(worker, task int) {
 
 // gated computes one tile of GeGLU or GateMul.
 func (j *mulJob) gated(s *scratch, task int) {
-	from, n := j.tile(j.dst.Data, j.dst.Cols, j.gate, task)
+	from, n := j.tile(j.dst.Data[j.at:], j.dst.Cols, j.gate, task)
 	if j.up != nil {
 		s.up = grow(s.up, j.x.Rows*n)
 		up := j.up.tile(from/panelRows, kernel.Panels(from+n))
@@ -153,7 +154,7 @@ func (j *mulJob) gated(s *scratch, task int) {
 		} else {
 			mul = j.by.Row(t)[j.col+from:]
 		}
-		kernel.GeGLU(j.dst.Row(t)[from:from+n], mul[:n])
+		kernel.GeGLU(j.dst.Row(t)[j.at+from:][:n], mul[:n])
 	}
 }
 

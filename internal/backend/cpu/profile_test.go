@@ -42,7 +42,7 @@ func TestProfileCounts(t *testing.T) {
 		c.Embed(x, embed, []int32{1, 2, 3, 4, 5}, 1)
 		c.Norm(x, x, make([]float32, 32), 1e-6)
 		c.Linear(x, []backend.Product{{Dst: y, W: w}, {Dst: backend.NewTensor(5, 16), W: w}})
-		c.GeGLU(y, x, w, w)
+		c.GeGLU(y, x, w, w, 0)
 		c.Linear(x, []backend.Product{{Dst: backend.NewTensor(5, 16), W: f}})
 		c.Linear(x, []backend.Product{{Dst: backend.NewTensor(5, 64), W: embed}})
 		kv, err := c.NewKV(backend.KVSpec{Heads: 1, HeadDim: 16, Slots: 64, Type: quant.F16})

@@ -196,12 +196,16 @@ func gelu(x float64) float64 {
 }
 
 // GeGLU implements backend.Backend.
-func (*Ref) GeGLU(dst, x *backend.Tensor, gate, up backend.Matrix) {
-	u := backend.NewTensor(dst.Rows, dst.Cols)
-	linear(dst, 0, x, gate.(*matrix))
-	linear(u, 0, x, up.(*matrix))
-	for i, g := range dst.Data {
-		dst.Data[i] = float32(gelu(float64(g)) * float64(u.Data[i]))
+func (*Ref) GeGLU(dst, x *backend.Tensor, gate, up backend.Matrix, col int) {
+	w := up.(*matrix)
+	u := backend.NewTensor(dst.Rows, w.out)
+	linear(dst, col, x, gate.(*matrix))
+	linear(u, 0, x, w)
+	for i := range dst.Rows {
+		row := dst.Row(i)[col:]
+		for j, v := range u.Row(i) {
+			row[j] = float32(gelu(float64(row[j])) * float64(v))
+		}
 	}
 }
 
@@ -235,7 +239,7 @@ func (r *Ref) AddExpert(dst, x *backend.Tensor, rows []int, weights []float32, e
 	ffn, _ := e.Gate.Shape()
 	act, y := backend.NewTensor(1, ffn), backend.NewTensor(1, dst.Cols)
 	for i, row := range rows {
-		r.GeGLU(act, &backend.Tensor{Rows: 1, Cols: x.Cols, Data: x.Row(row)}, e.Gate, e.Up)
+		r.GeGLU(act, &backend.Tensor{Rows: 1, Cols: x.Cols, Data: x.Row(row)}, e.Gate, e.Up, 0)
 		linear(y, 0, act, e.Down.(*matrix))
 		out := dst.Row(row)
 		for j, v := range y.Data {
