@@ -47,12 +47,16 @@ type Batch struct {
 // or of the PLE table, which names tensor and file, or ctx's error, which is looked at
 // between the layers of a prompt and while waiting for a read. After an error in the
 // middle of a step the caches involved demand a Reset; the next step reads again.
+// A *PartError concerns some parts only: beside it the logits of the others are valid.
 func (m *Model) Forward(ctx context.Context, b *Batch) (logits []float32, rows int, err error) {
 	s := &m.step
 	if err := s.begin(m, b); err != nil {
 		return nil, 0, err
 	}
 	defer func() {
+		if err == nil {
+			err = s.ple.partError()
+		}
 		s.end(b, err)
 	}()
 	if err := m.weights.embed(&s.x, s.ids, m.embedScale); err != nil {
@@ -189,7 +193,7 @@ func (s *step) end(b *Batch, err error) {
 	s.m.weights.end()
 	for i := range b.Parts {
 		c := b.Parts[i].Cache
-		if err != nil {
+		if err := PartErr(err, i); err != nil {
 			c.broken = err
 			continue
 		}

@@ -24,6 +24,7 @@ import (
 type pleTable struct {
 	rows        *ple.Table
 	source      ple.Source // nil when the rows come through the checkpoint
+	home        ple.Spec   // where the checkpoint has the table; zero when in several pieces
 	typ         quant.Type
 	vocab       int            // rows of the table
 	early, late backend.Matrix // Wctx [lastOwner·P, H] and the rest; nil when empty
@@ -40,15 +41,27 @@ func (t *pleTable) open(table *Source, through func(ple.Spec, int) (ple.Source, 
 	t.rowBytes = int(table.Bytes / int64(t.vocab))
 	block := t.typ.BlockLen()
 	t.partBytes = (t.split + block - 1) / block * t.typ.BlockBytes()
-	var from io.ReaderAt = table
-	if stored := table.Tensors(); through != nil && len(stored) == 1 {
+	if stored := table.Tensors(); len(stored) == 1 {
 		path, off := stored[0].Location()
-		src, err := through(ple.Spec{Path: path, Offset: off, Bytes: table.Bytes}, t.rowBytes)
-		if err != nil {
-			return err
+		t.home = ple.Spec{Path: path, Offset: off, Bytes: table.Bytes}
+		if through != nil {
+			return t.openIn(through, o)
 		}
-		t.source, from = src, src
 	}
+	return t.openRows(table, o)
+}
+
+// openIn opens the table in the place that through finds for it.
+func (t *pleTable) openIn(through func(ple.Spec, int) (ple.Source, error), o ple.Options) (err error) {
+	if t.source, err = through(t.home, t.rowBytes); err != nil {
+		t.source = nil
+		return err
+	}
+	return t.openRows(t.source, o)
+}
+
+// openRows opens the rows that from has. When it fails, everything is closed.
+func (t *pleTable) openRows(from io.ReaderAt, o ple.Options) error {
 	rows, err := ple.Open(from, t.vocab, t.rowBytes, o)
 	if err != nil {
 		return errors.Join(err, t.close())
@@ -82,6 +95,7 @@ type pleStep struct {
 	h0          backend.Tensor // scaled embedding of the wanted rows
 	mixed       bool
 	counts      []PLECounts  // of each part
+	failed      *PartError   // parts without their rows, while others have theirs
 	ahead       []*ple.Fetch // of tokens expected
 }
 
@@ -115,9 +129,12 @@ func (t *pleTable) row(id int32) int32 {
 // PLECounts say where rows of the per-layer table came from.
 type PLECounts = ple.Counts
 
+// PLEWaits counts how long steps have waited for rows.
+type PLEWaits = ple.Histogram
+
 // PLECounts returns where the rows of part i came from, after a Forward without
-// an error; zero for a model without a table. Wait and Latency are those of the
-// whole step. Like the logits, it is for the goroutine that calls Forward, until
+// an error for that part; zero for a model without a table. Wait and Latency are those
+// of the whole step. Like the logits, it is for the goroutine that calls Forward, until
 // its next call.
 func (m *Model) PLECounts(i int) PLECounts {
 	if i >= len(m.step.ple.counts) {
@@ -131,7 +148,7 @@ func (m *Model) PLECounts(i int) PLECounts {
 // goes through are asked for.
 func (p *pleStep) begin(s *step) {
 	t := s.m.ple
-	p.s, p.mixed, p.counts = s, false, p.counts[:0]
+	p.s, p.mixed, p.counts, p.failed = s, false, p.counts[:0], nil
 	if t == nil {
 		return
 	}
@@ -192,11 +209,17 @@ func (s *step) mixPLE(ctx context.Context) error {
 		return nil
 	}
 	if err := p.fetch.Wait(ctx); err != nil {
-		return fmt.Errorf("read per-layer embeddings: %w", err)
+		if err = p.tellApart(err); err != nil {
+			return err
+		}
 	}
 	p.mixed = true
-	for _, part := range s.parts {
-		p.counts = append(p.counts, p.fetch.Counts(part.row, part.row+part.n))
+	for i, part := range s.parts {
+		var c PLECounts
+		if PartErr(p.partError(), i) == nil {
+			c = p.fetch.Counts(part.row, part.row+part.n)
+		}
+		p.counts = append(p.counts, c)
 	}
 	if m.ple.early != nil {
 		p.tok.Resize(p.early.Rows, p.early.Cols)
@@ -231,6 +254,10 @@ func (p *pleStep) mix(ctx *backend.Tensor) {
 func (p *pleStep) decode(dst []float32, i, from int) error {
 	t := p.s.m.ple
 	block := t.typ.BlockLen()
+	if p.failed != nil && p.fetch.Err(i) != nil {
+		clear(dst) // whatever comes of it, nobody sees it
+		return nil
+	}
 	first, last := from/block, (from+len(dst)+block-1)/block
 	n := (last - first) * block
 	p.values = slices.Grow(p.values[:0], n)[:n]

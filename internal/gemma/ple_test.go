@@ -25,9 +25,9 @@ func TestPLECountsOfEachPart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []gemma.PLECounts{{Rows: 2, Hits: 1, Read: 1}, {Rows: 3, Hits: 3}, {}} {
+	for i, want := range []gemma.PLECounts{{Rows: 2, Hits: 1, Read: 1, Reads: 1}, {Rows: 3, Hits: 3}, {}} {
 		got := m.PLECounts(i)
-		got.Wait, got.Latency, got.Bytes = 0, 0, 0
+		got.Wait, got.Latency, got.Bytes, got.Device = 0, 0, 0, 0
 		if got != want {
 			t.Errorf("part %d: %+v, want %+v", i, got, want)
 		}

@@ -1,6 +1,7 @@
 package ple
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -51,6 +52,39 @@ func TestFailingRowIsNamedAndHeals(t *testing.T) {
 			f.Release()
 		})
 	}
+}
+
+// A fetch of which some rows fail has the others, and says which are which.
+func TestRowsBesideAFailingOne(t *testing.T) {
+	src := newSource(100, 8)
+	src.set(map[int]error{6: errDisk, 50: errDisk}, nil)
+	table := open(t, src, Options{})
+	ids := []int32{6, 5, 7, 50, 40, 6, 5}
+	f := table.FetchPart(ids, []int{8, 8, 8, 8, 8, 8, 0})
+	if err := f.Wait(ctx); !errors.Is(err, errDisk) {
+		t.Fatalf("error %v", err)
+	}
+	for i, id := range ids[:6] {
+		err := f.Err(i)
+		if bad := id == 6 || id == 50; bad != errors.Is(err, errDisk) {
+			t.Errorf("row %d: %v", id, err)
+		} else if !bad && !bytes.Equal(f.Row(i), src.data[id*8:id*8+8]) {
+			t.Errorf("row %d: %x", id, f.Row(i))
+		}
+	}
+	if err := f.Err(6); err != nil {
+		t.Errorf("a row of which nothing is wanted: %v", err)
+	}
+	if err := f.Err(3); !strings.Contains(err.Error(), "read row 50 at table offset 400") {
+		t.Errorf("row 50: %v", err)
+	}
+	f.Release()
+	table.Close()
+	f = table.Fetch(ids)
+	if err := f.Wait(ctx); !errors.Is(err, ErrClosed) || !errors.Is(f.Err(1), ErrClosed) {
+		t.Errorf("closed: %v, %v", err, f.Err(1))
+	}
+	f.Release()
 }
 
 func TestSourceShorterThanTheTable(t *testing.T) {

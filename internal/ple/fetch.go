@@ -321,16 +321,19 @@ func (f *Fetch) wake(waited time.Duration, slept bool) {
 	f.wait += waited
 	t.stats.Wait += waited
 	if f.here && !f.told && len(f.keys) > 0 {
-		t.stats.WaitTimes.add(f.wait)
+		t.stats.WaitTimes.Add(f.wait)
 		f.told = true
 	}
 }
 
 // Row returns the bytes of the row of ids[i], as many as were asked for, shared
 // with other fetches of the same row: read only, valid until Release. It must
-// follow a Wait that returned nil.
+// follow a Wait that returned nil, or one that failed because of other rows, see Err.
 func (f *Fetch) Row(i int) []byte {
 	f.mustBeHere("Row")
+	if f.err != nil && f.Err(i) != nil {
+		panic("ple: internal error: Row of a row that could not be read")
+	}
 	n := f.wanted(i)
 	switch {
 	case n == 0:
@@ -342,9 +345,26 @@ func (f *Fetch) Row(i int) []byte {
 	return f.slots[i].buf[:n:n]
 }
 
+// Here reports whether all rows have come or failed: whether the last Wait was not cut
+// short.
+func (f *Fetch) Here() bool { return f.here }
+
+// Err returns why the row of ids[i] could not be read, when everything is Here; nil after
+// a Wait that failed because of other rows only. Then the row is as good as any.
+func (f *Fetch) Err(i int) error {
+	f.mustBeHere("Err")
+	if f.err == nil || len(f.held) == 0 { // all is well, or nothing was asked for
+		return f.err
+	}
+	if s := f.slots[i]; s != nil && s.state == failed { // settled: it stays so while it is held
+		return s.err
+	}
+	return nil
+}
+
 func (f *Fetch) mustBeHere(call string) {
-	if !f.here || f.err != nil {
-		panic("ple: internal error: " + call + " without a successful Wait")
+	if !f.here {
+		panic("ple: internal error: " + call + " before the rows have come")
 	}
 }
 

@@ -233,9 +233,12 @@ func (t *Table) deliver(r *read, p []byte, n int, err error) {
 // company are read again, each alone: some of them may be sound.
 func (t *Table) settle(r *read, n int) {
 	t.stats.Reads++
-	t.stats.ReadTimes.add(time.Since(r.begun))
+	t.stats.ReadTimes.Add(time.Since(r.begun))
 	t.stats.BytesRead += int64(max(0, n))
-	t.stats.DeviceBytes += t.aligned(r.off, max(0, n))
+	device := t.aligned(r.off, max(0, n))
+	t.stats.DeviceBytes += device
+	r.slots[0].reads++
+	r.slots[0].device += device
 	for _, s := range r.slots {
 		switch {
 		case s.err == nil:

@@ -15,7 +15,7 @@ type slot struct {
 	refs       int // fetches that hold the slot
 	state      state
 	bytes      int   // of the row, from its first, that are wanted, or here
-	err        error // set by the reader before the slot is settled
+	err        error // set by the reader before the slot is settled; why it failed
 	buf        []byte
 	home       bool    // buf is a piece of the table's own memory
 	waiting    *waiter // fetches to tell when the slot is settled
@@ -23,6 +23,8 @@ type slot struct {
 	in         *fifo   // queue of the cache; nil: none
 	used       uint8   // by the cache: uses lately
 	early      bool    // asked for by Ahead only: the next Fetch counts as the first one
+	reads      int32   // of the source that began with this row; Counts has them
+	device     int64   // bytes of those, as Stats.DeviceBytes
 }
 
 type state uint8
@@ -50,7 +52,7 @@ func (t *Table) newSlot(row int32, n int) *slot {
 	} else {
 		s = &slot{buf: make([]byte, n)}
 	}
-	s.row, s.bytes = row, n
+	s.row, s.bytes, s.err, s.reads, s.device = row, n, nil, 0, 0
 	t.known[row] = s
 	return s
 }
@@ -180,7 +182,7 @@ func (t *Table) fail(s *slot, err error) {
 	if t.known[s.row] == s {
 		delete(t.known, s.row)
 	}
-	s.state = failed
+	s.state, s.err = failed, err
 	t.tell(s, err)
 	if s.refs == 0 {
 		t.discard(s)

@@ -259,7 +259,7 @@ func TestHistogram(t *testing.T) {
 	var all []time.Duration
 	for i := range 2000 {
 		d := time.Duration(i*i) * 100 * time.Nanosecond
-		h.add(d)
+		h.Add(d)
 		all = append(all, d)
 	}
 	slices.Sort(all)
@@ -270,8 +270,8 @@ func TestHistogram(t *testing.T) {
 			t.Errorf("quantile %v: %v, want %v", q, got, want)
 		}
 	}
-	h.add(-1)
-	h.add(1 << 62)
+	h.Add(-1)
+	h.Add(1 << 62)
 	if n := h.Count(); n != 2002 {
 		t.Errorf("%d counted", n)
 	}
@@ -338,10 +338,10 @@ func TestCountsTellRequestsApart(t *testing.T) {
 		want   Counts
 	}{
 		{0, 2, Counts{Rows: 2, Hits: 1, Shared: 1}},
-		{2, 4, Counts{Rows: 2, Hits: 1, Read: 1, Bytes: 6}},
+		{2, 4, Counts{Rows: 2, Hits: 1, Read: 1, Bytes: 6, Reads: 1, Device: 6}},
 		{4, 5, Counts{Rows: 1, Hits: 1}},
 		{5, 5, Counts{}},
-		{0, 5, Counts{Rows: 5, Hits: 3, Shared: 1, Read: 1, Bytes: 6}},
+		{0, 5, Counts{Rows: 5, Hits: 3, Shared: 1, Read: 1, Bytes: 6, Reads: 1, Device: 6}},
 	} {
 		got := f.Counts(c.i, c.end)
 		if got.Latency <= 0 || got.Wait > got.Latency || got.Overlap() < 0 || got.Overlap() > 1 {

@@ -79,6 +79,8 @@ type Counts struct {
 	Shared  int64         // being read for another Fetch
 	Read    int64         // read because of this one
 	Bytes   int64         // of the rows read, what lies between rows left out
+	Reads   int64         // reads of the source that began with one of the rows read; neighbours share one
+	Device  int64         // bytes of those, as Stats.DeviceBytes
 	Wait    time.Duration // that Wait took: of the whole Fetch, since all of its rows are waited for together
 	Latency time.Duration // until the last row was here; 0 when all were at once; likewise
 }
@@ -90,6 +92,8 @@ func (c *Counts) Add(d Counts) {
 	c.Shared += d.Shared
 	c.Read += d.Read
 	c.Bytes += d.Bytes
+	c.Reads += d.Reads
+	c.Device += d.Device
 	c.Wait += d.Wait
 	c.Latency += d.Latency
 }
@@ -98,8 +102,8 @@ func (c *Counts) Add(d Counts) {
 // [Stats.Overlap].
 func (c Counts) Overlap() float64 { return overlap(c.Wait, c.Latency) }
 
-// Counts returns where the rows of ids[i] to ids[end-1] came from, after a
-// successful Wait and before Release: several requests may share one Fetch.
+// Counts returns where the rows of ids[i] to ids[end-1] came from, before Release and
+// after a Wait that Row may follow for all of them: several requests may share one Fetch.
 func (f *Fetch) Counts(i, end int) Counts {
 	f.mustBeHere("Counts")
 	f.t.mu.Lock()
@@ -114,6 +118,8 @@ func (f *Fetch) Counts(i, end int) Counts {
 		case fromRead:
 			c.Read++
 			c.Bytes += int64(f.slots[i].bytes)
+			c.Reads += int64(f.slots[i].reads)
+			c.Device += f.slots[i].device
 		}
 	}
 	return c
@@ -138,7 +144,8 @@ func (t *Table) Source() Traits { return t.traits }
 // four buckets for each doubling, the last one open to the top (over an hour).
 type Histogram [1 + 4*32]int64
 
-func (h *Histogram) add(d time.Duration) { h[bucket(d)]++ }
+// Add counts a duration.
+func (h *Histogram) Add(d time.Duration) { h[bucket(d)]++ }
 
 func (h *Histogram) sub(b *Histogram) {
 	for i := range h {

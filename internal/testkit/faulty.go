@@ -23,6 +23,13 @@ type faults struct {
 	left  int64 // bytes that still arrive before err; -1: no end to them
 	err   error
 	delay time.Duration
+	bad   []badRange
+}
+
+// badRange are bytes that cannot be read.
+type badRange struct {
+	from, to int64
+	err      error
 }
 
 var sound = faults{end: -1, left: -1}
@@ -42,6 +49,12 @@ func (r *FaultyReaderAt) EndAt(off int64) {
 // with err: the read in which that happens is cut short, later ones get nothing.
 func (r *FaultyReaderAt) FailAfter(n int64, err error) {
 	r.change(func(f *faults) { f.left, f.err = n, err })
+}
+
+// FailRange makes reads of any of n bytes at off fail with err, and get what lies before
+// them.
+func (r *FaultyReaderAt) FailRange(off, n int64, err error) {
+	r.change(func(f *faults) { f.bad = append(f.bad, badRange{off, off + n, err}) })
 }
 
 // Delay makes every read take d longer.
@@ -90,6 +103,11 @@ func (r *FaultyReaderAt) begin(n int, off int64) (int, time.Duration, error) {
 	var fault error
 	if f.end >= 0 && int64(n) > f.end-off {
 		n, fault = int(max(0, f.end-off)), io.EOF
+	}
+	for _, b := range f.bad {
+		if off < b.to && off+int64(n) > b.from {
+			n, fault = int(max(0, b.from-off)), b.err
+		}
 	}
 	if f.left >= 0 {
 		if int64(n) > f.left {
