@@ -30,6 +30,7 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/backend/cpu", "internal/backend internal/kernel internal/quant"},
 	{"internal/gemma", "internal/backend internal/checkpoint internal/ple internal/quant"},
 	{"internal/plan", "internal/backend internal/checkpoint internal/gemma internal/quant"},
+	{"internal/sysinfo", ""},
 	{"internal/plan/flash", ""},
 	{"internal/plan/fleet", ""},
 	{"internal/plan/forecast", "internal/backend internal/gemma internal/plan/flash internal/quant"},
@@ -38,7 +39,7 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/engine", "internal/gemma internal/sample internal/tokenizer internal/grammar"},
 	{".", "internal/engine internal/plan internal/gemma internal/checkpoint internal/tokenizer internal/chat internal/sample " +
 		"internal/quant internal/ple internal/backend internal/backend/ref internal/backend/cpu internal/hub internal/grammar demo " +
-		"internal/convert internal/plan/flash internal/plan/fleet internal/plan/forecast internal/plan/measure"},
+		"internal/convert internal/plan/flash internal/plan/fleet internal/plan/forecast internal/plan/measure internal/sysinfo"},
 	{"internal/server", "."},
 	{"examples/library", "."},
 	{"examples/http-go", ""},

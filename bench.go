@@ -42,6 +42,9 @@ type Bench struct {
 	caches []*gemma.Cache
 	held   BenchDecode // what caches were filled for
 	pick   *sample.Sampler
+
+	// Meter counts BenchRun.Joules; nil: nobody counts. It stays the caller's.
+	Meter *EnergyMeter
 }
 
 // NewBench returns a Bench over m. Only the cpu backend can be measured; others
@@ -96,6 +99,7 @@ type BenchRun struct {
 	Steps   int           // calls of the forward pass
 	Time    time.Duration // of all steps
 	Mallocs uint64        // allocations of the whole process meanwhile
+	Joules  float64       // used by the machine meanwhile; 0: not counted
 	PLE     PLEStats
 	Classes []BenchClass // only when a profile was asked for; the same ones in every run
 
@@ -283,7 +287,7 @@ func (b *Bench) Greedy(ctx context.Context, prompt, tokens int) (BenchRun, error
 	_, err = s.Generate(ctx, engine.Request{Prompt: ids, MaxTokens: tokens, Sampler: b.pick}, func(engine.Token) bool {
 		switch count++; count {
 		case 1:
-			before.start(b.m)
+			before.start(b)
 		case tokens:
 			before.stop(b.m, &run)
 		}
@@ -297,13 +301,17 @@ func (b *Bench) Greedy(ctx context.Context, prompt, tokens int) (BenchRun, error
 
 // meter is the state of the counters when a measurement began.
 type meter struct {
-	mem   runtime.MemStats
-	ple   PLEStats
-	begin time.Time
+	mem    runtime.MemStats
+	ple    PLEStats
+	begin  time.Time
+	energy *EnergySpan
 }
 
-func (b *meter) start(m *Model) {
-	b.ple = m.PLEStats()
+func (b *meter) start(of *Bench) {
+	b.ple = of.m.PLEStats()
+	if of.Meter != nil {
+		b.energy = of.Meter.Begin()
+	}
 	runtime.ReadMemStats(&b.mem)
 	b.begin = time.Now()
 }
@@ -313,6 +321,11 @@ func (b *meter) stop(m *Model, run *BenchRun) {
 	before := b.mem.Mallocs
 	runtime.ReadMemStats(&b.mem)
 	run.Mallocs = b.mem.Mallocs - before
+	if b.energy != nil {
+		if joules, err := b.energy.End(); err == nil { // 0 where the charger was plugged in
+			run.Joules = joules
+		}
+	}
 	run.PLE = m.PLEStats().minus(b.ple)
 }
 
@@ -322,7 +335,7 @@ func (b *Bench) measure(profile bool, run *BenchRun, f func() error) error {
 	if profile {
 		b.cpu.StartProfile()
 	}
-	before.start(b.m)
+	before.start(b)
 	err := f()
 	before.stop(b.m, run)
 	if !profile {

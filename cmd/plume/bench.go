@@ -43,6 +43,10 @@ of experts only the chosen ones), of the keys and values seen, and of the rows
 read from the table. The multiply-adds of prefill are those that are done: most
 prompt tokens leave after the last layer that owns keys and values.
 
+Energy is that of everything the machine does meanwhile, from its own counters:
+those of the processor and its memory, or a battery's. Where there is none, the
+report says so.
+
 --compare runs a command in turn with ours and reads tokens per second from what
 it prints: the last match of --compare-regex.`
 
@@ -94,7 +98,7 @@ func newBenchCommand(f *benchFlags) *cobra.Command {
 	fs.BoolVar(&f.json, "json", false, "print one JSON object")
 	complete(cmd, "kv-type", plume.KVTypes()...)
 	complete(cmd, "compare-of", "decode", "prefill")
-	cmd.AddCommand(newBenchSession(), newBenchCold())
+	cmd.AddCommand(newBenchSession(), newBenchCold(), newBenchTable())
 	return cmd
 }
 
@@ -178,6 +182,7 @@ func (f *benchFlags) run(cmd *cobra.Command, name string) error {
 		return err
 	}
 	r.out.Backend = r.bench.Backend()
+	defer r.openMeter()()
 	r.status = newStatus(cmd.ErrOrStderr())
 	err = r.all(ctx)
 	r.status.clear()
@@ -188,6 +193,17 @@ func (f *benchFlags) run(cmd *cobra.Command, name string) error {
 		return printJSON(cmd.OutOrStdout(), &r.out)
 	}
 	return r.out.print(cmd.OutOrStdout())
+}
+
+// openMeter lets the bench count energy where the machine can.
+func (r *benchRunner) openMeter() (stop func()) {
+	meter, err := plume.OpenEnergyMeter()
+	if err != nil {
+		r.out.Energy = err.Error()
+		return func() {}
+	}
+	r.bench.Meter, r.out.Energy = meter, meter.String()
+	return func() { meter.Close() }
 }
 
 // all measures everything, in an order that fills the fewest caches.

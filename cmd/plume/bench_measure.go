@@ -99,6 +99,9 @@ func (r *benchRunner) result(threads int, plain []block, profiled block) benchRe
 			out.Disturbed++
 		}
 	}
+	if joules := spreadOf(plain, func(b block) float64 { return b.run.Joules / float64(b.run.Tokens) }); joules.Min > 0 {
+		out.Joules = &joules
+	}
 	last := plain[len(plain)-1].run
 	out.PLEWait = last.PLE.Wait.Seconds() / float64(last.Steps)
 	out.PLEBytes = float64(last.PLE.ReadBytes) / float64(last.Tokens)

@@ -25,6 +25,7 @@ type benchReport struct {
 	Decode     []decodeResult  `json:"decode"`
 	Greedy     []greedyResult  `json:"greedy,omitempty"`
 	Compare    *compareResult  `json:"compare,omitempty"`
+	Energy     string          `json:"energy"`            // what counts joules, or why nothing does
 	PeakMemory int64           `json:"peak_memory_bytes"` // without the memory streamed through; 0: unknown
 }
 
@@ -85,6 +86,7 @@ type benchResult struct {
 	Others    float64      `json:"others_cpu_max"` // share of all processors in the worst block
 	PLEWait   float64      `json:"ple_wait_seconds_per_step"`
 	PLEBytes  float64      `json:"ple_bytes_per_token"`
+	Joules    *spread      `json:"joules_per_token,omitempty"` // nil: not counted
 	Time      []classShare `json:"time"`
 }
 
@@ -153,17 +155,17 @@ func (b *benchReport) print(out io.Writer) error {
 		fmt.Fprintf(w, "\t%d\t%s\t%s\t%s\t\n", r.Threads, r.Stream, r.Int8, r.F32)
 	}
 	if len(b.Prefill) > 0 {
-		fmt.Fprintf(w, "\nprefill\tthreads\ttok/s\tMMAC/token\tGMAC/s\tof int8 peak\tproducts alone\tothers' CPU\t\n")
+		fmt.Fprintf(w, "\nprefill\tthreads\ttok/s\tJ/token\tMMAC/token\tGMAC/s\tof int8 peak\tproducts alone\tothers' CPU\t\n")
 	}
 	for _, r := range b.Prefill {
-		fmt.Fprintf(w, "%d\t%d\t%s\t%.1f\t%s\t%s\t%s\t%s\t\n", r.Prompt, r.Threads, r.Rate, r.MACs/1e6, r.GMACs, r.OfPeak.percent(), r.Products.percent(), r.load())
+		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%.1f\t%s\t%s\t%s\t%s\t\n", r.Prompt, r.Threads, r.Rate, r.joules(), r.MACs/1e6, r.GMACs, r.OfPeak.percent(), r.Products.percent(), r.load())
 	}
 	if len(b.Decode) > 0 {
-		fmt.Fprintf(w, "\ndecode at\tbatch\tthreads\ttok/s\tMB/step\tGB/s\tstream GB/s\tof stream\tallocs/token\tothers' CPU\t\n")
+		fmt.Fprintf(w, "\ndecode at\tbatch\tthreads\ttok/s\tJ/token\tMB/step\tGB/s\tstream GB/s\tof stream\tallocs/token\tothers' CPU\t\n")
 	}
 	for _, r := range b.Decode {
 		bytes := r.WeightBytes + r.KVBytes + r.PLEBytes*float64(r.Batch)
-		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%.1f\t%s\t%s\t%s\t%.3g\t%s\t\n", r.Context, r.Batch, r.Threads, r.Rate, bytes/1e6, r.GBs, r.Stream, r.OfStream.percent(), r.Mallocs, r.load())
+		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\t%.1f\t%s\t%s\t%s\t%.3g\t%s\t\n", r.Context, r.Batch, r.Threads, r.Rate, r.joules(), bytes/1e6, r.GBs, r.Stream, r.OfStream.percent(), r.Mallocs, r.load())
 	}
 	if len(b.Greedy) > 0 {
 		fmt.Fprintf(w, "\ngenerate at\tthreads\ttok/s\tallocs/token\t\n")
@@ -229,7 +231,7 @@ func (b *benchReport) printPairs(w io.Writer) {
 
 // printNotes says what the tables leave open.
 func (b *benchReport) printNotes(out io.Writer) error {
-	var notes []string
+	notes := []string{"energy: " + b.Energy}
 	if c := b.Compare; c != nil {
 		notes = append(notes, fmt.Sprintf("pairs: %s, %d threads, against: %s", c.Of, c.Threads, c.Command))
 	}
@@ -248,9 +250,6 @@ func (b *benchReport) printNotes(out io.Writer) error {
 	}
 	if n > 0 {
 		notes = append(notes, fmt.Sprintf("%d blocks were disturbed: others used more than %.0f %% of the processors", n, 100*disturbed))
-	}
-	if len(notes) == 0 {
-		return nil
 	}
 	_, err := fmt.Fprintf(out, "\n%s\n", strings.Join(notes, "\n"))
 	return err
@@ -291,4 +290,12 @@ func (r *benchResult) load() string {
 		return percent(r.Others)
 	}
 	return fmt.Sprintf("%s, %d of %d disturbed", percent(r.Others), r.Disturbed, r.Blocks)
+}
+
+// joules is the column about energy.
+func (r *benchResult) joules() string {
+	if r.Joules == nil {
+		return "–"
+	}
+	return r.Joules.String()
 }

@@ -41,7 +41,8 @@ type answerJSON struct {
 	ToolCalls []callJSON `json:"tool_calls"`
 	BadCalls  []string   `json:"bad_tool_calls,omitempty"`
 	plume.Result
-	Live plume.Stats `json:"model_stats"` // of the model since it was opened
+	Live   plume.Stats `json:"model_stats"` // of the model since it was opened
+	Energy *energyUse  `json:"energy"`
 }
 
 type callJSON struct {
@@ -50,8 +51,8 @@ type callJSON struct {
 	Arguments json.RawMessage `json:"arguments"`
 }
 
-func jsonAnswer(model string, a *plume.Answer, live plume.Stats) answerJSON {
-	out := answerJSON{Model: model, Live: live, Text: a.Text, Thinking: a.Thinking, ToolCalls: []callJSON{}, BadCalls: a.BadCalls, Result: a.Result}
+func jsonAnswer(model string, a *plume.Answer, live plume.Stats, energy *energyUse) answerJSON {
+	out := answerJSON{Model: model, Live: live, Energy: energy, Text: a.Text, Thinking: a.Thinking, ToolCalls: []callJSON{}, BadCalls: a.BadCalls, Result: a.Result}
 	for _, c := range a.ToolCalls {
 		out.ToolCalls = append(out.ToolCalls, callJSON{c.ID, c.Name, c.Arguments})
 	}

@@ -60,8 +60,8 @@ Sampling defaults are the model's own.`,
 	fs.IntVar(&f.ctx, "ctx", 0, "tokens of context (default: the model's, at most 4096)")
 	fs.IntVar(&f.chunk, "chunk", 0, "prompt tokens per step (default 256)")
 	fs.BoolVar(&f.noDraft, "no-draft", false, "never guess tokens from repetitions in the text (a matter of speed only)")
-	fs.BoolVar(&f.json, "json", false, "print one JSON object at the end: text, thinking, tool_calls,\nfinish_reason, usage, timings, ple, seed, model_stats")
-	fs.BoolVar(&f.stats, "stats", false, "print counts, speed, where PLE rows came from and what memory\nis used for, on stderr")
+	fs.BoolVar(&f.json, "json", false, "print one JSON object at the end: text, thinking, tool_calls,\nfinish_reason, usage, timings, ple, seed, model_stats, energy")
+	fs.BoolVar(&f.stats, "stats", false, "print counts, speed, where PLE rows came from, what memory\nis used for and energy where the machine counts it, on stderr")
 	f.sample.add(cmd)
 	f.open.add(cmd, "f16")
 	return cmd
@@ -141,9 +141,12 @@ func (f *runFlags) run(cmd *cobra.Command, prompt string) error {
 		return err
 	}
 	defer s.Close()
-	answer, err := f.answer(ctx, cmd, s, r)
+	energy := openEnergy()
+	defer energy.close()
+	answer, err := f.answer(ctx, cmd, s, r, energy)
 	if f.stats && answer.Result.Finish != "" {
 		printStats(cmd.ErrOrStderr(), m, s, &answer.Result)
+		energy.print(cmd.ErrOrStderr(), &answer.Result)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -152,14 +155,14 @@ func (f *runFlags) run(cmd *cobra.Command, prompt string) error {
 		return err
 	}
 	if f.json {
-		return printJSON(cmd.OutOrStdout(), jsonAnswer(f.model, answer, m.Stats()))
+		return printJSON(cmd.OutOrStdout(), jsonAnswer(f.model, answer, m.Stats(), energy))
 	}
 	return nil
 }
 
 // answer generates, and prints while it does unless there will be JSON.
-func (f *runFlags) answer(ctx context.Context, cmd *cobra.Command, s *plume.Session, r plume.Request) (*plume.Answer, error) {
-	events := f.open.loaded(s.Generate(ctx, r))
+func (f *runFlags) answer(ctx context.Context, cmd *cobra.Command, s *plume.Session, r plume.Request, energy *energyUse) (*plume.Answer, error) {
+	events := f.open.loaded(energy.count(s.Generate(ctx, r)))
 	if f.json {
 		return plume.Collect(events)
 	}

@@ -1,0 +1,5 @@
+//go:build !darwin
+
+package sysinfo
+
+func unified() (GPU, bool) { return GPU{}, false }
