@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/plume-run/plume/internal/checkpoint"
 	"github.com/plume-run/plume/internal/ple"
 )
 
@@ -38,16 +39,17 @@ func ReadRate(path string, bytes int64, within time.Duration) (float64, error) {
 		next, done atomic.Int64
 		failed     atomic.Pointer[error]
 	)
+	bufs, free := checkpoint.DirectBuffers(rateReaders, rateReadBytes)
+	defer free()
 	begin := time.Now()
-	for range rateReaders {
+	for _, buf := range bufs {
 		wg.Go(func() {
-			buf := make([]byte, rateReadBytes) // on a page of its own, as direct reads want it
 			for time.Since(begin) < within {
 				at := next.Add(rateReadBytes) - rateReadBytes
 				if at >= bytes {
 					return
 				}
-				n, err := src.ReadAt(buf, at)
+				n, err := src.ReadAt(buf[:rateReadBytes], at)
 				if done.Add(int64(n)); err != nil && err != io.EOF {
 					failed.Store(&err)
 					return

@@ -53,18 +53,38 @@ func (d *directFile) close() {
 	}
 }
 
-// DirectBuffer returns a buffer for ReadDirect of up to n bytes.
-func DirectBuffer(n int) []byte {
-	room := n + 2*directAlign // the read is widened on both sides
-	b := make([]byte, room+directAlign)
+// DirectBuffers returns n buffers, each for a ReadDirect of up to bytes bytes, and what
+// gives their memory back. They share one block on huge pages where the system has such:
+// a request to a disk is then a few long stretches of memory rather than hundreds of
+// pages, and a virtual disk gave 1.7–2.1 GB/s instead of 0.8–1.1 (8 reads of 1 or 4 MiB
+// at once, five pairs in turn, 2-core VM with virtio, Linux 6.18, 2026-11-23).
+func DirectBuffers(n, bytes int) (bufs [][]byte, free func()) {
+	room := directRoom(bytes)
+	block, free := hugeBlock(n * room)
+	for i := range n {
+		bufs = append(bufs, block[i*room:(i+1)*room:(i+1)*room])
+	}
+	return bufs, free
+}
+
+// DirectBuffersBytes is the memory that DirectBuffers takes, outside of Go's heap but on
+// systems that have only that.
+func DirectBuffersBytes(n, bytes int) int64 { return int64(n) * int64(directRoom(bytes)) }
+
+// directRoom is the buffer of a read of n bytes, which is widened on both sides.
+func directRoom(n int) int { return (n + 3*directAlign - 1) &^ (directAlign - 1) }
+
+// heapBlock returns n bytes of Go's heap that begin where direct reads may.
+func heapBlock(n int) (block []byte, free func()) {
+	b := make([]byte, n+directAlign)
 	skip := int(-uintptr(unsafe.Pointer(&b[0])) & (directAlign - 1))
-	return b[skip : skip+room : skip+room]
+	return b[skip : skip+n : skip+n], func() {}
 }
 
 // ReadDirect is ReadAt of n bytes that leaves nothing of them in the page cache, and
 // spares the processor the copy out of it (on a 2-core VM with a virtual disk, 2026-11-23,
-// 1 MiB at a time: 0.1–0.2 s of processor time per GB instead of 0.7 and more). buf is a
-// DirectBuffer of at least that size; the bytes returned lie in it. Where the system has
+// 1 MiB at a time: 0.1–0.2 s of processor time per GB instead of 0.7 and more). buf is
+// one of DirectBuffers of at least that size; the bytes returned lie in it. Where the system has
 // no such reads, it reads as usual and drops what was read.
 //
 //	file     a·4096       off            off+n       b·4096

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"errors"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,3 +15,20 @@ func openDirect(path string) (*os.File, error) {
 
 // unsupportedRead reports whether a direct read failed because it was one.
 func unsupportedRead(err error) bool { return errors.Is(err, unix.EINVAL) }
+
+const hugePage = 2 << 20
+
+// hugeBlock returns n bytes, on huge pages but for its end. Without memory of that kind
+// it is as good as any other.
+func hugeBlock(n int) (block []byte, free func()) {
+	if n < hugePage {
+		return heapBlock(n)
+	}
+	mem, err := unix.Mmap(-1, 0, n+hugePage, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return heapBlock(n)
+	}
+	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(mem))) & (hugePage - 1))
+	_ = unix.Madvise(mem[skip:skip+n&^(hugePage-1)], unix.MADV_HUGEPAGE)
+	return mem[skip : skip+n : skip+n], func() { _ = unix.Munmap(mem) }
+}

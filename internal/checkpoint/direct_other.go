@@ -10,3 +10,5 @@ import (
 func openDirect(string) (*os.File, error) { return nil, errors.ErrUnsupported }
 
 func unsupportedRead(error) bool { return false }
+
+func hugeBlock(n int) (block []byte, free func()) { return heapBlock(n) }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"unsafe"
 )
 
 // directModel writes a file whose last tensor ends anywhere but on a page.
@@ -36,7 +37,7 @@ func TestReadDirect(t *testing.T) {
 	path, cat := directModel(t)
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, tensor := range cat.Tensors() {
-		buf := DirectBuffer(int(tensor.Bytes))
+		buf := directBuffer(t, int(tensor.Bytes))
 		for range 200 {
 			off := rng.Int64N(tensor.Bytes)
 			want := make([]byte, 1+rng.Int64N(tensor.Bytes-off))
@@ -58,7 +59,7 @@ func TestReadDirect(t *testing.T) {
 	if err := os.Truncate(path, last.off+9000); err != nil {
 		t.Fatal(err)
 	}
-	buf := DirectBuffer(4096)
+	buf := directBuffer(t, 4096)
 	if _, err := last.ReadDirect(buf, 4100, 4096); err != nil {
 		t.Errorf("what is left of a truncated file: %v", err)
 	}
@@ -82,7 +83,37 @@ func TestReadDirectOfAReplacedFile(t *testing.T) {
 	if err := os.WriteFile(path, make([]byte, 60000), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := first.ReadDirect(DirectBuffer(100), 50, 100); err != nil || !bytes.Equal(got, want) {
+	if got, err := first.ReadDirect(directBuffer(t, 100), 50, 100); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("another file's bytes, or error %v", err)
+	}
+}
+
+// directBuffer is a buffer of the test's own.
+func directBuffer(t *testing.T, n int) []byte {
+	bufs, free := DirectBuffers(1, n)
+	t.Cleanup(free)
+	return bufs[0]
+}
+
+func TestDirectBuffers(t *testing.T) {
+	for _, n := range []int{1, 100, 4096, 300_000, 3 << 20} {
+		bufs, free := DirectBuffers(3, n)
+		var sum int64
+		for i, b := range bufs {
+			sum += int64(cap(b))
+			if len(b) < n+directAlign || uintptr(unsafe.Pointer(&b[0]))%directAlign != 0 {
+				t.Errorf("%d bytes: buffer %d has %d at %p", n, i, len(b), &b[0])
+			}
+			for k := range b {
+				if b[k] != 0 {
+					t.Fatalf("%d bytes: buffer %d shares memory with another", n, i)
+				}
+				b[k] = 1
+			}
+		}
+		if sum != DirectBuffersBytes(3, n) {
+			t.Errorf("%d bytes: took %d, said %d", n, sum, DirectBuffersBytes(3, n))
+		}
+		free()
 	}
 }

@@ -28,6 +28,8 @@ type reader struct {
 	queue  []*fetch  // with pieces that nobody has taken
 	active int       // goroutines
 	closed bool
+	bufs   [][]byte      // of goroutines to come; nil when there are none, and no memory
+	free   func()        // gives them all back
 	under  int           // pieces under way
 	since  time.Time     // when that became more than 0
 	busy   time.Duration // that it was before
@@ -110,8 +112,7 @@ func (r *reader) beginLocked(f *fetch) {
 	}
 	r.queue = append(r.queue, f)
 	if r.active < readers {
-		r.active++
-		r.wg.Go(r.run)
+		r.hire()
 	}
 	r.work.Broadcast()
 }
@@ -217,25 +218,41 @@ func (r *reader) end(f *fetch, err error) {
 	f.ended <- struct{}{}
 }
 
+// hire starts a goroutine with one of the buffers, which come and go with them.
+func (r *reader) hire() {
+	if r.active == 0 {
+		r.bufs, r.free = checkpoint.DirectBuffers(readers, r.pieceBytes)
+	}
+	buf := r.bufs[len(r.bufs)-1]
+	r.bufs = r.bufs[:len(r.bufs)-1]
+	r.active++
+	r.wg.Go(func() { r.run(buf) })
+}
+
+// leave ends a goroutine.
+func (r *reader) leave(buf []byte) {
+	r.bufs = append(r.bufs, buf)
+	if r.active--; r.active == 0 {
+		r.bufs = nil
+		r.free()
+	}
+}
+
 // run reads pieces until there are none, or until close.
-func (r *reader) run() {
-	var buf []byte
+func (r *reader) run(buf []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
 		f, p := r.take()
 		if f == nil {
 			if r.closed || !r.lasts {
-				r.active--
+				r.leave(buf)
 				return
 			}
 			r.work.Wait()
 			continue
 		}
 		r.mu.Unlock()
-		if buf == nil {
-			buf = checkpoint.DirectBuffer(r.pieceBytes)
-		}
 		err := r.read(f, p, buf)
 		r.mu.Lock()
 		r.finish(f, err)

@@ -73,7 +73,7 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 			})
 		}
 	}
-	w.Loading = readers * int64(len(checkpoint.DirectBuffer(w.groups.largestPiece())))
+	w.Loading = checkpoint.DirectBuffersBytes(readers, w.groups.largestPiece())
 	for _, r := range Roles() {
 		if byRole[r] > 0 {
 			w.Roles = append(w.Roles, RoleBytes{r, byRole[r]})
