@@ -53,39 +53,44 @@ func tablePlace(place string) plan.Place {
 // where Options.PLE is "auto", why; "" for a model without a table.
 func (m *Model) PLEPlace() string { return m.place }
 
-// openPLE opens the place that the options ask for, as slow as they ask for.
-func (m *Model) openPLE(spec ple.Spec, rowBytes int) (ple.Source, error) {
-	src, err := m.findPLE(spec, rowBytes)
+// openPLE opens the place that the options ask for, and notes how rows are reached.
+func (m *Model) openPLE(spec ple.Spec, rowBytes int) (src ple.Source, err error) {
+	src, m.place, err = m.openPlace(m.opt.PLE, spec, rowBytes)
+	return src, err
+}
+
+// openPlace opens a place by its name in Options.PLE, as slow as the options ask for,
+// and says how rows are reached there.
+func (m *Model) openPlace(place string, spec ple.Spec, rowBytes int) (ple.Source, string, error) {
+	src, about, err := m.findPlace(place, spec, rowBytes)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	slow, err := m.opt.emulate(src)
 	if err == nil && slow != src {
-		m.place += ", as slow as " + slow.(*slowed).name + " would be"
+		about += ", as slow as " + slow.(*slowed).name + " would be"
 	}
-	return slow, err
+	return slow, about, err
 }
 
-// findPLE opens the place that the options ask for. spec is where the checkpoint
+// findPlace opens a place by its name in Options.PLE. spec is where the checkpoint
 // has the table; a URL has the same file. Whether it is held in memory is in the
 // plan already, but for "auto", which may take what the plan has left.
-func (m *Model) findPLE(spec ple.Spec, rowBytes int) (ple.Source, error) {
-	p, kind := m.plan.p, ple.Kind(m.opt.PLE)
+func (m *Model) findPlace(place string, spec ple.Spec, rowBytes int) (src ple.Source, about string, err error) {
+	p, kind := m.plan.p, ple.Kind(place)
 	switch {
-	case m.opt.PLE == "auto":
-		src, why, err := ple.Auto(spec, rowBytes, max(p.Budget-p.Total, 0))
-		m.place = why
+	case place == "auto":
+		src, about, err = ple.Auto(spec, rowBytes, max(p.Budget-p.Total, 0))
 		if err == nil && src.Traits().Kind == ple.RAM {
 			p.HoldTable()
 		}
-		return src, err
-	case isURL(m.opt.PLE):
-		kind, spec.URL, spec.Path = ple.HTTP, m.opt.PLE, ""
+		return src, about, err
+	case isURL(place):
+		kind, spec.URL, spec.Path = ple.HTTP, place, ""
 		spec.HTTP.Header = http.Header(m.opt.PLEHeader)
 	}
-	src, err := ple.OpenSource(kind, spec)
-	if err == nil {
-		m.place = src.Traits().String()
+	if src, err = ple.OpenSource(kind, spec); err != nil {
+		return nil, "", err
 	}
-	return src, err
+	return src, src.Traits().String(), nil
 }
