@@ -109,7 +109,6 @@ func opensThought(segs []chat.Segment) bool {
 }
 
 func (a *answer) run(ctx context.Context, req engine.Request) {
-	before := a.m.PLEStats()
 	res, err := a.by.Generate(ctx, req, func(t engine.Token) bool {
 		a.result.IDs = append(a.result.IDs, t.ID)
 		if slices.Contains(req.Stop, t.ID) {
@@ -132,7 +131,7 @@ func (a *answer) run(ctx context.Context, req engine.Request) {
 		Drafted: res.Drafted, Accepted: res.Accepted,
 	}
 	a.result.Timings = Timings{Prefill: res.Prefill, FirstToken: res.First, Decode: res.Decode, Queued: res.Queued}
-	a.result.PLE = a.m.PLEStats().minus(before)
+	a.result.PLE = answerPLE(&res)
 	a.result.Finish = a.finish(ctx, res.Finish, err)
 	a.yield(Event{Kind: EventDone, Result: &a.result}, err)
 }

@@ -59,6 +59,37 @@ func TestServiceAnswersLikeASession(t *testing.T) {
 	}
 }
 
+// Answers that share their steps tell of their own rows of the table.
+func TestServiceTellsRowsApart(t *testing.T) {
+	m := openFromDisk(t)
+	s := newService(t, m, ServiceOptions{Sequences: 4, Context: 128, PrefixCacheBytes: -1})
+	before := m.PLEStats()
+	var wg sync.WaitGroup
+	results := make([]Result, 4)
+	for i := range results {
+		wg.Go(func() {
+			a, err := Collect(s.Generate(t.Context(), greedyRequest(Request{Raw: fmt.Sprint(i, " times a fox"), MaxTokens: 5 + 3*i})))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			results[i] = a.Result
+		})
+	}
+	wg.Wait()
+	var rows, read, reads int64
+	for i, r := range results {
+		u, p := r.Usage, r.PLE
+		if p.Rows != int64(u.Prompt-u.Cached+u.Generated-1+u.Drafted-u.Accepted) || p.CacheHits+p.RowsRead != p.Rows || p.WaitP99 < p.WaitP50 {
+			t.Errorf("answer %d, %+v: %+v", i, u, p)
+		}
+		rows, read, reads = rows+p.Rows, read+p.RowsRead, reads+p.Reads
+	}
+	if all := m.PLEStats().minus(before); all.Rows != rows || all.RowsRead != read || all.Reads != reads {
+		t.Errorf("%d rows, %d read in %d reads, the model says %+v", rows, read, reads, all)
+	}
+}
+
 // A chat's next turn finds what the turns before have computed.
 func TestServiceRemembersTurns(t *testing.T) {
 	m := openDemo(t)

@@ -8,11 +8,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plume-run/plume/internal/engine"
 	"github.com/plume-run/plume/internal/ple"
 )
 
 // PLEStats say what the per-layer embedding table cost: how many rows were needed,
 // where they came from, and what was waited for. All zero for a model without a table.
+// Those of an answer are its own rows only, beside whatever else is computed; a read that
+// brings rows of several is counted by one of them, and not what lies between them.
 type PLEStats struct {
 	Rows        int64         // rows needed, one per token computed
 	CacheHits   int64         // rows found in memory
@@ -56,6 +59,16 @@ func pleStats(s ple.Stats) PLEStats {
 		Errors:    s.Errors,
 		Wait:      s.Wait, WaitP50: s.WaitTimes.Quantile(0.5), WaitP99: s.WaitTimes.Quantile(0.99),
 		Overlap: s.Overlap(), raw: s,
+	}
+}
+
+// answerPLE says what one answer has taken from the table. Time that a step has waited is
+// that of every answer in it.
+func answerPLE(r *engine.Result) PLEStats {
+	c := r.PLE
+	return PLEStats{
+		Rows: c.Rows, CacheHits: c.Hits + c.Shared, RowsRead: c.Read, Reads: c.Reads, ReadBytes: c.Bytes, DeviceBytes: c.Device,
+		Wait: c.Wait, WaitP50: r.PLEWaits.Quantile(0.5), WaitP99: r.PLEWaits.Quantile(0.99), Overlap: c.Overlap(),
 	}
 }
 

@@ -63,15 +63,17 @@ func (b *batch) addPrompts(o *SchedulerOptions) {
 }
 
 // take lets every member draw from its rows of the logits [rows, V], all at once:
-// filtering a row of 262,144 takes a good part of a millisecond.
-func (b *batch) take(logits []float32, rows int) {
-	if rows == 0 {
-		return
-	}
-	v, at := len(logits)/rows, 0
+// filtering a row of 262,144 takes a good part of a millisecond. A member that has failed
+// gets the error instead; the others are as good as without it.
+func (b *batch) take(logits []float32, rows int, failed error) {
+	v, at := len(logits)/max(1, rows), 0
 	var wg sync.WaitGroup
 	for i, q := range b.members {
 		n := wanted(&b.Parts[i])
+		if q.err = gemma.PartErr(failed, i); q.err != nil {
+			at += n
+			continue
+		}
 		mine := logits[at*v : (at+n)*v]
 		at += n
 		if n == rows {

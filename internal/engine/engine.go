@@ -100,15 +100,20 @@ func (e *Engine) turn(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// forward runs one batch when its turn comes and lends the logits
-// [rows, V] f32 to use, which must not keep them.
-func (e *Engine) forward(ctx context.Context, b *gemma.Batch, use func(logits []float32, rows int) error) error {
+// useLogits is lent the logits [rows, V] f32 of a step, which it must not keep. failed is
+// the gemma.PartError of a step in which several sequences took part, or nil.
+type useLogits func(logits []float32, rows int, failed error) error
+
+// forward runs one batch when its turn comes and lends its logits to use, unless all
+// parts failed for one reason.
+func (e *Engine) forward(ctx context.Context, b *gemma.Batch, use useLogits) error {
 	return e.turn(ctx, func() error {
 		logits, rows, err := e.model.Forward(ctx, b)
-		if err != nil || use == nil {
+		var some *gemma.PartError
+		if err != nil && !errors.As(err, &some) || use == nil {
 			return err
 		}
-		return use(logits, rows)
+		return use(logits, rows, err)
 	})
 }
 

@@ -100,7 +100,7 @@ func (v *evaluation) chunk(ctx context.Context, at, end int) error {
 			}
 		}
 	}
-	return v.e.forward(ctx, &b, func(logits []float32, rows int) error {
+	return v.e.forward(ctx, &b, func(logits []float32, rows int, _ error) error {
 		if hiddenErr != nil {
 			return hiddenErr
 		}
@@ -139,7 +139,7 @@ func (v *evaluation) greedy(ctx context.Context) ([]int32, error) {
 			break
 		}
 		b := gemma.Batch{Parts: []gemma.Part{{Cache: v.cache, IDs: out[len(out)-1:], Want: gemma.WantLast}}}
-		err := v.e.forward(ctx, &b, func(logits []float32, rows int) error {
+		err := v.e.forward(ctx, &b, func(logits []float32, rows int, _ error) error {
 			return v.choose(logits)
 		})
 		if err != nil {

@@ -42,9 +42,9 @@ type Scheduler struct {
 	// The loop's own.
 	slots []*slot
 	batch batch
-	clock uint64                                 // counts requests, to tell which slot has been idle longest
-	known *prefixes                              // nil: none are kept
-	use   func(logits []float32, rows int) error // afterForward, made once
+	clock uint64    // counts requests, to tell which slot has been idle longest
+	known *prefixes // nil: none are kept
+	use   useLogits // afterForward, made once
 
 	kvBytes int64 // of one cache
 
@@ -296,12 +296,13 @@ func (s *Scheduler) idle(rank func(*slot) int) *slot {
 
 // afterForward lets the sequences draw, and keeps what those hold that have come to a
 // place where others may go on.
-func (s *Scheduler) afterForward(logits []float32, rows int) error {
-	s.batch.take(logits, rows)
-	for _, q := range s.batch.members {
+func (s *Scheduler) afterForward(logits []float32, rows int, failed error) error {
+	s.batch.take(logits, rows, failed)
+	for i, q := range s.batch.members {
 		if q.err != nil {
 			continue
 		}
+		q.countRows(i)
 		q.expect()
 		if n := q.cache.Len(); s.known != nil && n > q.at && (n == q.res.Prompt || n == q.cut) {
 			q.err = s.known.keep(q.cache, q.ids[:n])
@@ -328,7 +329,7 @@ func (s *Scheduler) step() {
 		case s.batch.alone:
 			q.observe(took)
 		}
-		if len(q.drawn) == 0 || q.at < q.res.Prompt {
+		if q.err == nil && (len(q.drawn) == 0 || q.at < q.res.Prompt) {
 			prompt += len(s.batch.Parts[i].IDs)
 		}
 		for _, t := range q.drawn {

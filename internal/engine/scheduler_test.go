@@ -271,7 +271,7 @@ func TestCompose(t *testing.T) {
 		q.start(&r)
 		if held > 0 {
 			b := &gemma.Batch{Parts: []gemma.Part{{Cache: q.cache, IDs: q.ids[:held], Want: gemma.WantLast}}}
-			err := e.forward(t.Context(), b, func(logits []float32, rows int) error {
+			err := e.forward(t.Context(), b, func(logits []float32, rows int, _ error) error {
 				if held == prompt {
 					return q.take(logits, rows)
 				}

@@ -129,6 +129,15 @@ func (q *sequence) take(logits []float32, rows int) error {
 	return nil
 }
 
+// countRows adds what the last step, of which the sequence was that part, has taken from
+// the per-layer table.
+func (q *sequence) countRows(part int) {
+	if c := q.e.model.PLECounts(part); c.Rows > 0 {
+		q.res.PLE.Add(c)
+		q.res.PLEWaits.Add(c.Wait)
+	}
+}
+
 // expect tells the model which token comes next, so that its row of the per-layer table
 // is on its way before anybody has asked for the step. Whoever has run the step calls it.
 func (q *sequence) expect() {

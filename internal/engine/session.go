@@ -55,7 +55,7 @@ type Session struct {
 
 	batch gemma.Batch
 	parts [1]gemma.Part
-	use   func(logits []float32, rows int) error // take, made once
+	use   useLogits // take, made once
 }
 
 // NewSession allocates the KV cache of one sequence. Close returns it.
@@ -174,6 +174,8 @@ type Result struct {
 	Queued    time.Duration // before all that, of a scheduler's requests
 	Drafted   int           // tokens evaluated on trial
 	Accepted  int           // of them drawn by the sampler too
+	PLE       gemma.PLECounts
+	PLEWaits  gemma.PLEWaits // of every step
 	Finish    Finish
 }
 
@@ -221,7 +223,8 @@ func (s *Session) step(ctx context.Context) error {
 }
 
 // take draws from what the step has computed.
-func (s *Session) take(logits []float32, rows int) error {
+func (s *Session) take(logits []float32, rows int, _ error) error {
+	s.q.countRows(0)
 	err := s.q.take(logits, rows)
 	if err == nil {
 		s.q.expect()
