@@ -5,20 +5,21 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/plume-run/plume/internal/backend/cpu"
 	"github.com/plume-run/plume/internal/plan/flash"
-	"github.com/plume-run/plume/internal/plan/forecast"
 	"github.com/plume-run/plume/internal/plan/measure"
 	"github.com/plume-run/plume/internal/ple"
-	"github.com/plume-run/plume/internal/quant"
 )
 
 // MeasureOptions say what of the machine is measured.
 type MeasureOptions struct {
 	Threads  int               // most threads; 0: one for each physical core that the process may use
-	Types    []string          // weight types that products are measured for; nil: those of common files
+	Types    []string          // weight types that products are measured for
+	Models   []ModelSpec       // and those of these models, with their shapes of attention; neither: what common files have
+	KVType   string            // of keys and values: "f16" (the default), "f32" or "int8"
 	File     string            // a large file on the storage that rows will come from; "": the storage is not measured
 	Progress func(what string) // told what is being measured
 }
@@ -26,19 +27,35 @@ type MeasureOptions struct {
 // commonTypes are what published files hold.
 var commonTypes = []string{"q4_0", "q4_k", "q6_k", "q8_0", "bf16"}
 
-// MeasureMachine measures the machine at hand: memory and arithmetic by number of threads,
-// the kernels' own rates, and the storage under a file. It takes some seconds, and memory
-// of a few hundred MB meanwhile; other work on the machine is part of what it sees.
-func MeasureMachine(o MeasureOptions) (*Machine, error) {
+// CommonTypes are weight types to measure for a profile that is to be kept.
+func CommonTypes() []string { return slices.Clone(commonTypes) }
+
+func (o MeasureOptions) withDefaults() MeasureOptions {
 	if o.Threads == 0 {
 		o.Threads = cpu.DefaultThreads()
 	}
-	if o.Types == nil {
+	if len(o.Types) == 0 && len(o.Models) == 0 {
 		o.Types = commonTypes
+	}
+	if o.KVType == "" {
+		o.KVType = "f16"
 	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
+	return o
+}
+
+// kernelTime is how long the kernels are measured: long enough to meet a shared memory's better
+// and worse moments.
+const kernelTime = 2 * time.Second
+
+// MeasureMachine measures the machine at hand: memory and arithmetic by number of threads,
+// the kernels' own rates, the storage under a file, and what the system tells of power and
+// graphics cards. It takes some seconds, and memory
+// of a few hundred MB meanwhile; other work on the machine is part of what it sees.
+func MeasureMachine(o MeasureOptions) (*Machine, error) {
+	o = o.withDefaults()
 	b, err := findBudget(0, os.Getenv(RAMVariable), "/")
 	if err != nil {
 		return nil, err
@@ -48,16 +65,11 @@ func MeasureMachine(o MeasureOptions) (*Machine, error) {
 		ReadRate: 1, BusyWatts: 15 * float64(o.Threads), IdleWatts: 5 * float64(o.Threads),
 		Sources: map[string]string{
 			"all":                   "measured, " + time.Now().Format(time.DateOnly),
-			"idle_watts,busy_watts": "assumption: 15 W for a busy core, 5 W for an idle one; set your own",
-			"price":                 "nothing: set your own",
+			"idle_watts,busy_watts": "assumption: 15 W for a busy core, 5 W for an idle one; --watts and --idle-watts set your own",
+			"price":                 "nothing: --price sets your own",
 		},
 	}
-	o.Progress("memory and arithmetic")
-	if m.Threads, err = measureRates(o.Threads); err != nil {
-		return nil, err
-	}
-	o.Progress("kernels")
-	if err := measureKernels(m, o); err != nil {
+	if err := ask(m, func() error { return compute(m, o) }); err != nil {
 		return nil, err
 	}
 	if o.File != "" {
@@ -69,47 +81,15 @@ func MeasureMachine(o MeasureOptions) (*Machine, error) {
 	return m, m.Validate()
 }
 
-// streamBytes is the memory that reading is measured on.
-const streamBytes = 192 << 20
-
-// measureRates measures what 1, 2, 4, … and all threads do together: the best of a few
-// runs, since nothing makes a run faster than the machine is.
-func measureRates(threads int) ([]forecast.Rate, error) {
-	limits, err := NewMachineLimits(streamBytes)
+// compute measures memory, arithmetic and the kernels.
+func compute(m *Machine, o MeasureOptions) error {
+	o.Progress("memory and kernels")
+	meter, err := NewMachineMeter(o)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer limits.Close()
-	var rates []forecast.Rate
-	for n := 1; ; n = min(2*n, threads) {
-		r := forecast.Rate{Threads: n}
-		for range 5 {
-			r.Stream = max(r.Stream, limits.StreamRead(n)/1e9)
-			r.Int8 = max(r.Int8, PeakInt8(n, 20*time.Millisecond)/1e9)
-			r.F32 = max(r.F32, PeakF32(n, 20*time.Millisecond)/1e9)
-		}
-		rates = append(rates, r)
-		if n == threads {
-			return rates, nil
-		}
-	}
-}
-
-func measureKernels(m *Machine, o MeasureOptions) error {
-	var types []quant.Type
-	for _, name := range o.Types {
-		t, err := quant.ParseType(name)
-		if err != nil {
-			return requestError{err}
-		}
-		types = append(types, t)
-	}
-	b, err := cpu.New(o.Threads)
-	if err != nil {
-		return requestError{err}
-	}
-	defer b.Close()
-	return measure.Kernels(b, types, m)
+	meter.Measure(kernelTime, m)
+	return meter.Close()
 }
 
 // measureStorage reads a file past the system's memory of it, where that is possible.

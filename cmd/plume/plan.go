@@ -255,7 +255,10 @@ func (f *planFlags) saveMachine(m *plume.Machine) error {
 
 // measure measures this machine, its storage where there is a file to read.
 func (f *planFlags) measure(cmd *cobra.Command, specs []plume.ModelSpec) (*plume.Machine, error) {
-	o := plume.MeasureOptions{File: f.probe}
+	o := plume.MeasureOptions{File: f.probe, Models: specs, KVType: f.kvType}
+	if f.save != "" {
+		o.Types = plume.CommonTypes()
+	}
 	o.Progress = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), "measuring", what+" …") }
 	if o.File == "" && f.storage == "" && specs[0].Path != "" && f.large(specs[0].Path) {
 		o.File = specs[0].Path

@@ -2,6 +2,7 @@ package gemma
 
 import (
 	"math"
+	"slices"
 
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/quant"
@@ -43,6 +44,8 @@ type Op struct {
 	Bytes int64      // weights, or keys and values, as the device holds them, each counted once
 	MACs  int64      // multiply-adds
 	Elems int64      // activations read and written: what norms, rounding and GELU go through too
+
+	Attention backend.Attention // its shape, when it is attention
 }
 
 // StepWork says what a step computes: Rows tokens of each of so many sequences, Wanted
@@ -55,10 +58,23 @@ type StepWork struct {
 // Ops lists what a step asks of the device that z describes. The number of experts is what
 // is expected when every token chooses among all alike.
 func (w *Weights) Ops(z backend.Sizer, s StepWork) []Op {
+	return w.ops(z, s, func(product) bool { return true }, w.cfg.NumLayers)
+}
+
+// OpsBeforeRows is the part of Ops that comes before the rows of the per-layer table are
+// waited for: the projection of the embedding, and layer 0 up to its own use of them.
+func (w *Weights) OpsBeforeRows(z backend.Sizer, s StepWork) []Op {
+	return w.ops(z, s, func(p product) bool {
+		return p.key == KeyPLEProj || p.layer == 0 && p.key != KeyPLEGate && p.key != KeyPLEOut
+	}, 1)
+}
+
+// ops sums up the products that are taken, and the attention of the first layers.
+func (w *Weights) ops(z backend.Sizer, s StepWork, take func(product) bool, layers int) []Op {
 	sums := opSums{}
 	for _, p := range w.products {
 		rows := s.Sequences * w.rowsOf(p, s.Rows, s.Wanted)
-		if rows == 0 {
+		if rows == 0 || !take(p) {
 			continue
 		}
 		op := Op{Kind: OpProduct, Type: p.typ, Rows: rows, Calls: 1, Bytes: z.MatrixBytes(p.typ, p.out, p.in)}
@@ -72,7 +88,7 @@ func (w *Weights) Ops(z backend.Sizer, s StepWork) []Op {
 		}
 		sums.add(op)
 	}
-	for i := range w.cfg.NumLayers {
+	for i := range layers {
 		if rows := w.cfg.layerRows(i, s.Rows, s.Wanted); rows > 0 {
 			sums.add(w.attentionOp(z, i, rows, s))
 		}
@@ -124,7 +140,40 @@ func (w *Weights) attentionOp(z backend.Sizer, i, rows int, s StepWork) Op {
 		Kind: OpAttention, Type: s.KVType, Rows: rows, Calls: 1,
 		Bytes: int64(s.Sequences) * z.KVBytes(spec),
 		MACs:  int64(s.Sequences) * 2 * seen * int64(c.NumHeads) * int64(c.LayerHeadDim(i)),
+
+		Attention: c.attention(i),
 	}
+}
+
+// attention is the shape of layer i's.
+func (c *Config) attention(i int) backend.Attention {
+	a := backend.Attention{Heads: c.NumHeads, KVHeads: c.LayerKVHeads(i), HeadDim: c.LayerHeadDim(i)}
+	if c.Sliding[i] {
+		a.Window = c.SlidingWindow
+	}
+	return a
+}
+
+// Attentions lists the shapes of attention that the layers have.
+func (w *Weights) Attentions() []backend.Attention {
+	var list []backend.Attention
+	for i := range w.cfg.NumLayers {
+		if a := w.cfg.attention(i); !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// Types lists the types of the matrices that steps multiply.
+func (w *Weights) Types() []quant.Type {
+	var list []quant.Type
+	for _, p := range w.products {
+		if !slices.Contains(list, p.typ) {
+			list = append(list, p.typ)
+		}
+	}
+	return list
 }
 
 // opSums adds up operations that differ in size alone.
@@ -132,7 +181,7 @@ type opSums struct{ list []Op }
 
 func (s *opSums) add(op Op) {
 	for i := range s.list {
-		if a := &s.list[i]; a.Kind == op.Kind && a.Type == op.Type && a.Rows == op.Rows {
+		if a := &s.list[i]; a.Kind == op.Kind && a.Type == op.Type && a.Rows == op.Rows && a.Attention == op.Attention {
 			a.Calls, a.Bytes, a.MACs, a.Elems = a.Calls+op.Calls, a.Bytes+op.Bytes, a.MACs+op.MACs, a.Elems+op.Elems
 			return
 		}

@@ -201,11 +201,7 @@ func (w *Weights) addWork(out *backend.Work, s StepShape) {
 		if rows == 0 {
 			continue
 		}
-		a := backend.Attention{Heads: c.NumHeads, KVHeads: c.LayerKVHeads(i), HeadDim: c.LayerHeadDim(i)}
-		if c.Sliding[i] {
-			a.Window = c.SlidingWindow
-		}
-		out.Attention = append(out.Attention, backend.AttentionWork{Attention: a, Rows: rows, Keys: s.Context})
+		out.Attention = append(out.Attention, backend.AttentionWork{Attention: c.attention(i), Rows: rows, Keys: s.Context})
 		if c.NumExperts > 0 {
 			out.Experts = append(out.Experts, backend.ExpertsWork{Rows: rows, Hidden: c.HiddenSize, FFN: c.ExpertSize})
 		}

@@ -37,7 +37,7 @@ func flat() *Machine {
 	return &Machine{
 		Name: "flat", Threads: []Rate{{1, 10, 100, 50}},
 		Vector: map[string]float64{"other": 8}, Matrix: map[string]float64{"other": 50, "bf16": 20},
-		AttendOne: 10, AttendMany: 20, Rows: 1, Call: 2, Step: 100, ReadRate: 1, IdleWatts: 5, BusyWatts: 20, Price: 100,
+		AttendOne: map[string]float64{"other": 10}, AttendMany: map[string]float64{"other": 20}, Rows: 1, Call: 2, Step: 100, ReadRate: 1, IdleWatts: 5, BusyWatts: 20, Price: 100,
 	}
 }
 

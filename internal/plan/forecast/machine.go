@@ -5,8 +5,11 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"strings"
 
+	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/plan/flash"
+	"github.com/plume-run/plume/internal/quant"
 )
 
 // Machine is what a forecast must know of a computer. Rates are 10⁹ per second: bytes for
@@ -25,11 +28,19 @@ type Machine struct {
 	Vector map[string]float64 `json:"vector_gbps"`
 	Matrix map[string]float64 `json:"matrix_gmacs"`
 
-	AttendOne  float64 `json:"attend_one_gmacs"`  // attention of single queries
-	AttendMany float64 `json:"attend_many_gmacs"` // of a prompt's
-	Rows       float64 `json:"rows_gelems"`       // activations through norms, rounding, GELU
-	Call       float64 `json:"call_us"`           // handing out one operation
-	Step       float64 `json:"step_us"`           // a step beside its operations: sampling, laying out
+	// AttendOne is the rate of attention of single queries, AttendMany of a prompt's, by
+	// AttentionKey; a shape that is missing has that of "other".
+	AttendOne  map[string]float64 `json:"attend_one_gmacs"`
+	AttendMany map[string]float64 `json:"attend_many_gmacs"`
+
+	Rows float64 `json:"rows_gelems"` // activations through norms, GELU, residuals
+	Call float64 `json:"call_us"`     // handing out one operation
+	Step float64 `json:"step_us"`     // a step beside its operations: sampling, laying out
+
+	// Low and High are the 10th and the 90th percentile of the measurements that Vector is the
+	// middle of, as shares of it; 0: not known.
+	Low  float64 `json:"rate_low,omitempty"`
+	High float64 `json:"rate_high,omitempty"`
 
 	// Storage is a built-in profile of package flash, a file with one, or nothing where
 	// Measured has the points of a depth curve to fit one to.
@@ -45,6 +56,15 @@ type Machine struct {
 	// stand for several, joined by commas.
 	Sources map[string]string `json:"sources"`
 }
+
+// AttentionKey names attention by what its rate depends on: "f16 8/1x512" is 8 query heads on
+// one K/V head of 512 values.
+func AttentionKey(t quant.Type, a backend.Attention) string {
+	return fmt.Sprintf("%s %d/%dx%d", TypeKey(t), a.Heads, a.KVHeads, a.HeadDim)
+}
+
+// TypeKey names a weight type in Vector and Matrix.
+func TypeKey(t quant.Type) string { return strings.ToLower(t.String()) }
 
 // Rate is what so many threads do together.
 type Rate struct {
@@ -100,7 +120,9 @@ func (m *Machine) Validate() error {
 	if m.RAM < 0 || m.VRAM < 0 {
 		return fmt.Errorf("ram_bytes %d, vram_bytes %d, want 0 or more", m.RAM, m.VRAM)
 	}
-	for name, rates := range map[string]map[string]float64{"vector_gbps": m.Vector, "matrix_gmacs": m.Matrix} {
+	for name, rates := range map[string]map[string]float64{
+		"vector_gbps": m.Vector, "matrix_gmacs": m.Matrix, "attend_one_gmacs": m.AttendOne, "attend_many_gmacs": m.AttendMany,
+	} {
 		if _, ok := rates["other"]; !ok {
 			return fmt.Errorf("%s has no entry \"other\"", name)
 		}
@@ -114,7 +136,7 @@ func (m *Machine) Validate() error {
 		name string
 		x    float64
 	}{
-		{"attend_one_gmacs", m.AttendOne}, {"attend_many_gmacs", m.AttendMany}, {"rows_gelems", m.Rows}, {"read_gbps", m.ReadRate},
+		{"rows_gelems", m.Rows}, {"read_gbps", m.ReadRate},
 	} {
 		if err := positive(c.name, c.x); err != nil {
 			return err
@@ -123,7 +145,7 @@ func (m *Machine) Validate() error {
 	for _, c := range []struct {
 		name string
 		x    float64
-	}{{"call_us", m.Call}, {"step_us", m.Step}, {"idle_watts", m.IdleWatts}, {"busy_watts", m.BusyWatts}, {"price", m.Price}} {
+	}{{"call_us", m.Call}, {"step_us", m.Step}, {"rate_low", m.Low}, {"rate_high", m.High}, {"idle_watts", m.IdleWatts}, {"busy_watts", m.BusyWatts}, {"price", m.Price}} {
 		if !(c.x >= 0 && c.x <= 1e9) {
 			return fmt.Errorf("%s is %g, want 0 to 1e9", c.name, c.x)
 		}

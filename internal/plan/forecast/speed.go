@@ -2,7 +2,6 @@ package forecast
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/plume-run/plume/internal/backend"
@@ -45,15 +44,26 @@ func (t *Time) add(u Time) {
 // Compute is what a step of the model takes on the machine while nothing is waited for:
 // for each operation the larger of the times that its bytes and its arithmetic need.
 func (m *Machine) Compute(mod *Model, work gemma.StepWork) Time {
-	t := Time{Calls: micros(m.Step)}
-	for _, op := range mod.Weights.Ops(mod.Sizer, work) {
-		typ := strings.ToLower(op.Type.String())
+	t := m.time(mod.Weights.Ops(mod.Sizer, work))
+	t.Calls += micros(m.Step)
+	return t
+}
+
+// hide is how long a step computes before it needs its rows of the per-layer table.
+func (m *Machine) hide(mod *Model, work gemma.StepWork) time.Duration {
+	return m.time(mod.Weights.OpsBeforeRows(mod.Sizer, work)).Total()
+}
+
+// time is what operations take.
+func (m *Machine) time(ops []gemma.Op) (t Time) {
+	for _, op := range ops {
+		typ := TypeKey(op.Type)
 		if op.Kind == gemma.OpAttention {
 			macs := m.AttendMany
 			if op.Rows == 1 {
 				macs = m.AttendOne
 			}
-			t.Attention += max(seconds(float64(op.Bytes), m.Best().Stream), seconds(float64(op.MACs), macs))
+			t.Attention += max(seconds(float64(op.Bytes), m.Best().Stream), seconds(float64(op.MACs), rate(macs, AttentionKey(op.Type, op.Attention))))
 			t.Calls += micros(op.Calls * m.Call)
 			continue
 		}
@@ -85,6 +95,11 @@ type Speed struct {
 	Step    time.Duration `json:"-"`
 	Rate    float64       `json:"tokens_per_second"`
 	Rows    flash.Outcome `json:"table"`
+
+	// Low and High bound Rate while the machine's rates are between their 10th and their 90th
+	// percentile; both are Rate where those are not known.
+	Low  float64 `json:"tokens_per_second_low"`
+	High float64 `json:"tokens_per_second_high"`
 }
 
 // manyTokens is from how many tokens on a layer's experts are computed while others of them
@@ -97,16 +112,34 @@ const tableSteps = 200
 // Decode forecasts one token for each of so many sequences, after position others.
 // Rows of the table are those of tokens that do not repeat, the worst case.
 func (m *Machine) Decode(mod *Model, store *flash.Profile, sequences, position int) (Speed, error) {
-	s := Speed{Compute: m.Compute(mod, gemma.StepWork{
-		Sequences: sequences, Rows: 1, Wanted: 1, Position: position, KVType: mod.KVType,
-	})}
-	return s, s.finish(m, mod, store, sequences, tableSteps)
+	return m.between(func(m *Machine) (Speed, error) {
+		return m.step(mod, store, gemma.StepWork{Sequences: sequences, Rows: 1, Wanted: 1, Position: position, KVType: mod.KVType}, tableSteps)
+	})
 }
 
-// finish adds the storage's part: weights that are streamed while the step computes, and
-// rows that are not there in time.
-func (s *Speed) finish(m *Machine, mod *Model, store *flash.Profile, tokens, steps int) error {
-	compute := s.Compute.Total()
+// between is a forecast on m, with those of m at its slowest and at its fastest as bounds.
+func (m *Machine) between(forecast func(*Machine) (Speed, error)) (Speed, error) {
+	s, err := forecast(m)
+	s.Low, s.High = s.Rate, s.Rate
+	for _, b := range []struct {
+		share float64
+		dst   *float64
+	}{{m.Low, &s.Low}, {m.High, &s.High}} {
+		if b.share == 0 || err != nil {
+			continue
+		}
+		var bound Speed
+		bound, err = forecast(m.scaled(b.share))
+		*b.dst = bound.Rate
+	}
+	return s, err
+}
+
+// step forecasts steps of some work: what they compute, and the storage's part, weights
+// that are streamed meanwhile and rows that are not there in time.
+func (m *Machine) step(mod *Model, store *flash.Profile, work gemma.StepWork, steps int) (Speed, error) {
+	s := Speed{Compute: m.Compute(mod, work)}
+	tokens, compute := work.Sequences*work.Rows, s.Compute.Total()
 	s.Step = compute
 	if mod.Streamed != nil {
 		ahead, chosen := mod.Streamed(tokens)
@@ -120,17 +153,17 @@ func (s *Speed) finish(m *Machine, mod *Model, store *flash.Profile, tokens, ste
 	if n := mod.Weights.PLERows; n > 0 && store != nil {
 		r := flash.Replay{
 			Table: flash.Table{Rows: n, RowBytes: int(mod.Weights.PLERow), Values: mod.Weights.PLEValues()},
-			Every: s.Step, Hide: compute / time.Duration(mod.Weights.Layers()), Depth: 16,
+			Every: s.Step, Hide: m.hide(mod, work), Depth: 16,
 		}
 		out, err := r.Run(store, flash.Distinct(n, tokens, steps))
 		if err != nil {
-			return fmt.Errorf("forecast the table's rows: %w", err)
+			return s, fmt.Errorf("forecast the table's rows: %w", err)
 		}
 		s.Rows, s.Wait = out, micros(out.Wait)
 		s.Step += s.Wait
 	}
 	s.Rate = float64(tokens) / s.Step.Seconds()
-	return nil
+	return s, nil
 }
 
 // Prefill forecasts a prompt of so many tokens from an empty cache up to the logits of its
@@ -139,6 +172,10 @@ func (m *Machine) Prefill(mod *Model, store *flash.Profile, tokens int) (Speed, 
 	if tokens < 1 {
 		return Speed{}, fmt.Errorf("forecast prefill: %d tokens", tokens)
 	}
+	return m.between(func(m *Machine) (Speed, error) { return m.prefill(mod, store, tokens) })
+}
+
+func (m *Machine) prefill(mod *Model, store *flash.Profile, tokens int) (Speed, error) {
 	var all Speed
 	for at := 0; at < tokens; at += mod.Chunk {
 		n := min(mod.Chunk, tokens-at)
@@ -146,8 +183,8 @@ func (m *Machine) Prefill(mod *Model, store *flash.Profile, tokens int) (Speed, 
 		if at+n == tokens {
 			wanted = 1
 		}
-		s := Speed{Compute: m.Compute(mod, gemma.StepWork{Sequences: 1, Rows: n, Wanted: wanted, Position: at, KVType: mod.KVType})}
-		if err := s.finish(m, mod, store, n, 1); err != nil {
+		s, err := m.step(mod, store, gemma.StepWork{Sequences: 1, Rows: n, Wanted: wanted, Position: at, KVType: mod.KVType}, 1)
+		if err != nil {
 			return Speed{}, err
 		}
 		all.Compute.add(s.Compute)

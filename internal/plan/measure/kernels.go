@@ -2,9 +2,10 @@ package measure
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/plume-run/plume/internal/backend"
@@ -14,37 +15,111 @@ import (
 
 // Sizes of what is measured on.
 const (
-	inputs     = 2048     // columns of a matrix
-	outputs    = 4096     // and its rows
-	streamed   = 96 << 20 // bytes of weights to go through: more than the caches of a core's share
-	manyRows   = 128      // rows of a prompt's product
-	keys       = 2048     // positions that attention sees
-	queryHeads = 8        // of one K/V head, as in E2B
-	headDim    = 512
-	long       = 120 * time.Millisecond // of each measurement, at least
+	inputs     = 2048      // columns of a matrix
+	outputs    = 4096      // and its rows
+	sweepBytes = 128 << 20 // of weights of each type, all gone through before any comes again: more than the caches
+	manyRows   = 128       // rows of a prompt's product
+	stores     = 4         // keys and values of each shape that take turns
+	mostKeys   = 2048      // positions that attention without a window sees
+	manyKeys   = 1024      // and a prompt's queries
+	queries    = 32        // of a prompt
+	headDim    = 256       // of the heads that are normed
+	eps        = 1e-6      // of norms
+	tinyCalls  = 20        // operations with next to nothing to do
+	fewPasses  = 5         // however long they take
 )
-
-// rowShare turns the rate of a norm alone into that of all that activations go through
-// beside products (norms, rounding to int8, GELU, residuals), counted by what products
-// read and write: measured on E2B's prompts, 2026-11-23.
-const rowShare = 0.6
 
 // stepTime is what a step takes beside its operations (sampling from 262,144 logits, laying
 // out the batch), in microseconds: measured on two machines, 2026-11-23.
 const stepTime = 250
 
-// Kernels fills in the rates of b's operations, for weights of the given types.
-func Kernels(b backend.Backend, types []quant.Type, m *forecast.Machine) error {
-	m.Vector, m.Matrix = map[string]float64{}, map[string]float64{}
-	for _, t := range types {
-		vector, matrix, err := products(b, t)
-		if err != nil {
-			return fmt.Errorf("measure products with %s: %w", t, err)
-		}
-		name := strings.ToLower(t.String())
-		m.Vector[name], m.Matrix[name] = vector, matrix
+// Work is what is measured: weight types, and shapes of attention with keys and values of
+// one type. A shape's window, where it has one, is the keys that are seen.
+type Work struct {
+	Types     []quant.Type
+	Attention []backend.Attention
+	KVType    quant.Type
+}
+
+// Meter measures a backend's kernels as decoding and prompts meet them: in turn, so that
+// what one of them needs is no longer in the caches when its turn comes again, as a step's
+// other weights drive it out. It holds about 140 MB for each type, and keys and values,
+// until the backend is closed.
+type Meter struct {
+	gauges []*gauge
+	fill   []func(m *forecast.Machine)
+	vector []*gauge // of products with one row
+}
+
+// gauge is one thing that is measured in each pass: the nanoseconds that a unit takes.
+type gauge struct {
+	run   func() (units float64)
+	times []float64
+}
+
+// rate is the units per nanosecond of the middle of all passes.
+func (g *gauge) rate() float64 { return 1 / quantile(g.times, 0.5) }
+
+// quantile is where the share q of x is below. x must not be empty; it is sorted.
+func quantile(x []float64, q float64) float64 {
+	slices.Sort(x)
+	at := q * float64(len(x)-1)
+	i := int(at)
+	if i+1 == len(x) {
+		return x[i]
 	}
-	for _, rates := range []map[string]float64{m.Vector, m.Matrix} {
+	return x[i] + (at-float64(i))*(x[i+1]-x[i])
+}
+
+// NewMeter makes what w is measured on.
+func NewMeter(b backend.Backend, w Work) (*Meter, error) {
+	if len(w.Types) == 0 || len(w.Attention) == 0 {
+		return nil, errors.New("measure kernels: no types of weights, or no shapes of attention")
+	}
+	t := &Meter{}
+	// Attention comes between products of different types: others' weights pass before it.
+	for i := range max(len(w.Types), len(w.Attention)) {
+		if i < len(w.Types) {
+			if err := t.addProducts(b, w.Types[i]); err != nil {
+				return nil, fmt.Errorf("measure products with %s: %w", w.Types[i], err)
+			}
+		}
+		if i < len(w.Attention) {
+			if err := t.addAttention(b, w.KVType, w.Attention[i]); err != nil {
+				return nil, fmt.Errorf("measure attention: %w", err)
+			}
+		}
+	}
+	return t, errors.Join(t.addRows(b), t.addCall(b))
+}
+
+// add adds a gauge, and where its rate goes if it is of use alone.
+func (t *Meter) add(run func() float64, fill func(m *forecast.Machine, rate float64)) *gauge {
+	g := &gauge{run: run}
+	t.gauges = append(t.gauges, g)
+	if fill != nil {
+		t.fill = append(t.fill, func(m *forecast.Machine) { fill(m, g.rate()) })
+	}
+	return g
+}
+
+// Measure fills in the rates of m: the middle of what passes over so much time gave, and
+// how far the rates of products with one row were spread.
+func (t *Meter) Measure(d time.Duration, m *forecast.Machine) {
+	for _, g := range t.gauges {
+		g.times = g.times[:0]
+	}
+	t.pass(false) // what has not been touched for a while costs more than it ever will in a step
+	for n, begin := 0, time.Now(); n < fewPasses || time.Since(begin) < d; n++ {
+		t.pass(true)
+	}
+	m.Vector, m.Matrix = map[string]float64{}, map[string]float64{}
+	m.AttendOne, m.AttendMany = map[string]float64{}, map[string]float64{}
+	m.Step = stepTime
+	for _, fill := range t.fill {
+		fill(m)
+	}
+	for _, rates := range []map[string]float64{m.Vector, m.Matrix, m.AttendOne, m.AttendMany} {
 		least := 0.0
 		for _, x := range rates {
 			if least == 0 || x < least {
@@ -53,48 +128,91 @@ func Kernels(b backend.Backend, types []quant.Type, m *forecast.Machine) error {
 		}
 		rates["other"] = least
 	}
-	var err error
-	if m.AttendOne, err = attention(b, 1); err != nil {
-		return fmt.Errorf("measure attention: %w", err)
-	}
-	if m.AttendMany, err = attention(b, 64); err != nil {
-		return fmt.Errorf("measure attention: %w", err)
-	}
-	m.Rows = rows(b)
-	m.Call, err = call(b)
-	m.Step = stepTime
-	return err
+	m.Low, m.High = t.spread()
 }
 
-// products measures y = W·x with one row (10⁹ bytes of weights per second) and with many
-// (10⁹ multiply-adds per second).
-func products(b backend.Backend, t quant.Type) (vector, matrix float64, err error) {
-	spec, raw, err := weights(t, outputs, inputs)
-	if err != nil {
-		return 0, 0, err
-	}
-	var ws []backend.Matrix
-	var held int64
-	for held < streamed {
-		w, err := backend.NewMatrix(b, spec, raw)
-		if err != nil {
-			return 0, 0, err
+// pass measures everything once.
+func (t *Meter) pass(keep bool) {
+	for _, g := range t.gauges {
+		begin := time.Now()
+		units := g.run()
+		if d := time.Since(begin).Nanoseconds(); keep {
+			g.times = append(g.times, float64(max(1, d))/units)
 		}
-		ws, held = append(ws, w), held+w.Bytes()
+	}
+}
+
+// spread is the 10th and the 90th percentile of the rates of products with one row, as
+// shares of their middle, all types taken together.
+func (t *Meter) spread() (low, high float64) {
+	var shares []float64
+	for _, g := range t.vector {
+		middle := quantile(g.times, 0.5)
+		for _, x := range g.times {
+			shares = append(shares, middle/x)
+		}
+	}
+	return quantile(shares, 0.1), quantile(shares, 0.9)
+}
+
+// addProducts measures y = W·x with one row (10⁹ bytes of weights per second) and with many
+// (10⁹ multiply-adds per second).
+func (t *Meter) addProducts(b backend.Backend, typ quant.Type) error {
+	ws, err := matrices(b, typ)
+	if err != nil {
+		return err
 	}
 	one, y := activations(1, inputs), backend.NewTensor(1, outputs)
-	p := make([]backend.Product, 1)
-	next := 0
-	perCall := timed(func() {
-		p[0] = backend.Product{Dst: y, W: ws[next%len(ws)]}
-		b.Linear(one, p)
-		next++
-	})
-	vector = float64(ws[0].Bytes()) / float64(perCall.Nanoseconds())
 	many, out := activations(manyRows, inputs), backend.NewTensor(manyRows, outputs)
-	p[0] = backend.Product{Dst: out, W: ws[0]}
-	perCall = timed(func() { b.Linear(many, p) })
-	return vector, manyRows * outputs * inputs / float64(perCall.Nanoseconds()), nil
+	p := make([]backend.Product, 1)
+	var held int64
+	for _, w := range ws {
+		held += w.Bytes()
+	}
+	name := forecast.TypeKey(typ)
+	t.vector = append(t.vector, t.add(func() float64 {
+		for _, w := range ws {
+			p[0] = backend.Product{Dst: y, W: w}
+			b.Linear(one, p)
+		}
+		return float64(held)
+	}, func(m *forecast.Machine, rate float64) { m.Vector[name] = rate }))
+	t.add(func() float64 {
+		p[0] = backend.Product{Dst: out, W: ws[0]}
+		b.Linear(many, p)
+		return manyRows * outputs * inputs
+	}, func(m *forecast.Machine, rate float64) { m.Matrix[name] = rate })
+	return nil
+}
+
+// matrices are weights of a type, sweepBytes of them, one behind the other as a model's are.
+func matrices(b backend.Backend, typ quant.Type) ([]backend.Matrix, error) {
+	spec, raw, err := weights(typ, outputs, inputs)
+	if err != nil {
+		return nil, err
+	}
+	each := b.MatrixBytes(typ, outputs, inputs)
+	if each == 0 {
+		return nil, fmt.Errorf("%s cannot be multiplied", b.Name())
+	}
+	each = (each + backend.SlabAlign - 1) / backend.SlabAlign * backend.SlabAlign
+	n := (sweepBytes + each - 1) / each
+	slab, err := b.NewSlab(n * each)
+	if err != nil {
+		return nil, err
+	}
+	var ws []backend.Matrix
+	for i := range n {
+		w, err := b.Place(slab, i*each, spec)
+		if err == nil {
+			err = b.Fill(w, 0, raw)
+		}
+		if err != nil {
+			return nil, err
+		}
+		ws = append(ws, w)
+	}
+	return ws, nil
 }
 
 // weights is a matrix of normal numbers, one block of rows again and again.
@@ -126,61 +244,113 @@ func activations(rows, cols int) *backend.Tensor {
 	return &backend.Tensor{Rows: rows, Cols: cols, Data: normal(rows * cols)}
 }
 
-// attention measures queries of one sequence at the end of its keys, in 10⁹ multiply-adds
-// per second.
-func attention(b backend.Backend, queries int) (float64, error) {
-	kv, err := b.NewKV(backend.KVSpec{Heads: 1, HeadDim: headDim, Slots: keys, Type: quant.F16})
-	if err != nil {
-		return 0, err
+// addAttention measures single queries, each at the end of keys of its own, and a prompt's
+// queries, in 10⁹ multiply-adds per second.
+func (t *Meter) addAttention(b backend.Backend, typ quant.Type, a backend.Attention) error {
+	keys := mostKeys
+	if a.Window > 0 {
+		keys = min(keys, a.Window)
 	}
-	fill := activations(keys, headDim)
-	b.Store(kv, 0, fill, fill, 0, keys)
-	q, dst := activations(queries, queryHeads*headDim), backend.NewTensor(queries, queryHeads*headDim)
+	var kvs []backend.KV
+	fill := activations(max(keys, manyKeys), a.KVHeads*a.HeadDim)
+	for range stores {
+		kv, err := b.NewKV(backend.KVSpec{Heads: a.KVHeads, HeadDim: a.HeadDim, Slots: fill.Rows, Type: typ})
+		if err != nil {
+			return err
+		}
+		b.Store(kv, 0, fill, fill, 0, fill.Rows)
+		kvs = append(kvs, kv)
+	}
+	q, dst := activations(queries, a.Heads*a.HeadDim), backend.NewTensor(queries, a.Heads*a.HeadDim)
 	for i := range q.Data {
-		q.Data[i] /= headDim // scores are not scaled
+		q.Data[i] /= float32(a.HeadDim) // scores are not scaled
 	}
-	spans := []backend.Span{{N: queries, Pos: keys - queries, Hist: kv}}
-	a := backend.Attention{Heads: queryHeads, KVHeads: 1, HeadDim: headDim}
-	per := timed(func() { b.Attend(dst, q, spans, a) })
-	seen := float64(queries)*keys - float64(queries*(queries-1)/2)
-	return 2 * seen * queryHeads * headDim / float64(per.Nanoseconds()), nil
+	first, one := &backend.Tensor{Rows: 1, Cols: q.Cols, Data: q.Row(0)}, backend.NewTensor(1, q.Cols)
+	spans, key := make([]backend.Span, 1), forecast.AttentionKey(typ, a)
+	t.add(func() float64 {
+		for _, kv := range kvs {
+			spans[0] = backend.Span{N: 1, Pos: keys - 1, Hist: kv}
+			b.Attend(one, first, spans, a)
+		}
+		return 2 * float64(stores*keys*a.Heads*a.HeadDim)
+	}, func(m *forecast.Machine, rate float64) { m.AttendOne[key] = rate })
+	t.add(func() float64 {
+		spans[0] = backend.Span{N: queries, Pos: manyKeys - queries, Hist: kvs[0]}
+		b.Attend(dst, q, spans, a)
+		return 2 * float64(seen(a, manyKeys-queries, queries)*a.Heads*a.HeadDim)
+	}, func(m *forecast.Machine, rate float64) { m.AttendMany[key] = rate })
+	return nil
 }
 
-// rows measures a norm and scales it, in 10⁹ activations per second.
-func rows(b backend.Backend) float64 {
-	x, y, w := activations(64, inputs), backend.NewTensor(64, inputs), normal(inputs)
-	per := timed(func() { b.Norm(y, x, w, 1e-6) })
-	return rowShare * 2 * 64 * inputs / float64(per.Nanoseconds())
+// seen is how many keys n queries from position pos on see together.
+func seen(a backend.Attention, pos, n int) (sum int) {
+	for p := pos; p < pos+n; p++ {
+		keys := p + 1
+		if a.Window > 0 {
+			keys = min(keys, a.Window)
+		}
+		sum += keys
+	}
+	return sum
 }
 
-// call measures an operation that has next to nothing to do, in microseconds.
-func call(b backend.Backend) (float64, error) {
+// addCall measures an operation that has next to nothing to do, in microseconds.
+func (t *Meter) addCall(b backend.Backend) error {
 	spec, raw, err := weights(quant.F32, 64, 64)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	w, err := backend.NewMatrix(b, spec, raw)
 	if err != nil {
-		return 0, fmt.Errorf("measure calls: %w", err)
+		return fmt.Errorf("measure calls: %w", err)
 	}
 	x, p := activations(1, 64), []backend.Product{{Dst: backend.NewTensor(1, 64), W: w}}
-	return float64(timed(func() { b.Linear(x, p) }).Nanoseconds()) / 1000, nil
+	t.add(func() float64 {
+		for range tinyCalls {
+			b.Linear(x, p)
+		}
+		return tinyCalls
+	}, func(m *forecast.Machine, rate float64) { m.Call = 1 / rate / 1000 })
+	return nil
 }
 
-// timed is how long f takes: the least mean of a few runs, since nothing makes a run faster
-// than the machine is.
-func timed(f func()) time.Duration {
-	f()
-	best := time.Duration(0)
-	for range 3 {
-		n, begin := 0, time.Now()
-		for n == 0 || time.Since(begin) < long/3 {
-			f()
-			n++
-		}
-		if per := time.Since(begin) / time.Duration(n); best == 0 || per < best {
-			best = per
+// addRows measures, in 10⁹ activations per second, what they go through beside products in
+// a layer of width inputs: norms before and after, residuals, turned heads, GELU. They are
+// counted as package gemma does, by what the layer's products read and write. GELU comes
+// inside of a product, so that product alone, a narrow one, is measured and taken off.
+func (t *Meter) addRows(b backend.Backend) error {
+	const rows, ffn, narrow = 64, 4 * inputs, 32
+	spec, raw, err := weights(quant.F32, ffn, narrow)
+	if err != nil {
+		return err
+	}
+	var ws [2]backend.Matrix
+	for i := range ws {
+		if ws[i], err = backend.NewMatrix(b, spec, raw); err != nil {
+			return fmt.Errorf("measure norms: %w", err)
 		}
 	}
-	return max(best, 1)
+	x, y, w := activations(rows, inputs), activations(rows, inputs), normal(inputs)
+	thin, wide := activations(rows, narrow), [2]*backend.Tensor{backend.NewTensor(rows, ffn), backend.NewTensor(rows, ffn)}
+	rope := &backend.Rope{Pairs: headDim / 2, Cos: normal(rows * headDim / 2), Sin: normal(rows * headDim / 2)}
+	all := t.add(func() float64 {
+		b.Norm(y, x, w, eps)
+		b.HeadNorm(y, headDim, w[:headDim], eps, rope)
+		b.AddNorm(x, y, w, eps, 1)
+		b.Norm(y, x, w, eps)
+		b.GeGLU(wide[0], thin, ws[0], ws[1], 0)
+		b.AddNorm(x, y, w, eps, 1)
+		return 1
+	}, nil)
+	products := []backend.Product{{Dst: wide[0], W: ws[0]}, {Dst: wide[1], W: ws[1]}}
+	product := t.add(func() float64 {
+		b.Linear(thin, products)
+		return 1
+	}, nil)
+	// Queries, keys and values, the output, gate and up, down: what a layer's products read and write.
+	const elems = rows * (4*2*inputs + 2*(inputs+ffn) + (ffn + inputs))
+	t.fill = append(t.fill, func(m *forecast.Machine) {
+		m.Rows = elems / max(1, 1/all.rate()-1/product.rate())
+	})
+	return nil
 }

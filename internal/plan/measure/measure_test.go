@@ -3,14 +3,16 @@ package measure
 import (
 	"errors"
 	"io"
+	"math"
 	"testing"
 
+	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/backend/cpu"
 	"github.com/plume-run/plume/internal/plan/forecast"
 	"github.com/plume-run/plume/internal/quant"
 )
 
-func TestKernelsFillAMachine(t *testing.T) {
+func TestMeterFillsAMachine(t *testing.T) {
 	if testing.Short() {
 		t.Skip("measures for a second")
 	}
@@ -19,20 +21,62 @@ func TestKernelsFillAMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	m := &forecast.Machine{Name: "here", Threads: []forecast.Rate{{Threads: 1, Stream: 1, Int8: 1, F32: 1}}, ReadRate: 1}
-	if err := Kernels(b, []quant.Type{quant.Q4_0, quant.BF16}, m); err != nil {
+	sliding := backend.Attention{Heads: 2, KVHeads: 1, HeadDim: 64, Window: 128}
+	full := backend.Attention{Heads: 2, KVHeads: 2, HeadDim: 128}
+	meter, err := NewMeter(b, Work{Types: []quant.Type{quant.Q4_0, quant.BF16}, Attention: []backend.Attention{sliding, full}, KVType: quant.I8})
+	if err != nil {
 		t.Fatal(err)
 	}
+	m := &forecast.Machine{Name: "here", Threads: []forecast.Rate{{Threads: 1, Stream: 1, Int8: 1, F32: 1}}, ReadRate: 1}
+	meter.Measure(0, m)
 	if err := m.Validate(); err != nil {
 		t.Error(err)
 	}
-	for _, name := range []string{"q4_0", "bf16", "other"} {
-		if m.Vector[name] <= 0 || m.Matrix[name] <= 0 {
-			t.Errorf("%s: %g bytes and %g multiply-adds per nanosecond", name, m.Vector[name], m.Matrix[name])
+	for _, c := range []struct {
+		what  string
+		rates map[string]float64
+		names []string
+	}{
+		{"vector", m.Vector, []string{"q4_0", "bf16", "other"}}, {"matrix", m.Matrix, []string{"q4_0", "bf16", "other"}},
+		{"one query", m.AttendOne, []string{"i8 2/1x64", "i8 2/2x128", "other"}},
+		{"many queries", m.AttendMany, []string{"i8 2/1x64", "i8 2/2x128", "other"}},
+	} {
+		if len(c.rates) != len(c.names) {
+			t.Errorf("%s: %v, want %v", c.what, c.rates, c.names)
+		}
+		for _, name := range c.names {
+			if c.rates[name] <= 0 {
+				t.Errorf("%s: no rate for %s in %v", c.what, name, c.rates)
+			}
 		}
 	}
-	if err := Kernels(b, []quant.Type{quant.I64}, m); err == nil {
+	if !(m.Low > 0 && m.Low <= 1 && m.High >= 1) {
+		t.Errorf("rates between %g and %g of their middle", m.Low, m.High)
+	}
+	if _, err := NewMeter(b, Work{Types: []quant.Type{quant.I64}, Attention: []backend.Attention{full}, KVType: quant.F16}); err == nil {
 		t.Error("measured products with I64")
+	}
+	if _, err := NewMeter(b, Work{}); err == nil {
+		t.Error("measured nothing")
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	x := []float64{4, 1, 3, 2, 5}
+	for q, want := range map[float64]float64{0: 1, 0.5: 3, 0.1: 1.4, 0.9: 4.6, 1: 5} {
+		if got := quantile(x, q); math.Abs(got-want) > 1e-9 {
+			t.Errorf("quantile %g is %g, want %g", q, got, want)
+		}
+	}
+}
+
+// A query with a window of 4 sees 3 keys at position 2, then 4 at each.
+func TestSeen(t *testing.T) {
+	if got := seen(backend.Attention{Window: 4}, 2, 3); got != 3+4+4 {
+		t.Errorf("three queries see %d keys, want 11", got)
+	}
+	if got := seen(backend.Attention{}, 2, 3); got != 3+4+5 {
+		t.Errorf("three queries see %d keys, want 12", got)
 	}
 }
 

@@ -1,0 +1,70 @@
+package forecast
+
+import (
+	"maps"
+	"slices"
+)
+
+// clone is m with rates of its own.
+func (m *Machine) clone() *Machine {
+	n := *m
+	n.Threads = slices.Clone(m.Threads)
+	for _, rates := range []*map[string]float64{&n.Vector, &n.Matrix, &n.AttendOne, &n.AttendMany} {
+		*rates = maps.Clone(*rates)
+	}
+	return &n
+}
+
+// scaled is m while its memory gives so many times as much: what is bound by arithmetic
+// stays.
+func (m *Machine) scaled(f float64) *Machine {
+	n := m.clone()
+	for i := range n.Threads {
+		n.Threads[i].Stream *= f
+	}
+	for _, rates := range []map[string]float64{n.Vector, n.AttendOne} {
+		for name := range rates {
+			rates[name] *= f
+		}
+	}
+	return n
+}
+
+// Mean is a machine that takes as long for everything as the given ones, which were
+// measured alike, take on average: rates are harmonic means. Everything else is the
+// first one's, but for the widest Low and High. Of no machines it is nil.
+func Mean(machines ...*Machine) *Machine {
+	if len(machines) == 0 {
+		return nil
+	}
+	n := machines[0].clone()
+	mean := func(dst *float64, of func(*Machine) float64) {
+		var sum float64
+		for _, m := range machines {
+			sum += 1 / of(m)
+		}
+		*dst = float64(len(machines)) / sum
+	}
+	for i := range n.Threads {
+		mean(&n.Threads[i].Stream, func(m *Machine) float64 { return m.Threads[i].Stream })
+	}
+	for _, rates := range []func(*Machine) map[string]float64{
+		func(m *Machine) map[string]float64 { return m.Vector },
+		func(m *Machine) map[string]float64 { return m.Matrix },
+		func(m *Machine) map[string]float64 { return m.AttendOne },
+		func(m *Machine) map[string]float64 { return m.AttendMany },
+	} {
+		for name := range rates(n) {
+			var x float64
+			mean(&x, func(m *Machine) float64 { return rates(m)[name] })
+			rates(n)[name] = x
+		}
+	}
+	mean(&n.Rows, func(m *Machine) float64 { return m.Rows })
+	n.Call, n.Step = 0, 0
+	for _, m := range machines {
+		n.Call, n.Step = n.Call+m.Call/float64(len(machines)), n.Step+m.Step/float64(len(machines))
+		n.Low, n.High = min(n.Low, m.Low), max(n.High, m.High)
+	}
+	return n
+}
