@@ -91,8 +91,7 @@ func heapBlock(n int) (block []byte, free func()) {
 //	read     ├────────────┼──────────────┼───────────┤
 //	returned              ╞══════════════╡
 func (t *Tensor) ReadDirect(buf []byte, off int64, n int) ([]byte, error) {
-	f := t.src.direct.get(t.src)
-	if f == nil || off < 0 || int64(n) > t.Bytes-off {
+	if off < 0 || int64(n) > t.Bytes-off || !t.Direct() {
 		_, err := t.ReadAt(buf[:n], off)
 		t.Drop(off, int64(n))
 		return buf[:n], err
@@ -101,15 +100,57 @@ func (t *Tensor) ReadDirect(buf []byte, off int64, n int) ([]byte, error) {
 	from := at &^ (directAlign - 1)
 	to := (at + int64(n) + directAlign - 1) &^ (directAlign - 1)
 	skip := int(at - from)
-	got, err := f.ReadAt(buf[:to-from], from)
+	err := t.readAligned(buf[:to-from], from, skip+n)
 	switch {
-	case got >= skip+n:
+	case err == nil:
 		return buf[skip : skip+n], nil
 	case unsupportedRead(err):
-		t.src.direct.off.Store(true)
 		return t.ReadDirect(buf, off, n)
-	case err == nil || err == io.EOF:
-		return nil, t.src.shrunk(t.Name, from+int64(got), at)
 	}
-	return nil, fmt.Errorf("read %s: tensor %q: %d bytes at byte %d: %w", t.src.path, t.Name, n, at, err)
+	return nil, err
+}
+
+// ReadPlace is ReadDirect into dst: in place where address and offset are multiples of a
+// page, and the length is too or dst has the capacity to make it so, whose bytes are then
+// unspecified; otherwise by way of buf and a copy.
+func (t *Tensor) ReadPlace(dst, buf []byte, off int64) error {
+	n := (len(dst) + directAlign - 1) &^ (directAlign - 1)
+	misplaced := len(dst) == 0 || n > cap(dst) || (t.off+off)%directAlign != 0 || uintptr(unsafe.Pointer(&dst[0]))%directAlign != 0
+	if !misplaced && off >= 0 && int64(len(dst)) <= t.Bytes-off && t.Direct() {
+		if err := t.readAligned(dst[:n], t.off+off, len(dst)); err == nil || !unsupportedRead(err) {
+			return err
+		}
+	}
+	raw, err := t.ReadDirect(buf, off, len(dst))
+	if err == nil {
+		copy(dst, raw)
+	}
+	return err
+}
+
+// readAligned fills p from file offset from on by a direct read, at least the first need
+// bytes of it: the file may end before the last page does.
+func (t *Tensor) readAligned(p []byte, from int64, need int) error {
+	got, err := t.src.direct.f.ReadAt(p, from)
+	switch {
+	case got >= need:
+		return nil
+	case unsupportedRead(err):
+		t.src.direct.off.Store(true)
+		return err
+	case err == nil || err == io.EOF:
+		return t.src.shrunk(t.Name, from+int64(got), t.off)
+	}
+	return fmt.Errorf("read %s: tensor %q: %d bytes at byte %d: %w", t.src.path, t.Name, need, from, err)
+}
+
+// Direct reports whether direct reads are what ReadDirect and ReadPlace do, as far as is
+// known yet.
+func (t *Tensor) Direct() bool { return t.src.direct.get(t.src) != nil }
+
+// ReadCached fills p from off on if the system has all of that in its page cache, and
+// reports whether it did. It reads nothing from a disk, and p is unspecified otherwise.
+func (t *Tensor) ReadCached(p []byte, off int64) bool {
+	f, ok := t.src.r.(*os.File)
+	return ok && off >= 0 && int64(len(p)) <= t.Bytes-off && readCached(f, p, t.off+off)
 }

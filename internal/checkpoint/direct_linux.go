@@ -16,6 +16,21 @@ func openDirect(path string) (*os.File, error) {
 // unsupportedRead reports whether a direct read failed because it was one.
 func unsupportedRead(err error) bool { return errors.Is(err, unix.EINVAL) }
 
+// readCached fills p from what the page cache has, or reports that it has not all of it.
+func readCached(f *os.File, p []byte, off int64) bool {
+	for len(p) > 0 {
+		n, err := unix.Preadv2(int(f.Fd()), [][]byte{p}, off, unix.RWF_NOWAIT)
+		if err == unix.EINTR {
+			continue
+		}
+		if n <= 0 {
+			return false
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return true
+}
+
 const hugePage = 2 << 20
 
 // hugeBlock returns n bytes, on huge pages but for its end. Without memory of that kind

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"unsafe"
+
+	"github.com/plume-run/plume/internal/quant"
 )
 
 // directModel writes a file whose last tensor ends anywhere but on a page.
@@ -115,5 +117,79 @@ func TestDirectBuffers(t *testing.T) {
 			t.Errorf("%d bytes: took %d, said %d", n, sum, DirectBuffersBytes(3, n))
 		}
 		free()
+	}
+}
+
+func TestReadPlace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "model.gguf")
+	w, err := CreateGGUF(path, WriterOptions{Alignment: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]byte, 100_000)
+	for i := range want {
+		want[i] = byte(rand.IntN(256))
+	}
+	err = errors.Join(w.Set("general.architecture", "test"), w.Declare("a", quant.I8, []int{len(want)}),
+		w.Write("a", bytes.NewReader(want)), w.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cat.Close()
+	a := cat.Lookup("a")
+	buf, mem := directBuffer(t, len(want)), directBuffer(t, len(want)+4096)
+	for _, c := range []struct {
+		name         string
+		at, off, n   int
+		room, intact int // of capacity, and how many bytes after the n must stay
+	}{
+		{"whole", 0, 0, 100_000, 102_400, 0},
+		{"pages", 4096, 8192, 12288, 12288, 4096},
+		{"no room for the last page", 0, 8192, 5000, 5000, 4096},
+		{"address", 100, 4096, 8192, 8192, 4096},
+		{"offset", 4096, 100, 8192, 8192, 4096},
+		{"nothing", 0, 0, 0, 0, 100},
+	} {
+		clear(mem)
+		dst := mem[c.at : c.at+c.n : c.at+c.room]
+		if err := a.ReadPlace(dst, buf, int64(c.off)); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if !bytes.Equal(dst, want[c.off:c.off+c.n]) {
+			t.Errorf("%s: other bytes", c.name)
+		}
+		if after := mem[c.at+c.n:][:c.intact]; !bytes.Equal(after, make([]byte, c.intact)) {
+			t.Errorf("%s: wrote beyond its place", c.name)
+		}
+	}
+	for _, off := range []int64{-4096, 98_304, 200_000} {
+		if err := a.ReadPlace(mem[:4096:4096], buf, off); err == nil {
+			t.Errorf("read 4096 bytes at %d", off)
+		}
+	}
+	if err := os.Truncate(path, a.off+50_000); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.ReadPlace(mem[:100_000], buf, 0); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a file cut short: %v", err)
+	}
+}
+
+func TestReadCached(t *testing.T) {
+	_, cat := directModel(t)
+	last := cat.Lookup("last")
+	want, got := make([]byte, last.Bytes), make([]byte, last.Bytes)
+	if _, err := last.ReadAt(want, 0); err != nil {
+		t.Fatal(err)
+	}
+	if last.ReadCached(got, 0) && !bytes.Equal(got, want) { // it has just been read, but a system may forget
+		t.Error("other bytes")
+	}
+	if last.ReadCached(got, 1) || last.ReadCached(got, -1) {
+		t.Error("bytes outside of the tensor were read")
 	}
 }
