@@ -19,7 +19,7 @@
 //
 // Shapes are checked by the caller once, when weights are bound; an
 // implementation may panic with "internal error" on a mismatch. A Backend is
-// used by one goroutine at a time, except NewSlab, Place and Fill, which may be called
+// used by one goroutine at a time, except NewSlab, Place, Fill, Packed and Memory, which may be called
 // concurrently with each other and with everything else.
 package backend
 
@@ -62,8 +62,9 @@ type MatrixSpec struct {
 // FillRows is what the rows of a matrix are filled in multiples of, see Backend.Fill.
 const FillRows = 16
 
-// SlabAlign is what the offsets of matrices in a slab are multiples of.
-const SlabAlign = 64
+// SlabAlign is what the offsets of matrices in a slab are multiples of: a page, so that
+// packed rows can be read into their place past the page cache.
+const SlabAlign = 4096
 
 // Slab is memory of the device that matrices are placed in.
 type Slab interface {
@@ -152,6 +153,18 @@ type Backend interface {
 	// multiple of FillRows, and so is their number unless they are the last. Disjoint
 	// rows may be filled at the same time. raw is not kept.
 	Fill(m Matrix, row int, raw []byte) error
+
+	// Packed names the form that Fill gives rows, "" when matrices are not bytes in host
+	// memory. What one matrix has in the memory of its rows can be copied into that of
+	// the same rows of another, also in another process with the same Packed.
+	Packed() string
+
+	// Memory is the MatrixBytes(t, out, in) bytes of m. Its rows from row r on, a
+	// multiple of FillRows, begin at byte MatrixBytes(t, r, in), and the bytes are the
+	// same wherever m lies and whatever its other rows are. The capacity goes on to the
+	// next multiple of SlabAlign, where the slab has that: nobody's bytes. Only with a
+	// Packed; to be written under the rules of Fill.
+	Memory(m Matrix) []byte
 
 	// Embed sets dst row i to row ids[i] of w, times scale.
 	Embed(dst *Tensor, w Matrix, ids []int32, scale float32)

@@ -1,8 +1,10 @@
 package cpu
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/kernel"
@@ -59,7 +61,8 @@ func (*CPU) Place(s backend.Slab, off int64, spec backend.MatrixSpec) (backend.M
 		return nil, err
 	}
 	n := int64(kernel.PackedBytes(spec.Type, spec.Out, spec.In))
-	data := s.(slab)[off : off+n : off+n]
+	room := min(int64(len(s.(slab))), (off+n+backend.SlabAlign-1)&^(backend.SlabAlign-1))
+	data := s.(slab)[off : off+n : room]
 	return &matrix{kernel.Matrix{Layout: layout, Rows: spec.Out, Cols: spec.In, Data: data}, spec.Type, rowBytes}, nil
 }
 
@@ -70,6 +73,36 @@ func (*CPU) Fill(w backend.Matrix, row int, raw []byte) error {
 	dst := m.tile(row/panelRows, kernel.Panels(row+n))
 	return kernel.PackRows(m.typ, dst.Data, raw, n, m.Cols)
 }
+
+// Packed implements backend.Backend.
+func (*CPU) Packed() string { return packedForm() }
+
+// packedForm is a sum of what the kernels' packing makes of one pattern in every format,
+// so that no change of a layout can be forgotten.
+var packedForm = sync.OnceValue(func() string {
+	const cols = 512
+	sum := sha256.New()
+	for t := quant.Type(0); t < 256; t++ {
+		rowBytes, err := t.Bytes(cols)
+		if _, ok := kernel.LayoutFor(t); !ok || err != nil {
+			continue
+		}
+		raw := make([]byte, panelRows*int(rowBytes))
+		for i := range raw {
+			raw[i] = byte(i * 167 >> 3) // no long repetition
+		}
+		packed := make([]byte, kernel.PackedBytes(t, panelRows, cols))
+		if err := kernel.PackRows(t, packed, raw, panelRows, cols); err != nil {
+			panic("cpu: internal error: " + err.Error())
+		}
+		fmt.Fprintf(sum, "%d %d ", t, len(packed))
+		sum.Write(packed)
+	}
+	return fmt.Sprintf("cpu-%x", sum.Sum(nil)[:8])
+})
+
+// Memory implements backend.Backend.
+func (*CPU) Memory(w backend.Matrix) []byte { return w.(*matrix).Data }
 
 // check returns the bytes of a stored row and the layout that it is packed into.
 func check(spec backend.MatrixSpec) (rowBytes int, layout kernel.Layout, err error) {

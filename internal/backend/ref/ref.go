@@ -76,6 +76,12 @@ func (*Ref) Fill(w backend.Matrix, row int, raw []byte) error {
 	return nil
 }
 
+// Packed is none: what is as in the file needs no copy.
+func (*Ref) Packed() string { return "" }
+
+// Memory implements backend.Backend.
+func (*Ref) Memory(w backend.Matrix) []byte { return w.(*matrix).data }
+
 // Embed implements backend.Backend.
 func (*Ref) Embed(dst *backend.Tensor, w backend.Matrix, ids []int32, scale float32) {
 	for i, id := range ids {
