@@ -52,7 +52,7 @@ func BenchmarkLimits(b *testing.B) {
 	b.Run("f32", func(b *testing.B) { best(b, 0, PeakF32(), func() { PeakF32() }) })
 }
 
-var benchTypes = []quant.Type{quant.Q4_0, quant.Q8_0, quant.Q4_K, quant.Q5_K, quant.Q6_K, quant.Q4_1, quant.Q5_1, quant.IQ4_NL, quant.IQ4_XS, quant.BF16, quant.F32}
+var benchTypes = []quant.Type{quant.Q4_0, quant.Q8_0, quant.Q2_K, quant.Q3_K, quant.Q4_K, quant.Q5_K, quant.Q6_K, quant.Q4_1, quant.Q5_1, quant.IQ4_NL, quant.IQ4_XS, quant.BF16, quant.F32}
 
 func benchMatrix(b *testing.B, typ quant.Type, rows, cols int) *Matrix {
 	r := rand.New(rand.NewPCG(1, 1))

@@ -10,8 +10,9 @@ import (
 // comment), so the choice is one of speed only.
 const (
 	levelGeneric = "generic"
-	levelAVX2    = "avx2"   // AVX2, FMA, F16C
-	levelAVX512  = "avx512" // and AVX-512 F, BW, VL, DQ, VNNI
+	levelAVX2    = "avx2"    // AVX2, FMA, F16C
+	levelAVXVNNI = "avxvnni" // and AVX-VNNI
+	levelAVX512  = "avx512"  // AVX2 and AVX-512 F, BW, VL, DQ, VNNI
 	levelNEON    = "neon"
 	levelDot     = "neon-dot" // and the dot product instructions (ASIMDDP)
 )
@@ -33,7 +34,8 @@ func init() {
 	apply(current)
 }
 
-// Level is the name of the variants in use: generic, avx2, avx512, neon or neon-dot.
+// Level is the name of the variants in use: generic, avx2, avxvnni, avx512, neon
+// or neon-dot.
 func Level() string { return current }
 
 // Levels lists the levels this machine can run, slowest first.

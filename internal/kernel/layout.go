@@ -20,17 +20,19 @@ import (
 //	Q4_K   s [16]u8 · m [16]u8 · q [256]                  288 B   value = d·s·q - dmin·m
 //	Q5_K   s [16]u8 · m [16]u8 · h [64] · q [256]         352 B   value = d·s·q - dmin·m
 //	Q6_K   s [16][2]i8 · h [128] · q [256]                416 B   value = d·s·(q-32)
+//	Q2_K   s [16][2]u8 · p [128]                          160 B   value = d·(s&15)·p - dmin·(s>>4)
+//	Q3_K   s [16][2]i8 · h [64] · p [128]                 224 B   value = d·s·(p+4h-4)
 //	IQ4_NL d [16]f16 · q [256]                            288 B   value = d·curve4[q]
 //	IQ4_XS s [16]i16 · q [256]                            288 B   value = d·s·curve4[q]
 //
 // The K layouts and IQ4_XS put the factors of 8 blocks before them, a head d [16]f16 · dmin [16]f16,
-// in Q6_K and IQ4_XS d [16]f16.
+// in Q3_K, Q6_K and IQ4_XS d [16]f16.
 //
 // All little-endian. In q, byte 64i+4r+j holds column 4i+j of row r in its low nibble and
 // column 16+4i+j in its high one (i < 4, j < 4). In b, byte 64g+4r+j is column 4g+j of row
 // r (g < 8). In the h of five-bit formats, bit g of byte 4r+j is the fifth bit of column
-// 4g+j; in that of Q6_K, bits 2(g%4), 2(g%4)+1 of byte 64(g/4)+4r+j are bits 4 and 5 of
-// column 4g+j. s[r][c] of Q6_K belongs to columns 16c … 16c+15.
+// 4g+j, in that of Q3_K the third. In p, bits 2(g%4), 2(g%4)+1 of byte 64(g/4)+4r+j are the bits of
+// column 4g+j, in the h of Q6_K its bits 4 and 5. s[r][c] belongs to columns 16c … 16c+15.
 //
 // Four bytes of one row beside each other are what the 8-bit dot instructions take, eight
 // rows fill a 256-bit register and sixteen a 512-bit one, every field begins at a multiple of
@@ -58,6 +60,8 @@ const (
 	LayoutQ6_K
 	LayoutIQ4_NL
 	LayoutIQ4_XS
+	LayoutQ2_K
+	LayoutQ3_K
 	layoutCount
 )
 
@@ -88,6 +92,9 @@ var layouts = [layoutCount]layoutInfo{
 
 	LayoutIQ4_NL: {name: "iq4_nl", block: 288, super: 1},
 	LayoutIQ4_XS: {name: "iq4_xs", block: 288, super: 8, head: 32},
+
+	LayoutQ2_K: {name: "q2_k", block: 160, super: 8, head: 64},
+	LayoutQ3_K: {name: "q3_k", block: 224, super: 8, head: 32},
 }
 
 // String is the layout's name in lower case.
@@ -96,17 +103,19 @@ func (l Layout) String() string { return layouts[l].name }
 // Float says that the layout takes float activations rather than quantised ones.
 func (l Layout) Float() bool { return layouts[l].float > 0 }
 
+// halfScales says that half blocks have scales of their own.
+func halfScales(l Layout) bool { return l == LayoutQ2_K || l == LayoutQ3_K || l == LayoutQ6_K }
+
 // LayoutFor is the layout in which weights of type t are kept; false when there is none.
 //
-// Every value is kept exactly, with two exceptions: Q2_K is rounded to f16 (relative error up to
-// 2^-11; values beyond ±65504 become infinite), and Q5_0 becomes Q5_1 with a minimum of 16 times
-// its scale, which is infinite for scales of 4096 and more. Q2_K, and Q3_K, which becomes Q6_K, take
-// much more memory than the file.
+// Every value is kept exactly, with one exception: Q5_0 becomes Q5_1 with a minimum of 16 times
+// its scale, which is infinite for scales of 4096 and more. No layout takes more than a tenth more
+// memory than the file, apart from rows that fill up the last panel.
 func LayoutFor(t quant.Type) (Layout, bool) {
 	switch t {
 	case quant.F32:
 		return LayoutF32, true
-	case quant.F16, quant.Q2_K:
+	case quant.F16:
 		return LayoutF16, true
 	case quant.BF16:
 		return LayoutBF16, true
@@ -122,8 +131,12 @@ func LayoutFor(t quant.Type) (Layout, bool) {
 		return LayoutQ4_K, true
 	case quant.Q5_K:
 		return LayoutQ5_K, true
-	case quant.Q6_K, quant.Q3_K:
+	case quant.Q6_K:
 		return LayoutQ6_K, true
+	case quant.Q2_K:
+		return LayoutQ2_K, true
+	case quant.Q3_K:
+		return LayoutQ3_K, true
 	case quant.IQ4_NL:
 		return LayoutIQ4_NL, true
 	case quant.IQ4_XS:

@@ -18,6 +18,10 @@ func peakInt8SIMD() int {
 		peakInt8VNNI(n / 3)
 		return 768 * (n / 3)
 	}
+	if useAVXVNNI {
+		peakInt8AVXVNNI(n)
+		return 384 * n
+	}
 	peakInt8AVX2(n)
 	return 256 * n
 }

@@ -12,9 +12,12 @@ import (
 //
 // Quantised layouts: for each block of 32 columns, in order, with the weights' scale d (and
 // minimum m) and the activations' d and e of the block, and I the exact integer sum of
-// weight times activation (of s·weight times activation for Q6_K),
+// weight times activation (of s·weight times activation for Q2_K, Q3_K and Q6_K),
 //
 //	acc = fma(d_w·d_x, I, acc), then, where there is a minimum, acc = fma(-m, e_x, acc)
+//
+// Q2_K has two minima to a block and takes them off as a whole number too: the second step is
+// acc = fma((dmin/8)·d_x, m_0·c2_0 + m_1·c2_1, acc), with c2 of the activations.
 //
 // Float layouts: the order of Dot over the columns filled up with zeros to a multiple of 16.
 //

@@ -6,12 +6,13 @@ import (
 	"github.com/plume-run/plume/internal/quant"
 )
 
-// rowBlock is 32 columns of one row of a panel: value = d·s·q - m, s by halves.
+// rowBlock is 32 columns of one row of a panel: value = d·s·q - m, s by halves; with halfMin
+// it is d·s·q - m·ms, ms by halves too.
 type rowBlock struct {
-	q      [32]int32 // offset taken off
-	s      [2]int32
-	d, m   float32
-	hasMin bool
+	q               [32]int32 // offset taken off
+	s, ms           [2]int32
+	d, m            float32
+	hasMin, halfMin bool
 }
 
 func f16At(b []byte) float32 { return quant.F16ToF32(le.Uint16(b)) }
@@ -21,7 +22,7 @@ func readBlock(l Layout, panel []byte, blk, r int, o *rowBlock) {
 	info := &layouts[l]
 	head := panel[blk/info.super*(info.head+info.super*info.block):]
 	b := head[info.head+blk%info.super*info.block:][:info.block]
-	o.s, o.d, o.m, o.hasMin = [2]int32{1, 1}, f16At(head[2*r:]), 0, false
+	o.s, o.d, o.m, o.hasMin, o.halfMin = [2]int32{1, 1}, f16At(head[2*r:]), 0, false, false
 	if info.super == 1 {
 		o.d = f16At(b[2*r:])
 	}
@@ -51,9 +52,20 @@ func readBlock(l Layout, panel []byte, blk, r int, o *rowBlock) {
 	case LayoutQ6_K:
 		o.s = [2]int32{int32(int8(b[2*r])), int32(int8(b[2*r+1]))}
 		o.nibbles(b[160:], r, -32)
-		for k := range o.q {
-			o.q[k] += int32(b[32+64*(k/16)+4*r+k%4]>>(k/4%4*2)&3) << 4
+		o.twoBits(b[32:], r, 4)
+	case LayoutQ2_K:
+		o.m, o.hasMin, o.halfMin = f16At(head[32+2*r:]), true, true
+		for c, v := range b[2*r : 2*r+2] {
+			o.s[c], o.ms[c] = int32(v&15), int32(v>>4)
 		}
+		o.q = [32]int32{}
+		o.twoBits(b[32:], r, 0)
+	case LayoutQ3_K:
+		o.s = [2]int32{int32(int8(b[2*r])), int32(int8(b[2*r+1]))}
+		for k := range o.q {
+			o.q[k] = int32(b[32+4*r+k%4]>>(k/4)&1)<<2 - 4
+		}
+		o.twoBits(b[96:], r, 0)
 	case LayoutIQ4_NL:
 		o.curve(b[32:], r)
 	case LayoutIQ4_XS:
@@ -74,6 +86,13 @@ func (o *rowBlock) nibbles(q []byte, r int, offset int32) {
 	for k := range 16 {
 		v := q[64*(k/4)+4*r+k%4]
 		o.q[k], o.q[16+k] = int32(v&15)+offset, int32(v>>4)+offset
+	}
+}
+
+// twoBits adds the columns of a field p, shifted to the left.
+func (o *rowBlock) twoBits(p []byte, r, shift int) {
+	for k := range o.q {
+		o.q[k] += int32(p[64*(k/16)+4*r+k%4]>>(k/4%4*2)&3) << shift
 	}
 }
 
@@ -110,6 +129,10 @@ func (b *rowBlock) madd(x []byte, acc float32) float32 {
 	}
 	d := math.Float32frombits(le.Uint32(x[32:]))
 	acc = fma32(float32(b.d*d), float32(b.s[0]*sum[0]+b.s[1]*sum[1]), acc)
+	if b.halfMin {
+		m := b.ms[0]*int32(int16(le.Uint16(x[40:]))) + b.ms[1]*int32(int16(le.Uint16(x[42:])))
+		return fma32(float32(b.m/8*d), float32(m), acc)
+	}
 	if b.hasMin {
 		acc = fma32(-b.m, math.Float32frombits(le.Uint32(x[44:])), acc)
 	}
@@ -132,8 +155,8 @@ func floatTileGeneric(kind Kind, y []float32, yStride int, w []byte, x []float32
 }
 
 // DecodeRow writes the values of row row of a packed matrix to dst, len(dst) == w.Cols. They
-// are the values that package quant decodes from the checkpoint's bytes (rounded to f16 for the
-// types that LayoutFor names), so a packed matrix can serve as an embedding table too.
+// are the values that package quant decodes from the checkpoint's bytes (but see LayoutFor), so a
+// packed matrix can serve as an embedding table too.
 func DecodeRow(dst []float32, w *Matrix, row int) {
 	p := row / PanelRows
 	w.check(p, p+1)
@@ -153,7 +176,9 @@ func DecodeRow(dst []float32, w *Matrix, row int) {
 		out := dst[32*blk:][:32]
 		for k := range out {
 			v := float32(b.d*float32(b.s[k/16])) * float32(b.q[k])
-			if b.hasMin {
+			if b.halfMin {
+				v = float32(v) - float32(b.m*float32(b.ms[k/16]))
+			} else if b.hasMin {
 				v = float32(v) - b.m
 			}
 			out[k] = v

@@ -13,7 +13,7 @@ var le = binary.LittleEndian
 // panels. A large matrix is packed piece by piece: every piece but the last must have a
 // multiple of PanelRows rows, and its panels follow those of the piece before. dst must have
 // PackedBytes(t, rows, cols) bytes and src exactly the rows. Runs on one goroutine and
-// allocates only for types that it has to convert (a row or two).
+// allocates nothing.
 func PackRows(t quant.Type, dst, src []byte, rows, cols int) error {
 	l, ok := LayoutFor(t)
 	if !ok {
@@ -37,9 +37,7 @@ func PackRows(t quant.Type, dst, src []byte, rows, cols int) error {
 		if k < PanelRows {
 			clear(panel)
 		}
-		if err := p.panel(panel, src[r*p.rowBytes:(r+k)*p.rowBytes], k); err != nil {
-			return err
-		}
+		p.panel(panel, src[r*p.rowBytes:(r+k)*p.rowBytes], k)
 	}
 	return nil
 }
@@ -48,14 +46,13 @@ type packer struct {
 	src            quant.Type
 	layout         Layout
 	cols, rowBytes int
-	floats         []float32
-	bytes          []byte
 }
 
 // panel packs k ≤ 16 rows.
-func (p *packer) panel(dst, src []byte, k int) error {
+func (p *packer) panel(dst, src []byte, k int) {
 	if p.layout.Float() {
-		return p.floatPanel(dst, src, k)
+		p.floatPanel(dst, src, k)
+		return
 	}
 	info := &layouts[p.layout]
 	for r := 0; r < k; r++ {
@@ -77,12 +74,13 @@ func (p *packer) panel(dst, src []byte, k int) error {
 			packQ8_0(dst, row, r)
 		}
 	}
-	return nil
 }
 
 // kRow packs row r of a panel with super-blocks.
 func (p *packer) kRow(dst, row []byte, r int) {
 	switch p.src {
+	case quant.Q2_K:
+		packQ2K(dst, row, r)
 	case quant.Q3_K:
 		packQ3K(dst, row, r)
 	case quant.Q4_K:
@@ -96,8 +94,8 @@ func (p *packer) kRow(dst, row []byte, r int) {
 	}
 }
 
-// floatPanel copies rows in pieces of 16 columns, by way of floats where the type needs it.
-func (p *packer) floatPanel(dst, src []byte, k int) error {
+// floatPanel copies rows in pieces of 16 columns.
+func (p *packer) floatPanel(dst, src []byte, k int) {
 	size := layouts[p.layout].float
 	chunk, pad := 16*size, padded(p.cols)
 	if pad != p.cols {
@@ -105,12 +103,6 @@ func (p *packer) floatPanel(dst, src []byte, k int) error {
 	}
 	for r := 0; r < k; r++ {
 		row := src[r*p.rowBytes:][:p.rowBytes]
-		if p.src == quant.Q2_K {
-			var err error
-			if row, err = p.toF16(row); err != nil {
-				return err
-			}
-		}
 		// Run r/4, place r%4 within each group of four chunks.
 		out := dst[r/4*4*pad*size+r%4*chunk:]
 		for len(row) >= chunk {
@@ -123,17 +115,6 @@ func (p *packer) floatPanel(dst, src []byte, k int) error {
 		}
 		copy(out, row)
 	}
-	return nil
-}
-
-func (p *packer) toF16(row []byte) ([]byte, error) {
-	if p.floats == nil {
-		p.floats, p.bytes = make([]float32, p.cols), make([]byte, 2*p.cols)
-	}
-	if err := quant.Decode(p.src, p.floats, row); err != nil {
-		return nil, err
-	}
-	return p.bytes, quant.Encode(quant.F16, p.bytes, p.floats)
 }
 
 // The functions below place row r of a panel, whose first block dst begins with.

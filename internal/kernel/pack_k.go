@@ -117,41 +117,43 @@ func upperBits(qh *[32]byte, shift int) (h0, h1 uint32) {
 	return h0, h1
 }
 
-// packQ3K stores q of Q3_K (-4 … 3) as a Q6_K weight with scale s-32.
+func packQ2K(dst, row []byte, r int) {
+	const size = 64 + 8*160
+	for len(row) >= 84 && len(dst) >= size {
+		o, b := (*[size]byte)(dst), (*[84]byte)(row)
+		le.PutUint16(o[2*r:], le.Uint16(b[80:]))
+		le.PutUint16(o[32+2*r:], le.Uint16(b[82:]))
+		for k := 0; k < 8; k++ {
+			blk := (*[160]byte)(o[64+160*k:])
+			blk[2*r], blk[2*r+1] = b[2*k], b[2*k+1]
+			p0, p1 := upperBits((*[32]byte)(b[16+32*(k/4):]), 2*(k%4))
+			le.PutUint32(blk[32+4*r:], p0)
+			le.PutUint32(blk[96+4*r:], p1)
+		}
+		dst, row = dst[size:], row[84:]
+	}
+}
+
 func packQ3K(dst, row []byte, r int) {
-	const size = 32 + 8*416
+	const size = 32 + 8*224
 	for len(row) >= 110 && len(dst) >= size {
 		o, b := (*[size]byte)(dst), (*[110]byte)(row)
 		le.PutUint16(o[2*r:], le.Uint16(b[108:]))
+		var h [8]uint32
+		fifthBits((*[32]byte)(b[:]), &h)
 		for k := 0; k < 8; k++ {
-			blk := (*[416]byte)(o[32+416*k:])
+			blk := (*[224]byte)(o[32+224*k:])
 			for c := 0; c < 2; c++ {
 				g := 2*k + c
 				s := b[96+g%8]>>(g/8*4)&15 | b[104+g%4]>>(g/4*2)&3<<4
 				blk[2*r+c] = s - 32
 			}
-			var q [32]uint8
-			for i := range q {
-				q[i] = b[32+k/4*32+i]>>(k%4*2)&3 | b[i]>>k&1<<2
-				q[i] += 28 // q-4 is (q+28)-32
-			}
-			clear(blk[32+4*r : 36+4*r])
-			clear(blk[96+4*r : 100+4*r])
-			put6(blk, r, &q)
+			le.PutUint32(blk[32+4*r:], h[k])
+			p0, p1 := upperBits((*[32]byte)(b[32+32*(k/4):]), 2*(k%4))
+			le.PutUint32(blk[96+4*r:], p0)
+			le.PutUint32(blk[160+4*r:], p1)
 		}
 		dst, row = dst[size:], row[110:]
-	}
-}
-
-// put6 stores 32 six-bit columns of row r.
-func put6(blk *[416]byte, r int, q *[32]uint8) {
-	for i := 0; i < 4; i++ {
-		for j := 0; j < 4; j++ {
-			lo, hi := q[4*i+j], q[16+4*i+j]
-			blk[160+64*i+4*r+j] = lo&15 | hi&15<<4
-			blk[32+4*r+j] |= lo >> 4 << (2 * i)
-			blk[96+4*r+j] |= hi >> 4 << (2 * i)
-		}
 	}
 }
 

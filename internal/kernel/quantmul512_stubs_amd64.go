@@ -524,5 +524,85 @@ func mulIQ4_XSx11VNNI(a *byte)
 //go:noescape
 func mulIQ4_XSx12VNNI(a *byte)
 
+// mulQ2_Kx1VNNI: panels of 16 Q2_K rows against 1 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ2_Kx1VNNI(a *byte)
+
+// mulQ2_Kx2VNNI: panels of 16 Q2_K rows against 2 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ2_Kx2VNNI(a *byte)
+
+// mulQ2_Kx3VNNI: panels of 16 Q2_K rows against 3 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ2_Kx3VNNI(a *byte)
+
+// mulQ2_Kx4VNNI: panels of 16 Q2_K rows against 4 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ2_Kx4VNNI(a *byte)
+
+// mulQ2_Kx5VNNI: panels of 16 Q2_K rows against 5 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ2_Kx5VNNI(a *byte)
+
+// mulQ2_Kx6VNNI: panels of 16 Q2_K rows against 6 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ2_Kx6VNNI(a *byte)
+
+// mulQ2_Kx7VNNI: panels of 16 Q2_K rows against 7 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ2_Kx7VNNI(a *byte)
+
+// mulQ2_Kx8VNNI: panels of 16 Q2_K rows against 8 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ2_Kx8VNNI(a *byte)
+
+// mulQ3_Kx1VNNI: panels of 16 Q3_K rows against 1 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ3_Kx1VNNI(a *byte)
+
+// mulQ3_Kx2VNNI: panels of 16 Q3_K rows against 2 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ3_Kx2VNNI(a *byte)
+
+// mulQ3_Kx3VNNI: panels of 16 Q3_K rows against 3 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ3_Kx3VNNI(a *byte)
+
+// mulQ3_Kx4VNNI: panels of 16 Q3_K rows against 4 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ3_Kx4VNNI(a *byte)
+
+// mulQ3_Kx5VNNI: panels of 16 Q3_K rows against 5 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ3_Kx5VNNI(a *byte)
+
+// mulQ3_Kx6VNNI: panels of 16 Q3_K rows against 6 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ3_Kx6VNNI(a *byte)
+
+// mulQ3_Kx7VNNI: panels of 16 Q3_K rows against 7 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ3_Kx7VNNI(a *byte)
+
+// mulQ3_Kx8VNNI: panels of 16 Q3_K rows against 8 tokens, see mulArgs and MatMul. AVX-512 F, BW, VL, DQ, VNNI.
+//
+//go:noescape
+func mulQ3_Kx8VNNI(a *byte)
+
 // peakInt8VNNI does n*768 int8 multiply-adds on 12 chains: the exact int8 limit. AVX-512 F, VNNI.
 func peakInt8VNNI(n int)

@@ -12061,3 +12061,2339 @@ block:
 	SUBS $1, R12, R12
 	BNE panel
 	RET
+
+// func mulQ2_Kx1Dot(a *byte)
+// half panels of Q2_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+TEXT ·mulQ2_Kx1Dot(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $64, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	WORD $0x4f00e47f // movi.16b v31, #3
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 0(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 4(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 8(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 12(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 0(R16), F24
+	WORD $0x4f0c5718 // shl.16b #4 v24, v24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f305739 // shl.4s #16 v25, v25
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f305718 // shl.4s #16 v24, v24
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	WORD $0x4eb99d14 // mul.4s v20, v8, v25
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x4eb89d35 // mul.4s v21, v9, v24
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 16(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 20(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 24(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 28(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 0(R16), F24
+	WORD $0x4f0c5718 // shl.16b #4 v24, v24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	WORD $0x4eb99514 // mla.4s v20, v8, v25
+	WORD $0x4eb41e88 // mov.16b v8, v20, v20
+	WORD $0x4eb89535 // mla.4s v21, v9, v24
+	WORD $0x4eb51ea9 // mov.16b v9, v21, v21
+	FMOVQ 0(R2), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	FMOVQ 0(R16), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f305739 // shl.4s #16 v25, v25
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f305718 // shl.4s #16 v24, v24
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 40(R6), R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4eb99f94 // mul.4s v20, v28, v25
+	WORD $0x4eb89f95 // mul.4s v21, v28, v24
+	FMOVQ 0(R16), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 42(R6), R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4eb99794 // mla.4s v20, v28, v25
+	WORD $0x4eb89795 // mla.4s v21, v28, v24
+	FMOVQ 32(R2), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	MOVW $0x3e000000, R25
+	WORD $0x4e040f3c // dup.4s v28, w25
+	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
+	WORD $0x6e3cdf39 // fmul.4s v25, v25, v28
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21da94 // scvtf.4s v20, v20
+	WORD $0x4e3dce80 // fmla.4s v0, v20, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21dab5 // scvtf.4s v21, v21
+	WORD $0x4e3dcea1 // fmla.4s v1, v21, v29
+	ADD $48, R6, R6
+	ADD $160, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulQ2_Kx1NEON(a *byte)
+// half panels of Q2_K rows against 1 tokens, see mulArgs and MatMul. NEON.
+TEXT ·mulQ2_Kx1NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $64, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	WORD $0x4f00e47f // movi.16b v31, #3
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 0(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 32(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 4(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 8(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 32(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 12(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
+	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
+	FMOVQ 0(R16), F24
+	WORD $0x4f0c5718 // shl.16b #4 v24, v24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f305739 // shl.4s #16 v25, v25
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f305718 // shl.4s #16 v24, v24
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	WORD $0x4eb99d14 // mul.4s v20, v8, v25
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x4eb89d35 // mul.4s v21, v9, v24
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 16(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 20(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 24(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 28(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
+	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
+	FMOVQ 0(R16), F24
+	WORD $0x4f0c5718 // shl.16b #4 v24, v24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	WORD $0x4eb99514 // mla.4s v20, v8, v25
+	WORD $0x4eb41e88 // mov.16b v8, v20, v20
+	WORD $0x4eb89535 // mla.4s v21, v9, v24
+	WORD $0x4eb51ea9 // mov.16b v9, v21, v21
+	FMOVQ 0(R2), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	FMOVQ 0(R16), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f305739 // shl.4s #16 v25, v25
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f305718 // shl.4s #16 v24, v24
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 40(R6), R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4eb99f94 // mul.4s v20, v28, v25
+	WORD $0x4eb89f95 // mul.4s v21, v28, v24
+	FMOVQ 0(R16), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 42(R6), R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4eb99794 // mla.4s v20, v28, v25
+	WORD $0x4eb89795 // mla.4s v21, v28, v24
+	FMOVQ 32(R2), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	MOVW $0x3e000000, R25
+	WORD $0x4e040f3c // dup.4s v28, w25
+	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
+	WORD $0x6e3cdf39 // fmul.4s v25, v25, v28
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21da94 // scvtf.4s v20, v20
+	WORD $0x4e3dce80 // fmla.4s v0, v20, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21dab5 // scvtf.4s v21, v21
+	WORD $0x4e3dcea1 // fmla.4s v1, v21, v29
+	ADD $48, R6, R6
+	ADD $160, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulQ2_Kx2Dot(a *byte)
+// half panels of Q2_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+TEXT ·mulQ2_Kx2Dot(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	ADD R19, R6, R7
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $64, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	WORD $0x4f00e47f // movi.16b v31, #3
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 0(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 0(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 4(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 4(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 8(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 8(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 32(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 12(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 12(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 0(R16), F24
+	WORD $0x4f0c5718 // shl.16b #4 v24, v24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f305739 // shl.4s #16 v25, v25
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f305718 // shl.4s #16 v24, v24
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	WORD $0x4eb99d14 // mul.4s v20, v8, v25
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x4eb89d35 // mul.4s v21, v9, v24
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x4eb99d56 // mul.4s v22, v10, v25
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x4eb89d77 // mul.4s v23, v11, v24
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 16(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 16(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 20(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 20(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 24(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 24(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 28(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 28(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 0(R16), F24
+	WORD $0x4f0c5718 // shl.16b #4 v24, v24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	WORD $0x4eb99514 // mla.4s v20, v8, v25
+	WORD $0x4eb41e88 // mov.16b v8, v20, v20
+	WORD $0x4eb89535 // mla.4s v21, v9, v24
+	WORD $0x4eb51ea9 // mov.16b v9, v21, v21
+	WORD $0x4eb99556 // mla.4s v22, v10, v25
+	WORD $0x4eb61eca // mov.16b v10, v22, v22
+	WORD $0x4eb89577 // mla.4s v23, v11, v24
+	WORD $0x4eb71eeb // mov.16b v11, v23, v23
+	FMOVQ 0(R2), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d94a // scvtf.4s v10, v10
+	WORD $0x4e3dcd42 // fmla.4s v2, v10, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d96b // scvtf.4s v11, v11
+	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
+	FMOVQ 0(R16), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f305739 // shl.4s #16 v25, v25
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f305718 // shl.4s #16 v24, v24
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 40(R6), R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4eb99f94 // mul.4s v20, v28, v25
+	WORD $0x4eb89f95 // mul.4s v21, v28, v24
+	MOVH 40(R7), R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4eb99f96 // mul.4s v22, v28, v25
+	WORD $0x4eb89f97 // mul.4s v23, v28, v24
+	FMOVQ 0(R16), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 42(R6), R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4eb99794 // mla.4s v20, v28, v25
+	WORD $0x4eb89795 // mla.4s v21, v28, v24
+	MOVH 42(R7), R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4eb99796 // mla.4s v22, v28, v25
+	WORD $0x4eb89797 // mla.4s v23, v28, v24
+	FMOVQ 32(R2), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	MOVW $0x3e000000, R25
+	WORD $0x4e040f3c // dup.4s v28, w25
+	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
+	WORD $0x6e3cdf39 // fmul.4s v25, v25, v28
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21da94 // scvtf.4s v20, v20
+	WORD $0x4e3dce80 // fmla.4s v0, v20, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21dab5 // scvtf.4s v21, v21
+	WORD $0x4e3dcea1 // fmla.4s v1, v21, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21dad6 // scvtf.4s v22, v22
+	WORD $0x4e3dcec2 // fmla.4s v2, v22, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21daf7 // scvtf.4s v23, v23
+	WORD $0x4e3dcee3 // fmla.4s v3, v23, v29
+	ADD $48, R6, R6
+	ADD $48, R7, R7
+	ADD $160, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F2, 0(R20)
+	FMOVQ F3, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulQ2_Kx2NEON(a *byte)
+// half panels of Q2_K rows against 2 tokens, see mulArgs and MatMul. NEON.
+TEXT ·mulQ2_Kx2NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	ADD R19, R6, R7
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $64, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e321e52 // eor.16b v18, v18, v18
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e331e73 // eor.16b v19, v19, v19
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	WORD $0x4f00e47f // movi.16b v31, #3
+	FMOVQ 32(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 0(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 0(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 32(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 4(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 4(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 32(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 8(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 8(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 32(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 48(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 12(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 12(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
+	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
+	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
+	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
+	FMOVQ 0(R16), F24
+	WORD $0x4f0c5718 // shl.16b #4 v24, v24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f305739 // shl.4s #16 v25, v25
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f305718 // shl.4s #16 v24, v24
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	WORD $0x4eb99d14 // mul.4s v20, v8, v25
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x4eb89d35 // mul.4s v21, v9, v24
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	WORD $0x4eb99d56 // mul.4s v22, v10, v25
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e321e52 // eor.16b v18, v18, v18
+	WORD $0x4eb89d77 // mul.4s v23, v11, v24
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e331e73 // eor.16b v19, v19, v19
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 16(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 16(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 20(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 20(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 24(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 24(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 112(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVS 28(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 28(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
+	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
+	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
+	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
+	FMOVQ 0(R16), F24
+	WORD $0x4f0c5718 // shl.16b #4 v24, v24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	WORD $0x4eb99514 // mla.4s v20, v8, v25
+	WORD $0x4eb41e88 // mov.16b v8, v20, v20
+	WORD $0x4eb89535 // mla.4s v21, v9, v24
+	WORD $0x4eb51ea9 // mov.16b v9, v21, v21
+	WORD $0x4eb99556 // mla.4s v22, v10, v25
+	WORD $0x4eb61eca // mov.16b v10, v22, v22
+	WORD $0x4eb89577 // mla.4s v23, v11, v24
+	WORD $0x4eb71eeb // mov.16b v11, v23, v23
+	FMOVQ 0(R2), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d94a // scvtf.4s v10, v10
+	WORD $0x4e3dcd42 // fmla.4s v2, v10, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d96b // scvtf.4s v11, v11
+	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
+	FMOVQ 0(R16), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f305739 // shl.4s #16 v25, v25
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f305718 // shl.4s #16 v24, v24
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 40(R6), R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4eb99f94 // mul.4s v20, v28, v25
+	WORD $0x4eb89f95 // mul.4s v21, v28, v24
+	MOVH 40(R7), R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4eb99f96 // mul.4s v22, v28, v25
+	WORD $0x4eb89f97 // mul.4s v23, v28, v24
+	FMOVQ 0(R16), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 42(R6), R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4eb99794 // mla.4s v20, v28, v25
+	WORD $0x4eb89795 // mla.4s v21, v28, v24
+	MOVH 42(R7), R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4eb99796 // mla.4s v22, v28, v25
+	WORD $0x4eb89797 // mla.4s v23, v28, v24
+	FMOVQ 32(R2), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	MOVW $0x3e000000, R25
+	WORD $0x4e040f3c // dup.4s v28, w25
+	WORD $0x6e3cdf18 // fmul.4s v24, v24, v28
+	WORD $0x6e3cdf39 // fmul.4s v25, v25, v28
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21da94 // scvtf.4s v20, v20
+	WORD $0x4e3dce80 // fmla.4s v0, v20, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21dab5 // scvtf.4s v21, v21
+	WORD $0x4e3dcea1 // fmla.4s v1, v21, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21dad6 // scvtf.4s v22, v22
+	WORD $0x4e3dcec2 // fmla.4s v2, v22, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21daf7 // scvtf.4s v23, v23
+	WORD $0x4e3dcee3 // fmla.4s v3, v23, v29
+	ADD $48, R6, R6
+	ADD $48, R7, R7
+	ADD $160, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F2, 0(R20)
+	FMOVQ F3, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulQ3_Kx1Dot(a *byte)
+// half panels of Q3_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+TEXT ·mulQ3_Kx1Dot(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $32, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	WORD $0x4f00e47f // movi.16b v31, #3
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x4f0a579c // shl.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x4f0a579c // shl.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 0(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x4f09579c // shl.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x4f09579c // shl.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 4(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 8(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0f079c // ushr.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0f079c // ushr.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 12(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 0(R16), F24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f305739 // shl.4s #16 v25, v25
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f305718 // shl.4s #16 v24, v24
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 40(R6), R20
+	ASR $1, R20, R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4ebc8508 // add.4s v8, v8, v28
+	WORD $0x4eb99d14 // mul.4s v20, v8, v25
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x4ebc8529 // add.4s v9, v9, v28
+	WORD $0x4eb89d35 // mul.4s v21, v9, v24
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0e079c // ushr.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0e079c // ushr.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 16(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0d079c // ushr.16b #3 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0d079c // ushr.16b #3 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 20(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0c079c // ushr.16b #4 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0c079c // ushr.16b #4 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 24(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0b079c // ushr.16b #5 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0b079c // ushr.16b #5 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 28(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVQ 0(R16), F24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 42(R6), R20
+	ASR $1, R20, R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4ebc8508 // add.4s v8, v8, v28
+	WORD $0x4eb99514 // mla.4s v20, v8, v25
+	WORD $0x4eb41e88 // mov.16b v8, v20, v20
+	WORD $0x4ebc8529 // add.4s v9, v9, v28
+	WORD $0x4eb89535 // mla.4s v21, v9, v24
+	WORD $0x4eb51ea9 // mov.16b v9, v21, v21
+	FMOVQ 0(R2), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $48, R6, R6
+	ADD $224, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulQ3_Kx1NEON(a *byte)
+// half panels of Q3_K rows against 1 tokens, see mulArgs and MatMul. NEON.
+TEXT ·mulQ3_Kx1NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $32, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	WORD $0x4f00e47f // movi.16b v31, #3
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x4f0a579c // shl.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x4f0a579c // shl.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 0(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x4f09579c // shl.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x4f09579c // shl.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 4(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 8(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0f079c // ushr.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0f079c // ushr.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 12(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
+	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
+	FMOVQ 0(R16), F24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f305739 // shl.4s #16 v25, v25
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f305718 // shl.4s #16 v24, v24
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 40(R6), R20
+	ASR $1, R20, R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4ebc8508 // add.4s v8, v8, v28
+	WORD $0x4eb99d14 // mul.4s v20, v8, v25
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x4ebc8529 // add.4s v9, v9, v28
+	WORD $0x4eb89d35 // mul.4s v21, v9, v24
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0e079c // ushr.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0e079c // ushr.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 16(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 160(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0d079c // ushr.16b #3 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0d079c // ushr.16b #3 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 20(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0c079c // ushr.16b #4 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0c079c // ushr.16b #4 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 24(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVQ 160(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0b079c // ushr.16b #5 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0b079c // ushr.16b #5 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 28(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
+	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
+	FMOVQ 0(R16), F24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 42(R6), R20
+	ASR $1, R20, R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4ebc8508 // add.4s v8, v8, v28
+	WORD $0x4eb99514 // mla.4s v20, v8, v25
+	WORD $0x4eb41e88 // mov.16b v8, v20, v20
+	WORD $0x4ebc8529 // add.4s v9, v9, v28
+	WORD $0x4eb89535 // mla.4s v21, v9, v24
+	WORD $0x4eb51ea9 // mov.16b v9, v21, v21
+	FMOVQ 0(R2), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $48, R6, R6
+	ADD $224, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulQ3_Kx2Dot(a *byte)
+// half panels of Q3_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+TEXT ·mulQ3_Kx2Dot(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	ADD R19, R6, R7
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $32, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	WORD $0x4f00e47f // movi.16b v31, #3
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x4f0a579c // shl.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x4f0a579c // shl.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 0(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 0(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x4f09579c // shl.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x4f09579c // shl.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 4(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 4(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 8(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 8(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 96(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0f079c // ushr.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0f079c // ushr.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 12(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 12(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 0(R16), F24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f305739 // shl.4s #16 v25, v25
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f305718 // shl.4s #16 v24, v24
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 40(R6), R20
+	ASR $1, R20, R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4ebc8508 // add.4s v8, v8, v28
+	WORD $0x4eb99d14 // mul.4s v20, v8, v25
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x4ebc8529 // add.4s v9, v9, v28
+	WORD $0x4eb89d35 // mul.4s v21, v9, v24
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	MOVH 40(R7), R20
+	ASR $1, R20, R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4ebc854a // add.4s v10, v10, v28
+	WORD $0x4eb99d56 // mul.4s v22, v10, v25
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x4ebc856b // add.4s v11, v11, v28
+	WORD $0x4eb89d77 // mul.4s v23, v11, v24
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0e079c // ushr.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0e079c // ushr.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 16(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 16(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0d079c // ushr.16b #3 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0d079c // ushr.16b #3 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 20(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 20(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0c079c // ushr.16b #4 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0c079c // ushr.16b #4 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 24(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 24(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 160(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0b079c // ushr.16b #5 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0b079c // ushr.16b #5 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 28(R6), F28
+	WORD $0x4f9ce308 // sdot.4s [0] v8, v24, v28
+	WORD $0x4f9ce329 // sdot.4s [0] v9, v25, v28
+	FMOVS 28(R7), F28
+	WORD $0x4f9ce30a // sdot.4s [0] v10, v24, v28
+	WORD $0x4f9ce32b // sdot.4s [0] v11, v25, v28
+	FMOVQ 0(R16), F24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 42(R6), R20
+	ASR $1, R20, R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4ebc8508 // add.4s v8, v8, v28
+	WORD $0x4eb99514 // mla.4s v20, v8, v25
+	WORD $0x4eb41e88 // mov.16b v8, v20, v20
+	WORD $0x4ebc8529 // add.4s v9, v9, v28
+	WORD $0x4eb89535 // mla.4s v21, v9, v24
+	WORD $0x4eb51ea9 // mov.16b v9, v21, v21
+	MOVH 42(R7), R20
+	ASR $1, R20, R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4ebc854a // add.4s v10, v10, v28
+	WORD $0x4eb99556 // mla.4s v22, v10, v25
+	WORD $0x4eb61eca // mov.16b v10, v22, v22
+	WORD $0x4ebc856b // add.4s v11, v11, v28
+	WORD $0x4eb89577 // mla.4s v23, v11, v24
+	WORD $0x4eb71eeb // mov.16b v11, v23, v23
+	FMOVQ 0(R2), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d94a // scvtf.4s v10, v10
+	WORD $0x4e3dcd42 // fmla.4s v2, v10, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d96b // scvtf.4s v11, v11
+	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
+	ADD $48, R6, R6
+	ADD $48, R7, R7
+	ADD $224, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F2, 0(R20)
+	FMOVQ F3, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET
+
+// func mulQ3_Kx2NEON(a *byte)
+// half panels of Q3_K rows against 2 tokens, see mulArgs and MatMul. NEON.
+TEXT ·mulQ3_Kx2NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R1
+	MOVD 16(R0), R3
+	MOVD 40(R0), R12
+	MOVD 56(R0), R13
+panel:
+	MOVD R1, R14
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	MOVD 8(R0), R6
+	MOVD 24(R0), R19
+	ADD R19, R6, R7
+	MOVD 48(R0), R4
+super:
+	MOVD 72(R0), R19
+	ADD R19<<1, R1, R2
+	ADD $32, R1, R1
+	MOVD $8, R5
+block:
+	MOVD 72(R0), R19
+	ADD R19<<2, R1, R15
+	ADD R19<<1, R1, R16
+	ADD R13, R1, R20
+	PRFM 0(R20), PLDL1STRM
+	PRFM 64(R20), PLDL1STRM
+	PRFM 128(R20), PLDL1STRM
+	PRFM 192(R20), PLDL1STRM
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e321e52 // eor.16b v18, v18, v18
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e331e73 // eor.16b v19, v19, v19
+	WORD $0x4f00e5ff // movi.16b v31, #15
+	WORD $0x4f00e47f // movi.16b v31, #3
+	FMOVQ 96(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x4f0a579c // shl.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x4f0a579c // shl.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 0(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 0(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x4f09579c // shl.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x4f09579c // shl.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 4(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 4(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 8(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 8(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 96(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0f079c // ushr.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 112(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0f079c // ushr.16b #1 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 12(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 12(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
+	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
+	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
+	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
+	FMOVQ 0(R16), F24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f305739 // shl.4s #16 v25, v25
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f305718 // shl.4s #16 v24, v24
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 40(R6), R20
+	ASR $1, R20, R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4ebc8508 // add.4s v8, v8, v28
+	WORD $0x4eb99d14 // mul.4s v20, v8, v25
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x4ebc8529 // add.4s v9, v9, v28
+	WORD $0x4eb89d35 // mul.4s v21, v9, v24
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	MOVH 40(R7), R20
+	ASR $1, R20, R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4ebc854a // add.4s v10, v10, v28
+	WORD $0x4eb99d56 // mul.4s v22, v10, v25
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e321e52 // eor.16b v18, v18, v18
+	WORD $0x4ebc856b // add.4s v11, v11, v28
+	WORD $0x4eb89d77 // mul.4s v23, v11, v24
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e331e73 // eor.16b v19, v19, v19
+	FMOVQ 160(R15), F24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0e079c // ushr.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0e079c // ushr.16b #2 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 16(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 16(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 160(R15), F24
+	WORD $0x6f0e0718 // ushr.16b #2 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0d079c // ushr.16b #3 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x6f0e0739 // ushr.16b #2 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0d079c // ushr.16b #3 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 20(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 20(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 160(R15), F24
+	WORD $0x6f0c0718 // ushr.16b #4 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0c079c // ushr.16b #4 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x6f0c0739 // ushr.16b #4 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0c079c // ushr.16b #4 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 24(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 24(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	FMOVQ 160(R15), F24
+	WORD $0x6f0a0718 // ushr.16b #6 v24, v24
+	WORD $0x4e3f1f18 // and.16b v24, v24, v31
+	FMOVQ 32(R15), F28
+	WORD $0x6f0b079c // ushr.16b #5 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f18 // orr.16b v24, v24, v28
+	FMOVQ 176(R15), F25
+	WORD $0x6f0a0739 // ushr.16b #6 v25, v25
+	WORD $0x4e3f1f39 // and.16b v25, v25, v31
+	FMOVQ 48(R15), F28
+	WORD $0x6f0b079c // ushr.16b #5 v28, v28
+	WORD $0x4f00e49d // movi.16b v29, #4
+	WORD $0x4e3d1f9c // and.16b v28, v28, v29
+	WORD $0x4ebc1f39 // orr.16b v25, v25, v28
+	FMOVS 28(R6), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606ba8 // sadalp.4s v8, v29
+	WORD $0x4e606bd0 // sadalp.4s v16, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606ba9 // sadalp.4s v9, v29
+	WORD $0x4e606bd1 // sadalp.4s v17, v30
+	FMOVS 28(R7), F28
+	WORD $0x4e04079c // dup.4s [0] v28, v28
+	WORD $0x0e3cc31d // smull.8h v29, v24, v28
+	WORD $0x4e3cc31e // smull2.8h v30, v24, v28
+	WORD $0x4e606baa // sadalp.4s v10, v29
+	WORD $0x4e606bd2 // sadalp.4s v18, v30
+	WORD $0x0e3cc33d // smull.8h v29, v25, v28
+	WORD $0x4e3cc33e // smull2.8h v30, v25, v28
+	WORD $0x4e606bab // sadalp.4s v11, v29
+	WORD $0x4e606bd3 // sadalp.4s v19, v30
+	WORD $0x4eb0bd08 // addp.4s v8, v8, v16
+	WORD $0x4eb1bd29 // addp.4s v9, v9, v17
+	WORD $0x4eb2bd4a // addp.4s v10, v10, v18
+	WORD $0x4eb3bd6b // addp.4s v11, v11, v19
+	FMOVQ 0(R16), F24
+	WORD $0x0f08a719 // sxtl.8h v25, v24
+	WORD $0x4f08a718 // sxtl2.8h v24, v24
+	WORD $0x4f300739 // sshr.4s #16 v25, v25
+	WORD $0x4f300718 // sshr.4s #16 v24, v24
+	MOVH 42(R6), R20
+	ASR $1, R20, R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4ebc8508 // add.4s v8, v8, v28
+	WORD $0x4eb99514 // mla.4s v20, v8, v25
+	WORD $0x4eb41e88 // mov.16b v8, v20, v20
+	WORD $0x4ebc8529 // add.4s v9, v9, v28
+	WORD $0x4eb89535 // mla.4s v21, v9, v24
+	WORD $0x4eb51ea9 // mov.16b v9, v21, v21
+	MOVH 42(R7), R20
+	ASR $1, R20, R20
+	WORD $0x4e040e9c // dup.4s v28, w20
+	WORD $0x4ebc854a // add.4s v10, v10, v28
+	WORD $0x4eb99556 // mla.4s v22, v10, v25
+	WORD $0x4eb61eca // mov.16b v10, v22, v22
+	WORD $0x4ebc856b // add.4s v11, v11, v28
+	WORD $0x4eb89577 // mla.4s v23, v11, v24
+	WORD $0x4eb71eeb // mov.16b v11, v23, v23
+	FMOVQ 0(R2), F25
+	WORD $0x0e217b38 // fcvtl.4s v24, v25
+	WORD $0x4e217b39 // fcvtl2.4s v25, v25
+	ADD $32, R6, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d908 // scvtf.4s v8, v8
+	WORD $0x4e3dcd00 // fmla.4s v0, v8, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d929 // scvtf.4s v9, v9
+	WORD $0x4e3dcd21 // fmla.4s v1, v9, v29
+	ADD $32, R7, R25
+	WORD $0x4d40cb3c // ld1r.4s v28, [x25]
+	WORD $0x6e3cdf1d // fmul.4s v29, v24, v28
+	WORD $0x4e21d94a // scvtf.4s v10, v10
+	WORD $0x4e3dcd42 // fmla.4s v2, v10, v29
+	WORD $0x6e3cdf3d // fmul.4s v29, v25, v28
+	WORD $0x4e21d96b // scvtf.4s v11, v11
+	WORD $0x4e3dcd63 // fmla.4s v3, v11, v29
+	ADD $48, R6, R6
+	ADD $48, R7, R7
+	ADD $224, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	SUBS $1, R4, R4
+	BNE super
+	MOVD R3, R20
+	MOVD 32(R0), R19
+	FMOVQ F0, 0(R20)
+	FMOVQ F1, 16(R20)
+	ADD R19, R20, R20
+	FMOVQ F2, 0(R20)
+	FMOVQ F3, 16(R20)
+	ADD $64, R3, R3
+	MOVD 64(R0), R19
+	ADD R19, R14, R1
+	SUBS $1, R12, R12
+	BNE panel
+	RET

@@ -263,3 +263,43 @@ func mulIQ4_XSx5AVX2(a *byte)
 //
 //go:noescape
 func mulIQ4_XSx6AVX2(a *byte)
+
+// mulQ2_Kx1AVX2: 16 of the 16 rows of Q2_K panels against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulQ2_Kx1AVX2(a *byte)
+
+// mulQ2_Kx2AVX2: 8 of the 16 rows of Q2_K panels against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulQ2_Kx2AVX2(a *byte)
+
+// mulQ2_Kx3AVX2: 8 of the 16 rows of Q2_K panels against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulQ2_Kx3AVX2(a *byte)
+
+// mulQ2_Kx4AVX2: 8 of the 16 rows of Q2_K panels against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulQ2_Kx4AVX2(a *byte)
+
+// mulQ3_Kx1AVX2: 16 of the 16 rows of Q3_K panels against 1 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulQ3_Kx1AVX2(a *byte)
+
+// mulQ3_Kx2AVX2: 8 of the 16 rows of Q3_K panels against 2 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulQ3_Kx2AVX2(a *byte)
+
+// mulQ3_Kx3AVX2: 8 of the 16 rows of Q3_K panels against 3 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulQ3_Kx3AVX2(a *byte)
+
+// mulQ3_Kx4AVX2: 8 of the 16 rows of Q3_K panels against 4 tokens, see mulArgs and MatMul. AVX2, FMA, F16C.
+//
+//go:noescape
+func mulQ3_Kx4AVX2(a *byte)

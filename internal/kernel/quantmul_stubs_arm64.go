@@ -263,3 +263,43 @@ func mulIQ4_XSx3Dot(a *byte)
 //
 //go:noescape
 func mulIQ4_XSx4Dot(a *byte)
+
+// mulQ2_Kx1Dot: half panels of Q2_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+//
+//go:noescape
+func mulQ2_Kx1Dot(a *byte)
+
+// mulQ2_Kx1NEON: half panels of Q2_K rows against 1 tokens, see mulArgs and MatMul. NEON.
+//
+//go:noescape
+func mulQ2_Kx1NEON(a *byte)
+
+// mulQ2_Kx2Dot: half panels of Q2_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+//
+//go:noescape
+func mulQ2_Kx2Dot(a *byte)
+
+// mulQ2_Kx2NEON: half panels of Q2_K rows against 2 tokens, see mulArgs and MatMul. NEON.
+//
+//go:noescape
+func mulQ2_Kx2NEON(a *byte)
+
+// mulQ3_Kx1Dot: half panels of Q3_K rows against 1 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+//
+//go:noescape
+func mulQ3_Kx1Dot(a *byte)
+
+// mulQ3_Kx1NEON: half panels of Q3_K rows against 1 tokens, see mulArgs and MatMul. NEON.
+//
+//go:noescape
+func mulQ3_Kx1NEON(a *byte)
+
+// mulQ3_Kx2Dot: half panels of Q3_K rows against 2 tokens, see mulArgs and MatMul. NEON, ASIMDDP.
+//
+//go:noescape
+func mulQ3_Kx2Dot(a *byte)
+
+// mulQ3_Kx2NEON: half panels of Q3_K rows against 2 tokens, see mulArgs and MatMul. NEON.
+//
+//go:noescape
+func mulQ3_Kx2NEON(a *byte)

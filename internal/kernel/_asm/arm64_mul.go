@@ -3,21 +3,31 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 func armMulUnit() {
 	armBegin()
 	for _, f := range formats {
-		for t := 1; t <= 4; t++ {
-			if t <= 2 || !f.halves {
-				(&armTile{f: f, T: t, dot: true}).emit()
-			}
-			if t <= 2 {
+		for t := 1; t <= f.maxTokensDot(); t++ {
+			(&armTile{f: f, T: t, dot: true}).emit()
+			if t <= f.maxTokensNEON() {
 				(&armTile{f: f, T: t}).emit()
 			}
 		}
 	}
 	armEnd()
+}
+
+// maxTokensNEON is the widest tile without SDOT: a row's sum takes two registers.
+func (f format) maxTokensNEON() int { return 2 }
+
+// maxTokensDot is the widest tile with SDOT; scales for half blocks need a second sum.
+func (f format) maxTokensDot() int {
+	if f.halves {
+		return 2
+	}
+	return 4
 }
 
 // armTile writes one function: half panels of 8 rows against T tokens, panels times. Rows 0…3 and
@@ -184,15 +194,13 @@ func (k *armTile) body() {
 		return
 	}
 	movi(vMask, 15)
+	if k.f.twos() {
+		movi(vMask, 3)
+	}
 	for half := 0; half < 2; half++ {
 		for i := 0; i < 4; i++ {
 			for q := 0; q < 2; q++ {
-				ldq(vW+q, "R15", k.f.nibs+64*i+16*q)
-				if half == 0 {
-					and(vW+q, vW+q, vMask)
-				} else {
-					ushr16b(vW+q, vW+q, 4)
-				}
+				k.lowest(half, i, q)
 				k.upper(half, i, q)
 				if k.f.table {
 					three(0x4e000000, "tbl.16b", vW+q, vTable, vW+q)
@@ -210,7 +218,25 @@ func (k *armTile) body() {
 	k.finish()
 }
 
-// upper adds the fifth, or fifth and sixth, bits to the weights of group 4*half+i.
+// lowest loads the four or two lowest bits of the weights of group 4*half+i.
+func (k *armTile) lowest(half, i, q int) {
+	if k.f.twos() {
+		ldq(vW+q, "R15", k.f.nibs+64*half+16*q)
+		if i > 0 {
+			ushr16b(vW+q, vW+q, 2*i)
+		}
+		and(vW+q, vW+q, vMask)
+		return
+	}
+	ldq(vW+q, "R15", k.f.nibs+64*i+16*q)
+	if half == 0 {
+		and(vW+q, vW+q, vMask)
+	} else {
+		ushr16b(vW+q, vW+q, 4)
+	}
+}
+
+// upper adds the third, the fifth, or fifth and sixth, bits to the weights of group 4*half+i.
 func (k *armTile) upper(half, i, q int) {
 	shift := func(left int) {
 		switch {
@@ -221,6 +247,10 @@ func (k *armTile) upper(half, i, q int) {
 		}
 	}
 	switch k.f.bits {
+	case 3:
+		ldq(vTmp, "R15", k.f.high+16*q)
+		shift(2 - 4*half - i)
+		movi(vTmp+1, 4)
 	case 5:
 		ldq(vTmp, "R15", k.f.high+16*q)
 		shift(4 - 4*half - i)
@@ -236,27 +266,46 @@ func (k *armTile) upper(half, i, q int) {
 	orr(vW+q, vW+q, vTmp)
 }
 
-// scaleHalf multiplies the sums of 16 columns, less their offset, by the rows' scales:
-// total = s·(Σwx + 4·c2) with c2 = -8·Σx.
-func (k *armTile) scaleHalf(half int) {
-	k.gather()
+// loadPairs loads what every row has for its two halves of the columns, by turns: rows 0…3 in
+// vW+1, 4…7 in vW, as int32 the value of one half. Q2_K has scales in the low nibbles, which
+// shift 0 takes, and minima in the high ones.
+func (k *armTile) loadPairs(half, shift int) {
 	ldq(vW, "R16", 0) // bytes s[r][c]
-	sxtl8(vW+1, vW)   // rows 0…3: s0 s1 pairs of int16
+	if k.f.halfMin {
+		if shift == 0 {
+			shl16b(vW, vW, 4)
+		}
+		ushr16b(vW, vW, 4)
+	}
+	sxtl8(vW+1, vW) // rows 0…3: s0 s1 pairs of int16
 	word(0x4f08a400|uint32(vW)<<5|uint32(vW), "sxtl2.8h v%d, v%d", vW, vW)
-	// as int32: even int16 are half 0, odd half 1
-	for q, v := range []int{vW + 1, vW} {
+	for _, v := range []int{vW + 1, vW} { // even int16 are half 0, odd half 1
 		if half == 0 {
 			shl4s(v, v, 16)
 		}
 		sshr4s(v, v, 16)
-		_ = q
 	}
+}
+
+// scaleHalf multiplies the sums of 16 columns, less their offset, by the rows' scales:
+// total = s·(Σwx + n·c2) with c2 = -8·Σx and an offset of 8·n.
+func (k *armTile) scaleHalf(half int) {
+	k.gather()
+	k.loadPairs(half, 0)
 	for t := 0; t < k.T; t++ {
-		op("MOVH %d(%s), R20", actC2+2*half, k.x(t))
-		op("LSL $2, R20, R20")
-		word(0x4e040c00|20<<5|uint32(vTmp), "dup.4s v%d, w20", vTmp)
+		if k.f.bits != 2 {
+			op("MOVH %d(%s), R20", actC2+2*half, k.x(t))
+			if k.f.bits == 6 {
+				op("LSL $2, R20, R20")
+			} else {
+				op("ASR $1, R20, R20")
+			}
+			word(0x4e040c00|20<<5|uint32(vTmp), "dup.4s v%d, w20", vTmp)
+		}
 		for q, v := range []int{vW + 1, vW} {
-			add4s(k.sum(t, q), k.sum(t, q), vTmp)
+			if k.f.bits != 2 {
+				add4s(k.sum(t, q), k.sum(t, q), vTmp)
+			}
 			if half == 0 {
 				mul4s(k.total(t, q), k.sum(t, q), v)
 				zeroV(k.sum(t, q))
@@ -333,6 +382,39 @@ func (k *armTile) finish() {
 			ld1r(vTmp, k.x(t), actE)
 			fmls(k.acc(t, 0), vW+2, vTmp)
 			fmls(k.acc(t, 1), vW+3, vTmp)
+		}
+	}
+	if k.f.halfMin {
+		k.takeHalfMins()
+	}
+}
+
+// takeHalfMins adds (dmin/8)·d of the activations times Σ m·(-8·Σx) over the halves of the columns.
+func (k *armTile) takeHalfMins() {
+	for half := 0; half < 2; half++ {
+		k.loadPairs(half, 4)
+		for t := 0; t < k.T; t++ {
+			op("MOVH %d(%s), R20", actC2+2*half, k.x(t))
+			word(0x4e040c00|20<<5|uint32(vTmp), "dup.4s v%d, w20", vTmp)
+			for q, v := range []int{vW + 1, vW} {
+				if half == 0 {
+					mul4s(k.total(t, q), vTmp, v)
+				} else {
+					mla4s(k.total(t, q), vTmp, v)
+				}
+			}
+		}
+	}
+	widenF16(vW, "R2", 32)
+	constV(vTmp, math.Float32bits(0.125))
+	fmul(vW, vW, vTmp)
+	fmul(vW+1, vW+1, vTmp)
+	for t := 0; t < k.T; t++ {
+		ld1r(vTmp, k.x(t), actD)
+		for q := 0; q < 2; q++ {
+			fmul(vTmp+1, vW+q, vTmp)
+			scvtf(k.total(t, q), k.total(t, q))
+			fmla(k.acc(t, q), k.total(t, q), vTmp+1)
 		}
 	}
 }

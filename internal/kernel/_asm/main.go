@@ -4,8 +4,9 @@
 //
 // One unit is one file: vec (element-wise and reductions), dot (float tiles), ints (int8 rows
 // against int16), and both again with AVX-512,
-// quantmul (quantised weights, AVX2), quantmul512 (the same with AVX-512 VNNI); the arm64
-// units write the NEON files, with -armout and -armstubs.
+// quantmul (quantised weights, AVX2), quantvnni (the same with AVX-VNNI), quantmul512 (with AVX-512
+// VNNI); tables writes the Go functions that choose among these; the arm64 units write the NEON
+// files, with -armout and -armstubs.
 package main
 
 import (
@@ -15,7 +16,7 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 )
 
-var unit = flag.String("unit", "", "which file to write: vec, dot, dot512, ints, ints512, quantmul, quantmul512, arm64vec, arm64dot, arm64ints, arm64mul")
+var unit = flag.String("unit", "", "which file to write: vec, dot, dot512, ints, ints512, quantmul, quantvnni, quantmul512, tables, arm64vec, arm64dot, arm64ints, arm64mul")
 
 // Where the arm64 units write; avo has its own flags.
 var (
@@ -38,6 +39,9 @@ func main() {
 	case "arm64mul":
 		armMulUnit()
 		return
+	case "tables":
+		writeTables()
+		return
 	}
 	ConstraintExpr("amd64,!purego")
 	units := map[string]func(){
@@ -47,6 +51,7 @@ func main() {
 		"ints":        intsUnit,
 		"ints512":     ints512Unit,
 		"quantmul":    quantMulUnit,
+		"quantvnni":   quantVNNIUnit,
 		"quantmul512": quantMul512Unit,
 	}
 	f := units[*unit]

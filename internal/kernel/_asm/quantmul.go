@@ -15,17 +15,22 @@ type format struct {
 	super int // blocks of a super-block
 	head  int // bytes before its blocks
 
-	bits   int
-	nibs   int  // offset of the nibbles (or bytes) in a block
-	high   int  // offset of the upper bits in a block
-	f16Min bool // minimum in f16 in the block, scale before it
-	kScale bool // scale and minimum as u8 in the block, factors in f16 in the head
-	halves bool // i8 scales per 16 columns, factor in the head
-	wScale bool // scale as i16 in the block, factor in the head
-	table  bool // nibbles are indices into curve4
+	bits    int
+	nibs    int  // offset of the nibbles (or bytes, or pairs of bits) in a block
+	high    int  // offset of the upper bits in a block
+	f16Min  bool // minimum in f16 in the block, scale before it
+	kScale  bool // scale and minimum as u8 in the block, factors in f16 in the head
+	halves  bool // i8 scales per 16 columns, factor in the head
+	halfMin bool // scale and minimum per 16 columns as nibbles of a byte, factors in f16 in the head
+	wScale  bool // scale as i16 in the block, factor in the head
+	table   bool // nibbles are indices into curve4
 }
 
+// hasMin says that a block has one minimum for all columns.
 func (f format) hasMin() bool { return f.f16Min || f.kScale }
+
+// twos says that the lowest two bits of the weights lie apart, in a field p.
+func (f format) twos() bool { return f.bits < 4 }
 
 var formats = []format{
 	{name: "Q4_0", block: 288, super: 1, bits: 4, nibs: 32},
@@ -37,6 +42,8 @@ var formats = []format{
 	{name: "Q6_K", block: 416, super: 8, head: 32, bits: 6, nibs: 160, high: 32, halves: true},
 	{name: "IQ4_NL", block: 288, super: 1, bits: 4, nibs: 32, table: true},
 	{name: "IQ4_XS", block: 288, super: 8, head: 32, bits: 4, nibs: 32, wScale: true, table: true},
+	{name: "Q2_K", block: 160, super: 8, head: 64, bits: 2, nibs: 32, halves: true, halfMin: true},
+	{name: "Q3_K", block: 224, super: 8, head: 32, bits: 3, nibs: 96, high: 32, halves: true},
 }
 
 // offset says that 8 is to be taken off the nibbles.
@@ -60,8 +67,9 @@ const (
 	actBytes = 48
 )
 
-// maxTokens is the widest AVX2 tile: 6 float and 6 integer accumulators leave four registers. Q6_K
-// has four constants besides, and gains more from keeping them in registers (10 %).
+// maxTokens is the widest tile of 256 bits: 6 float and 6 integer accumulators leave four registers.
+// Formats with scales for half blocks need four constants besides or, with VNNI, a second sum; Q6_K
+// gains more from keeping the constants in registers (10 %).
 func (f format) maxTokens() int {
 	if f.halves {
 		return 4
@@ -70,9 +78,13 @@ func (f format) maxTokens() int {
 }
 
 func quantMulUnit() {
+	eachTile(false)
+}
+
+func eachTile(vnni bool) {
 	for _, f := range formats {
 		for t := 1; t <= f.maxTokens(); t++ {
-			(&tile{f: f, T: t, H: 1 + 1/t}).emit()
+			(&tile{f: f, T: t, H: 1 + 1/t, vnni: vnni}).emit()
 		}
 	}
 }
@@ -84,12 +96,14 @@ type tile struct {
 	T int
 	H int
 
+	vnni bool // sums from VPDPBUSD, see quantvnni.go
+
 	w       GPVirtual // current block
 	ahead   GPVirtual
 	half8   GPVirtual // of one half: 0 or 8
 	x       rows
 	acc     []VecVirtual
-	scratch Mem // Q6_K: the scales of 16 columns, doubled
+	scratch Mem // with halves: the scales of 16 columns, doubled
 	factors Mem // see widenHead
 
 	nib, bits Op // masks: in registers where there is room, else in memory
@@ -98,9 +112,12 @@ type tile struct {
 // masks sets the masks of a block. With few tokens the loads, not the multiplications, are
 // the limit, and there is room to keep masks in registers.
 func (k *tile) masks() {
-	k.nib, k.bits = nibMask(), constU32("bit4", 8, 0x10101010)
-	if k.f.bits == 6 {
-		k.bits = constU32("bits45", 8, 0x30303030)
+	k.nib, k.bits = nibMask(), constU32("bit4", 8, bit4)
+	switch {
+	case k.f.bits == 6:
+		k.bits = constU32("bits45", 8, bits45)
+	case k.f.twos():
+		k.nib, k.bits = constU32("low2", 8, low2), constU32("bit2", 8, bit2)
 	}
 	if k.roomy() {
 		k.nib, k.bits = inRegister(k.nib), inRegister(k.bits)
@@ -108,7 +125,12 @@ func (k *tile) masks() {
 }
 
 // roomy says that constants fit into registers beside the sums.
-func (k *tile) roomy() bool { return k.T <= 4 }
+func (k *tile) roomy() bool {
+	if k.f.twos() || k.vnni && k.f.halves {
+		return k.T <= 2
+	}
+	return k.T <= 4
+}
 
 func inRegister(m Op) Op {
 	v := YMM()
@@ -117,12 +139,15 @@ func inRegister(m Op) Op {
 }
 
 func (k *tile) emit() {
-	name := fmt.Sprintf("mul%sx%dAVX2", k.f.name, k.T)
+	name, needs := fmt.Sprintf("mul%sx%dAVX2", k.f.name, k.T), "AVX2, FMA, F16C."
+	if k.vnni {
+		name, needs = fmt.Sprintf("mul%sx%dAVXVNNI", k.f.name, k.T), "AVX2, FMA, F16C, AVX-VNNI."
+	}
 	TEXT(name, NOSPLIT, "func(a *byte)")
-	Doc(fmt.Sprintf("%s: %d of the 16 rows of %s panels against %d tokens, see mulArgs and MatMul. AVX2, FMA, F16C.", name, 8*k.H, k.f.name, k.T), "")
+	Doc(fmt.Sprintf("%s: %d of the 16 rows of %s panels against %d tokens, see mulArgs and MatMul. %s", name, 8*k.H, k.f.name, k.T, needs), "")
 	Pragma("noescape")
 	a := Load(Param("a"), GP64())
-	if k.f.halves {
+	if k.f.halves && !k.vnni {
 		k.scratch = AllocLocal(64 * k.H)
 	}
 	if k.f.super > 1 {
@@ -228,8 +253,12 @@ func bcast(m Mem) VecVirtual {
 
 func (k *tile) body() {
 	switch {
+	case k.vnni:
+		k.finish(k.sumVNNI())
 	case k.f.table:
 		k.finish(k.sumTable())
+	case k.f.twos():
+		k.finish(k.sumTwos())
 	case k.f.bits == 4:
 		k.finish(k.sum4())
 	case k.f.bits == 5:
@@ -472,19 +501,7 @@ func (k *tile) sum6() []VecVirtual {
 	s := make([]VecVirtual, k.T*k.H)
 	k.masks()
 	for h := 0; h < k.H; h++ {
-		pairs := YMM()
-		VPMOVSXBW(k.field(k.w, h, 0, 2), pairs)
-		for c := 0; c < 2; c++ {
-			lo, hi := byte(2*c), byte(2*c+1)
-			var sh []byte
-			for r := 0; r < 8; r++ {
-				o := byte(4 * (r % 4))
-				sh = append(sh, o+lo, o+hi, o+lo, o+hi)
-			}
-			v := YMM()
-			VPSHUFB(constBytes(fmt.Sprintf("dup%d", c), sh), pairs, v)
-			VMOVDQU(v, k.scratch.Offset(64*h+32*c))
-		}
+		k.doubleScales(h)
 		k.sixPairs(s, h)
 		four := YMM()
 		VPMOVSXBW(k.field(k.w, h, 0, 2), four)
@@ -498,16 +515,115 @@ func (k *tile) sum6() []VecVirtual {
 	return s
 }
 
+// pairs is the two scales of every row of half h, beside each other as int16.
+func (k *tile) pairs(h int) VecVirtual {
+	v := YMM()
+	if k.f.halfMin {
+		VPMOVZXBW(k.field(k.w, h, 0, 2), v)
+		VPAND(constU32("low4", 8, low4), v, v)
+		return v
+	}
+	VPMOVSXBW(k.field(k.w, h, 0, 2), v)
+	return v
+}
+
+// doubleScales puts the scales of 16 columns twice beside each other, for VPMADDWD to apply to pairs
+// of products.
+func (k *tile) doubleScales(h int) {
+	pairs := k.pairs(h)
+	for c := 0; c < 2; c++ {
+		lo, hi := byte(2*c), byte(2*c+1)
+		var sh []byte
+		for r := 0; r < 8; r++ {
+			o := byte(4 * (r % 4))
+			sh = append(sh, o+lo, o+hi, o+lo, o+hi)
+		}
+		v := YMM()
+		VPSHUFB(constBytes(fmt.Sprintf("dup%d", c), sh), pairs, v)
+		VMOVDQU(v, k.scratch.Offset(64*h+32*c))
+	}
+}
+
+// sumTwos: weights of two or three bits. Four groups' products share an int16 lane: 4·2·7·127 = 7112
+// fits, so one widening per half of the columns, which applies its scale, is enough. The offset
+// of Q3_K comes off at the end: (s·(-8·Σx))/2 for both halves of the columns at once.
+func (k *tile) sumTwos() []VecVirtual {
+	s := make([]VecVirtual, k.T*k.H)
+	k.masks()
+	for h := 0; h < k.H; h++ {
+		k.doubleScales(h)
+		for c := 0; c < 2; c++ {
+			w := k.twoBits(h, c)
+			scale := inRegister(k.scratch.Offset(64*h + 32*c))
+			for t := 0; t < k.T; t++ {
+				k.addFour(&s[t*k.H+h], t, 4*c, w, scale)
+			}
+		}
+		if k.f.bits != 3 {
+			continue
+		}
+		pairs := k.pairs(h)
+		for t := 0; t < k.T; t++ {
+			c := bcast(k.x.at(t, actC2))
+			VPMADDWD(pairs, c, c)
+			VPSRAD(U8(1), c, c)
+			VPADDD(c, s[t*k.H+h], s[t*k.H+h])
+		}
+	}
+	return s
+}
+
+// addFour adds the products of groups g … g+3 with token t to *p.
+func (k *tile) addFour(p *VecVirtual, t, g int, w [4]VecVirtual, scale Op) {
+	a := bcast(k.x.at(t, 4*g))
+	VPMADDUBSW(a, w[0], a)
+	for i := 1; i < 4; i++ {
+		b := bcast(k.x.at(t, 4*(g+i)))
+		VPMADDUBSW(b, w[i], b)
+		VPADDW(b, a, a)
+	}
+	VPMADDWD(scale, a, a)
+	if *p == nil {
+		*p = a
+		return
+	}
+	VPADDD(a, *p, *p)
+}
+
+// twoBits builds the weights of half c of the columns, four groups.
+func (k *tile) twoBits(h, c int) (w [4]VecVirtual) {
+	w[3] = YMM()
+	VMOVDQU(k.at(h, k.f.nibs+64*c), w[3])
+	for i := range w {
+		if i < 3 {
+			w[i] = YMM()
+		}
+		if i == 0 {
+			VPAND(k.nib, w[3], w[0])
+		} else {
+			VPSRLW(U8(uint8(2*i)), w[3], w[i])
+			VPAND(k.nib, w[i], w[i])
+		}
+		if k.f.bits == 3 {
+			k.orBits(w[i], k.at(h, k.f.high), 2-4*c-i)
+		}
+	}
+	return w
+}
+
 // widenHead turns the factors of a super-block into floats, kept on the stack: for each half
-// d, then dmin. Converting them in every block costs 6 % in Q4_K and Q5_K.
+// d, then dmin (in Q2_K an eighth of it). Converting them in every block costs 6 % in Q4_K and Q5_K.
 func (k *tile) widenHead() {
 	for h := 0; h < k.H; h++ {
 		v := YMM()
 		VCVTPH2PS(k.field(k.w, h, 0, 2), v)
 		VMOVUPS(v, k.factors.Offset(64*h))
-		if k.f.kScale {
+		if k.f.kScale || k.f.halfMin {
 			m := YMM()
 			VCVTPH2PS(k.field(k.w, h, 32, 2), m)
+			if k.f.halfMin {
+				VMULPS(constF32("eighth", 0.125), m, m)
+			}
 			VMOVUPS(m, k.factors.Offset(64*h+32))
 		}
 	}
@@ -521,7 +637,7 @@ func (k *tile) finish(s []VecVirtual) {
 	}
 	for t := 0; t < k.T; t++ {
 		v, acc := s[t*k.H:][:k.H], k.acc[t*k.H:][:k.H]
-		if k.f.offset() {
+		if k.f.offset() && !k.vnni {
 			c := bcast(k.x.at(t, actC))
 			for h := range v {
 				VPADDD(c, v[h], v[h])
@@ -534,7 +650,9 @@ func (k *tile) finish(s []VecVirtual) {
 			if h < k.H-1 {
 				f = YMM()
 			}
-			VCVTDQ2PS(v[h], v[h])
+			if !k.vnni || k.f.bits != 6 { // sums of scaled halves are floats there
+				VCVTDQ2PS(v[h], v[h])
+			}
 			VMULPS(d[h], dx, f)
 			VFMADD231PS(f, v[h], acc[h])
 		}
@@ -544,6 +662,26 @@ func (k *tile) finish(s []VecVirtual) {
 			for h := range v {
 				VFNMADD231PS(m[h], e, acc[h])
 			}
+		}
+	}
+	if k.f.halfMin {
+		k.takeHalfMins()
+	}
+}
+
+// takeHalfMins adds (dmin/8)·d of the activations times Σ m·(-8·Σx) over the halves of the columns.
+func (k *tile) takeHalfMins() {
+	for h := 0; h < k.H; h++ {
+		m := YMM()
+		VPMOVZXBW(k.field(k.w, h, 0, 2), m)
+		VPSRLW(U8(4), m, m)
+		for t := 0; t < k.T; t++ {
+			c, f := bcast(k.x.at(t, actC2)), YMM()
+			VPMADDWD(m, c, c)
+			VCVTDQ2PS(c, c)
+			VBROADCASTSS(k.x.at(t, actD), f)
+			VMULPS(k.factors.Offset(64*h+32), f, f)
+			VFMADD231PS(f, c, k.acc[t*k.H+h])
 		}
 	}
 }

@@ -2,13 +2,14 @@ package main
 
 import (
 	"fmt"
+	"math"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// maxTokens512 is the widest AVX-512 tile; Q6_K with its two sums per token stops at 8.
+// maxTokens512 is the widest AVX-512 tile; formats with two sums per token stop at 8.
 func (f format) maxTokens512() int {
 	if f.halves {
 		return 8
@@ -72,7 +73,7 @@ func (k *tile512) mask(v uint32) VecVirtual { return k.masks[v] }
 
 func (k *tile512) loadMasks() {
 	k.masks = map[uint32]VecVirtual{}
-	need := map[int][]uint32{4: {nib}, 5: {nib, bit4}, 6: {nib, bits45}, 8: {sign}}
+	need := map[int][]uint32{2: {low2, low16, low4}, 3: {low2, low16, bit2}, 4: {nib}, 5: {nib, bit4}, 6: {nib, bits45}, 8: {sign}}
 	for _, v := range need[k.f.bits] {
 		z := ZMM()
 		VPBROADCASTD(constU32(fmt.Sprintf("m%x", v), 1, v), z)
@@ -89,6 +90,10 @@ const (
 	bit4   = 0x10101010
 	bits45 = 0x30303030
 	sign   = 0x80808080
+	low2   = 0x03030303
+	bit2   = 0x04040404
+	low4   = 0x000f000f
+	low16  = 0x0000ffff
 )
 
 func (k *tile512) emit() {
@@ -116,8 +121,11 @@ func (k *tile512) emit() {
 	if k.f.super > 1 {
 		k.prefetch(k.f.head)
 		k.d = widenF16Z(k.w, 0)
-		if k.f.kScale {
+		if k.f.kScale || k.f.halfMin {
 			k.dmin = widenF16Z(k.w, 32)
+		}
+		if k.f.halfMin {
+			VMULPS_BCST(constU32("eighth", 1, math.Float32bits(0.125)), k.dmin, k.dmin)
 		}
 		ADDQ(Imm(uint64(k.f.head)), k.w)
 		MOVQ(U32(uint32(k.f.super)), inner)
@@ -175,7 +183,7 @@ func widenF16Z(p GPVirtual, disp int) VecVirtual {
 func (k *tile512) body() {
 	s := k.start()
 	var high VecVirtual
-	if k.f.bits == 5 {
+	if k.f.bits == 5 || k.f.bits == 3 {
 		high = k.load(k.f.high)
 	}
 	second := s // sums of columns 16 … 31
@@ -186,6 +194,21 @@ func (k *tile512) body() {
 		}
 	}
 	switch k.f.bits {
+	case 2, 3:
+		for g := 0; g < 8; g++ {
+			to, w := s, k.load(k.f.nibs+64*(g/4))
+			if g >= 4 {
+				to = second
+			}
+			if g%4 > 0 {
+				VPSRLW(U8(uint8(2*(g%4))), w, w)
+			}
+			VPANDD(k.mask(low2), w, w)
+			if k.f.bits == 3 {
+				k.orBits(w, high, 2-g, bit2)
+			}
+			k.dot(to, w, g)
+		}
 	case 4, 5, 6:
 		for i := 0; i < 4; i++ {
 			lo, hi := ZMM(), k.load(k.f.nibs+64*i)
@@ -214,7 +237,10 @@ func (k *tile512) body() {
 			k.dot(s, w, g)
 		}
 	}
-	if k.f.halves {
+	switch {
+	case k.f.twos():
+		k.scaleWords(s, second)
+	case k.f.halves:
 		k.scaleHalves(s, second)
 	}
 	k.finish(s)
@@ -276,6 +302,44 @@ func (k *tile512) scaleHalves(s, second []VecVirtual) {
 	}
 }
 
+// scaleWords is scaleHalves for two and three bits, whose sums (at most 16·7·127 = 14224, less an
+// offset of 4·Σx) fit into 16 bits: both beside each other, one VPMADDWD applies the scales.
+func (k *tile512) scaleWords(s, second []VecVirtual) {
+	pairs := ZMM()
+	if k.f.halfMin {
+		VPMOVZXBW(Mem{Base: k.w}, pairs)
+		VPANDD(k.mask(low4), pairs, pairs)
+	} else {
+		VPMOVSXBW(Mem{Base: k.w}, pairs)
+	}
+	for t := range s {
+		VPSLLD(U8(16), second[t], second[t])
+		VPTERNLOGD(U8(0xe4), k.mask(low16), second[t], s[t]) // by the mask: s, else second
+		if k.f.bits == 3 {
+			c := ZMM()
+			VPBROADCASTD(k.x.at(t, actC2), c)
+			VPSRAW(U8(1), c, c)
+			VPADDW(c, s[t], s[t])
+		}
+		VPMADDWD(pairs, s[t], s[t])
+	}
+}
+
+// takeHalfMins is tile.takeHalfMins.
+func (k *tile512) takeHalfMins() {
+	m := ZMM()
+	VPMOVZXBW(Mem{Base: k.w}, m)
+	VPSRLW(U8(4), m, m)
+	for t := range k.acc {
+		c, f := ZMM(), ZMM()
+		VPBROADCASTD(k.x.at(t, actC2), c)
+		VPMADDWD(m, c, c)
+		VCVTDQ2PS(c, c)
+		VMULPS_BCST(k.x.at(t, actD), k.dmin, f)
+		VFMADD231PS(f, c, k.acc[t])
+	}
+}
+
 // finish adds the block's float terms.
 func (k *tile512) finish(s []VecVirtual) {
 	var d, m VecVirtual
@@ -308,5 +372,8 @@ func (k *tile512) finish(s []VecVirtual) {
 		if k.f.hasMin() {
 			VFNMADD231PS_BCST(k.x.at(t, actE), m, k.acc[t])
 		}
+	}
+	if k.f.halfMin {
+		k.takeHalfMins()
 	}
 }
