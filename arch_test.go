@@ -43,7 +43,8 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/server", "."},
 	{"examples/library", "."},
 	{"examples/http-go", ""},
-	{"cmd/plume", ". internal/server internal/convert internal/checkpoint internal/gemma internal/quant demo"},
+	{"internal/plot", ""},
+	{"cmd/plume", ". internal/plot internal/server internal/convert internal/checkpoint internal/gemma internal/quant demo"},
 	{testkit, "internal/checkpoint internal/gemma internal/quant"},
 }
 

@@ -34,7 +34,7 @@ type planFlags struct {
 	prices            plume.Prices
 	price, busy, idle float64
 	json, check       bool
-	html              string
+	html, svg, png    string
 	checkRepeat       int
 }
 
@@ -98,6 +98,8 @@ func (f *planFlags) add(cmd *cobra.Command) {
 	fs.Float64Var(&f.prices.Overhead, "power-overhead", f.prices.Overhead, "power drawn for each watt used: cooling, supply")
 	fs.Float64Var(&f.prices.Hosted, "hosted-price", f.prices.Hosted, "hosted price of a million tokens, to compare with; 0: none")
 	fs.StringVar(&f.html, "html", "", "write a report with plots to `FILE`")
+	fs.StringVar(&f.svg, "svg", "", "write the report's plots as SVG files into `FOLDER`")
+	fs.StringVar(&f.png, "png", "", "write the report's plots as PNG files into `FOLDER`")
 	fs.BoolVar(&f.check, "check", false, "measure MODEL on this machine and print predicted against measured")
 	fs.IntVar(&f.checkRepeat, "repeat", 3, "with --check: blocks per measurement")
 }
@@ -183,13 +185,11 @@ func (f *planFlags) run(cmd *cobra.Command, model string) error {
 		list = append(list, f.judge(spec, fc))
 	}
 	slices.SortStableFunc(list, better)
-	if f.html != "" {
-		if err := writeReport(f.html, m, list, f); err != nil {
-			return fmt.Errorf("write report: %w", err)
-		}
+	if err := f.writeReports(m, list); err != nil {
+		return err
 	}
 	if f.check {
-		return f.runCheck(cmd, list[0].Forecast)
+		return f.runCheck(cmd, m, &list[0])
 	}
 	if f.json {
 		return printJSON(cmd.OutOrStdout(), struct {

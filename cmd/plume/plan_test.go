@@ -1,55 +1,11 @@
 package main
 
 import (
-	"encoding/xml"
-	"errors"
-	"io"
 	"math"
-	"strings"
 	"testing"
 
 	"github.com/plume-run/plume"
 )
-
-func TestPlotsAreWellFormed(t *testing.T) {
-	for _, d := range []drawing{
-		&lines{title: `a < b & "c"`, x: "x", y: "y", logX: true, series: []line{{"one", []point{{1, 2}, {10, 3}}}, {"<two>", []point{{1, 0}, {1000, 5}}}}},
-		&lines{title: "flat", series: []line{{"none", []point{{1, 0}, {2, 0}}}}},
-		&lines{title: "logs", logX: true, logY: true, series: []line{{"one", []point{{0.01, 100}, {1, 0.5}}}}},
-		&bars{title: "memory", unit: "MiB", rows: []barRow{{"m", []barPart{{"big", 900, false}, {"tiny", 1, false}, {"disk", 300, true}}}}},
-	} {
-		text := d.svg()
-		dec := xml.NewDecoder(strings.NewReader(text))
-		for {
-			_, err := dec.Token()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatalf("%v in %s", err, text)
-			}
-		}
-		for _, bad := range []string{"NaN", "Inf"} {
-			if strings.Contains(text, bad) {
-				t.Errorf("%s in %s", bad, text)
-			}
-		}
-	}
-}
-
-func TestAxis(t *testing.T) {
-	a := axis{low: 0, high: 100, from: 300, to: 100}
-	if got := a.place(50); got != 200 {
-		t.Errorf("50 lies at %g, want 200", got)
-	}
-	l := axis{low: 1, high: 100, from: 0, to: 200, log: true}
-	if got := l.place(10); math.Abs(got-100) > 1e-9 {
-		t.Errorf("10 of 1 to 100 lies at %g, want 100", got)
-	}
-	if got := l.ticks(); len(got) != 7 || got[0] != 1 || got[6] != 100 {
-		t.Errorf("ticks %v", got)
-	}
-}
 
 func TestCheckLines(t *testing.T) {
 	fc, err := plume.MakeForecast(plume.ModelSpec{Shape: "e2b"}, plume.ForecastOptions{Machine: laptop(t), Contexts: []int{16, 1000}})
