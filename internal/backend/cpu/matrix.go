@@ -89,7 +89,7 @@ var packedForm = sync.OnceValue(func() string {
 		}
 		raw := make([]byte, panelRows*int(rowBytes))
 		for i := range raw {
-			raw[i] = byte(i * 167 >> 3) // no long repetition
+			raw[i] = byte(i*167>>3) % 0x58 // as float16, numbers that every layout can hold
 		}
 		packed := make([]byte, kernel.PackedBytes(t, panelRows, cols))
 		if err := kernel.PackRows(t, packed, raw, panelRows, cols); err != nil {
