@@ -42,6 +42,8 @@ type serveFlags struct {
 	listen   string
 	name     string
 	keyFile  string
+	tlsCert  string
+	tlsKey   string
 	maxBody  sizeFlag
 	logJSON  bool
 	logLevel string
@@ -80,8 +82,8 @@ func (f *serveFlags) addFlags(cmd *cobra.Command) {
 	fs.StringVar(&f.keyFile, "api-key-file", "", "`file` with keys, one a line")
 	fs.StringArrayVar(&f.o.Hosts, "host", nil, "`name` by which clients reach this server, beside localhost and addresses; \"*\" for\nany (may be repeated)")
 	fs.StringArrayVar(&f.o.CORSOrigins, "cors-origin", nil, "`origin` of web pages that may ask, as https://example.com (may be repeated)")
-	fs.StringVar(&f.net.CertFile, "tls-cert", "", "certificate `file`, for https")
-	fs.StringVar(&f.net.KeyFile, "tls-key", "", "`file` with its key")
+	fs.StringVar(&f.tlsCert, "tls-cert", "", "`file` with the certificate and its chain, PEM, for https (TLS 1.2 or later); read\nagain when it changes")
+	fs.StringVar(&f.tlsKey, "tls-key", "", "`file` with its key, PEM")
 
 	fs.BoolVar(&f.allowPull, "allow-pull", false, "let clients download models (api/pull)")
 
@@ -115,7 +117,15 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	}
 	ctx, stop := interruptible(cmd.Context())
 	defer stop()
-	// Before the model is loaded: a port that is taken must not cost a minute.
+	// Before the model is loaded: a port that is taken must not cost a minute, nor
+	// must a certificate that cannot be read.
+	if f.tlsCert != "" {
+		c, err := server.LoadCertificate(f.tlsCert, f.tlsKey)
+		if err != nil {
+			return err
+		}
+		f.net.Certificate = c
+	}
 	l, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -163,7 +173,7 @@ func (f *serveFlags) answer(ctx context.Context, cmd *cobra.Command, l net.Liste
 // greet says where the server is, what it serves, and how to try it.
 func (f *serveFlags) greet(w io.Writer, l net.Listener, m server.Model, o plume.ServiceOptions, note string) {
 	scheme := "http"
-	if f.net.CertFile != "" {
+	if f.net.Certificate != nil {
 		scheme = "https"
 	}
 	host, port, _ := net.SplitHostPort(l.Addr().String())

@@ -20,7 +20,7 @@ const keyVariable = "PLUME_API_KEY"
 
 // finish checks the flags and turns them into options.
 func (f *serveFlags) finish(cmd *cobra.Command) error {
-	if (f.net.CertFile == "") != (f.net.KeyFile == "") {
+	if (f.tlsCert == "") != (f.tlsKey == "") {
 		return errors.New("--tls-cert and --tls-key need each other")
 	}
 	if f.queue < 0 {

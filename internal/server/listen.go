@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,9 +14,9 @@ import (
 // ListenOptions say how a Server meets the network. The zero value of a limit
 // is a safe default.
 type ListenOptions struct {
-	CertFile, KeyFile string        // TLS, when both are set
-	Connections       int           // most at once; more wait to be accepted; 0: 1024
-	Grace             time.Duration // for running answers when the server ends; 0: 30 s
+	Certificate *Certificate  // for TLS, 1.2 or later; nil: plain HTTP
+	Connections int           // most at once; more wait to be accepted; 0: 1024
+	Grace       time.Duration // for running answers when the server ends; 0: 30 s
 }
 
 // Serve answers on l until ctx ends. Then it takes no more connections, lets
@@ -39,13 +38,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, o ListenOptions) err
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return answers },
 		ErrorLog:          slog.NewLogLogger(s.opt.Log.Handler(), slog.LevelDebug),
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12},
+	}
+	if o.Certificate != nil {
+		h.TLSConfig = o.Certificate.config(s.opt.Log)
 	}
 	ended := make(chan error, 1)
 	go func() {
 		bounded := newBoundedListener(l, o.Connections)
-		if o.CertFile != "" {
-			ended <- h.ServeTLS(bounded, o.CertFile, o.KeyFile)
+		if o.Certificate != nil {
+			ended <- h.ServeTLS(bounded, "", "")
 		} else {
 			ended <- h.Serve(bounded)
 		}
