@@ -157,6 +157,9 @@ type Forecast struct {
 	FirstWarm seconds        `json:"first_token_warm_seconds"`
 	FirstCold seconds        `json:"first_token_cold_seconds"`
 	Cost      forecast.Cost  `json:"cost"` // of decoding at the first context with the most users
+
+	model *forecast.Model
+	store *flash.Profile
 }
 
 // seconds is a duration that JSON has as a number.
@@ -174,6 +177,8 @@ type StepForecast struct {
 	Users   int     `json:"users"`
 	Tokens  int     `json:"tokens"` // of a prompt, or of a step
 	Rate    float64 `json:"tokens_per_second"`
+	Low     float64 `json:"tokens_per_second_low"` // while memory is as slow as in the worst tenth of the measurements
+	High    float64 `json:"tokens_per_second_high"`
 	Step    seconds `json:"seconds"`
 	Wait    seconds `json:"table_wait_seconds"`   // standing still for rows
 	Stream  seconds `json:"weights_read_seconds"` // reading streamed weights, hidden or not
@@ -188,7 +193,7 @@ type StepForecast struct {
 func stepForecast(s forecast.Speed, context, users, tokens int) StepForecast {
 	c := s.Compute
 	return StepForecast{
-		Context: context, Users: users, Tokens: tokens, Rate: s.Rate, Step: seconds(s.Step), Wait: seconds(s.Wait),
+		Context: context, Users: users, Tokens: tokens, Rate: s.Rate, Low: s.Low, High: s.High, Step: seconds(s.Step), Wait: seconds(s.Wait),
 		Stream: seconds(s.Stream), Products: seconds(c.Products), Head: seconds(c.Head), Experts: seconds(c.Experts),
 		Attention: seconds(c.Attention), Rest: seconds(c.Rows + c.Calls),
 	}
@@ -198,6 +203,14 @@ func stepForecast(s forecast.Speed, context, users, tokens int) StepForecast {
 func (s *StepForecast) slower() float64 {
 	compute := s.Products + s.Head + s.Experts + s.Attention + s.Rest
 	return max(1, float64(s.Step)/float64(max(1, compute)))
+}
+
+// between says how far the rate moves with the machine's memory.
+func (s *StepForecast) between() string {
+	if s.Low == s.High {
+		return ""
+	}
+	return fmt.Sprintf(" (%.1f to %.1f)", s.Low, s.High)
 }
 
 // MakeForecast says what running a model would take and how fast it would be. A model that
@@ -248,9 +261,9 @@ func (s *ModelSpec) plan(cat *checkpoint.Catalog, cfg *gemma.Config, o Options) 
 }
 
 // speeds fills in everything that takes time.
-func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) error {
+func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) (err error) {
 	w := f.Plan.p.Weights()
-	m := &forecast.Model{
+	f.model = &forecast.Model{
 		Weights: w, Sizer: newSizer(o.Options), KVType: kvTypes[f.Plan.p.KVType], Chunk: f.Plan.p.Chunk,
 		Stored: f.FileBytes - int64(w.PLERows)*w.PLERow, Streamed: f.Plan.p.StreamedBytes,
 	}
@@ -258,15 +271,13 @@ func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) error {
 	f.Streamed = ahead + chosen
 	f.TableBytes = int64(w.PLERows) * w.PLERow
 	f.DiskBytes = f.TableBytes + f.Plan.p.NotHeld()
-	store, err := o.device()
-	if err != nil {
+	if f.store, err = o.device(); err != nil {
 		return requestError{err}
 	}
-	s, err := o.Machine.Prefill(m, store, min(o.Prompt, f.Plan.p.Context))
-	if err != nil {
+	prompt := min(o.Prompt, f.Plan.p.Context)
+	if f.Prefill, err = f.PrefillOn(o.Machine, prompt); err != nil {
 		return requestError{err}
 	}
-	f.Prefill = stepForecast(s, 0, 1, min(o.Prompt, f.Plan.p.Context))
 	contexts := o.Contexts
 	if contexts == nil {
 		contexts = []int{16, f.Plan.p.Context - 1}
@@ -276,14 +287,14 @@ func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) error {
 			if c < 0 || c >= cfg.MaxPositions || users < 1 || users > 1<<16 {
 				return requestError{fmt.Errorf("forecast decoding: context %d with %d users", c, users)}
 			}
-			s, err := o.Machine.Decode(m, store, users, c)
+			d, err := f.DecodeOn(o.Machine, c, users)
 			if err != nil {
 				return err
 			}
-			f.Decode = append(f.Decode, stepForecast(s, c, users, users))
+			f.Decode = append(f.Decode, d)
 		}
 	}
-	warm, cold, err := o.Machine.FirstToken(m, store, min(o.Prompt, f.Plan.p.Context))
+	warm, cold, err := o.Machine.FirstToken(f.model, f.store, prompt)
 	if err != nil {
 		return err
 	}
@@ -296,6 +307,24 @@ func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) error {
 	}
 	return nil
 }
+
+// DecodeOn forecasts decoding by the same plan and from the same storage on another machine,
+// or on the same one measured again: one token for each of so many users, after context
+// others. The model must fit.
+func (f *Forecast) DecodeOn(m *Machine, context, users int) (StepForecast, error) {
+	s, err := m.Decode(f.model, f.store, users, context)
+	return stepForecast(s, context, users, users), err
+}
+
+// PrefillOn is DecodeOn for a prompt.
+func (f *Forecast) PrefillOn(m *Machine, tokens int) (StepForecast, error) {
+	s, err := m.Prefill(f.model, f.store, tokens)
+	return stepForecast(s, 0, 1, tokens), err
+}
+
+// MeanMachine is a machine that takes as long for everything as the given ones take on
+// average, which were measured alike; nil of none.
+func MeanMachine(machines ...*Machine) *Machine { return forecast.Mean(machines...) }
 
 // device is the storage that rows come from.
 func (o *ForecastOptions) device() (*flash.Profile, error) {
@@ -337,7 +366,7 @@ func (f *Forecast) String() string {
 	fmt.Fprintf(&b, "prefill  %8.1f tok/s over %d tokens; first token after %.2f s, %.2f s from a cold start\n",
 		f.Prefill.Rate, f.Prefill.Tokens, f.Warm(), f.Cold())
 	for _, d := range f.Decode {
-		fmt.Fprintf(&b, "decode   %8.1f tok/s at context %d", d.Rate, d.Context)
+		fmt.Fprintf(&b, "decode   %8.1f tok/s%s at context %d", d.Rate, d.between(), d.Context)
 		if d.Users > 1 {
 			fmt.Fprintf(&b, " with %d users", d.Users)
 		}

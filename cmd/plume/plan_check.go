@@ -10,11 +10,8 @@ import (
 	"math"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
-	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +27,13 @@ type checkLine struct {
 	Error     float64 `json:"error"` // predicted/measured − 1
 	Mark      float64 `json:"mark"`  // the error that planning promises to stay below
 	Within    bool    `json:"within"`
+
+	// Of speeds: the forecast while memory is as slow, or as fast, as in a tenth of the
+	// measurements, and the least and the most that memory gave around the runs, in GB/s.
+	Low           float64 `json:"predicted_low,omitempty"`
+	High          float64 `json:"predicted_high,omitempty"`
+	SlowestMemory float64 `json:"memory_gbps_least,omitempty"`
+	FastestMemory float64 `json:"memory_gbps_most,omitempty"`
 }
 
 // What planning promises.
@@ -52,63 +56,49 @@ func newCheckLine(what, unit string, predicted, measured, mark float64) checkLin
 	return l
 }
 
-// runCheck measures the model that fc is about, in processes of their own, and prints both.
-func (f *planFlags) runCheck(cmd *cobra.Command, fc *plume.Forecast) error {
-	if !fc.Fits {
-		return errors.New("check the forecast: the model does not fit: " + fc.Reason)
+// drifted is from how much more memory gives at one time than at another on that the machine
+// is said not to have stayed the same.
+const drifted = 1.15
+
+// runCheck measures the model that c is about on machine m, which has been measured, and
+// prints forecast and measurement.
+func (f *planFlags) runCheck(cmd *cobra.Command, m *plume.Machine, c *candidate) error {
+	if !c.Fits {
+		return errors.New("check the forecast: the model does not fit: " + c.Forecast.Reason)
 	}
 	if f.hardware != "" {
 		return usageError{errors.New("--check measures this machine: leave --hardware out"), cmd}
 	}
 	ctx, stop := interruptible(cmd.Context())
 	defer stop()
-	speed, err := f.measureSpeed(ctx, fc)
+	session, err := f.measureSession(ctx, c.Forecast)
 	if err != nil {
 		return err
 	}
-	session, err := f.measureSession(ctx, fc)
+	lines := memoryLines(c.Forecast, session)
+	speed, err := f.checkSpeed(cmd, ctx, m, c)
 	if err != nil {
 		return err
 	}
-	lines := checkLines(fc, speed, session)
+	lines = append(lines, speed...)
 	if f.json {
 		return printJSON(cmd.OutOrStdout(), struct {
 			Model string      `json:"model"`
 			Lines []checkLine `json:"lines"`
-		}{fc.Model, lines})
+		}{c.Model, lines})
 	}
 	return printCheck(cmd.OutOrStdout(), lines)
 }
 
-// measureSpeed runs the benchmark at the forecast's points.
-func (f *planFlags) measureSpeed(ctx context.Context, fc *plume.Forecast) (*benchReport, error) {
-	args := []string{"bench", fc.Model, "--json", "--kv-type", fc.Plan.KVType(), "--repeat", strconv.Itoa(f.checkRepeat),
-		"--threads", strconv.Itoa(fc.Plan.Threads()), "--chunk", strconv.Itoa(fc.Plan.Chunk()), "--prompt", strconv.Itoa(fc.Prefill.Tokens)}
-	var contexts, batches []string
-	for _, d := range fc.Decode { // every context with every number of users
-		contexts, batches = append(contexts, strconv.Itoa(max(0, d.Context-benchTokens))), append(batches, strconv.Itoa(d.Users))
-	}
-	args = append(args, "--tokens", strconv.Itoa(benchTokens), "--ctx", distinct(contexts), "--batch", distinct(batches))
-	var r benchReport
-	return &r, runPlume(ctx, &r, args...)
-}
-
-// distinct joins different texts by commas.
-func distinct(list []string) string {
-	slices.Sort(list)
-	return strings.Join(slices.Compact(list), ",")
-}
-
-// benchTokens is how many tokens of decoding are measured: their middle is near enough to
-// the position that was forecast.
-const benchTokens = 32
+// sessionTokens are those of the answer that fills a session up.
+const sessionTokens = 16
 
 // measureSession runs one session that fills its context, for the peak of memory.
 func (f *planFlags) measureSession(ctx context.Context, fc *plume.Forecast) (*sessionReport, error) {
-	prompt := max(1, min(fc.Prefill.Tokens, fc.Plan.Context()-benchTokens))
+	prompt := max(1, fc.Plan.Context()-sessionTokens)
 	args := []string{"bench", "session", fc.Model, "--json", "--kv-type", fc.Plan.KVType(), "--threads", strconv.Itoa(fc.Plan.Threads()),
 		"--ctx", strconv.Itoa(fc.Plan.Context()), "--chunk", strconv.Itoa(fc.Plan.Chunk()), "--prompt", strconv.Itoa(prompt),
-		"--tokens", strconv.Itoa(min(benchTokens, fc.Plan.Context()-prompt)), "--repeat", "1"}
+		"--tokens", strconv.Itoa(min(sessionTokens, fc.Plan.Context()-prompt)), "--repeat", "1"}
 	if f.ram > 0 {
 		args = append(args, "--ram", strconv.FormatInt(int64(f.ram), 10))
 	}
@@ -138,43 +128,36 @@ func runPlume(ctx context.Context, into any, args ...string) error {
 	return nil
 }
 
-// checkLines puts predicted and measured side by side.
-func checkLines(fc *plume.Forecast, speed *benchReport, session *sessionReport) []checkLine {
-	var lines []checkLine
-	if peak := session.Stats.Memory.ProcessPeak; peak > 0 {
-		lines = append(lines, newCheckLine("memory at most", "MiB", float64(fc.Plan.Total())/(1<<20), float64(peak)/(1<<20), memoryMark))
+// memoryLines puts the plan and the peak of a session side by side.
+func memoryLines(fc *plume.Forecast, session *sessionReport) []checkLine {
+	peak := session.Stats.Memory.ProcessPeak
+	if peak == 0 {
+		return nil
 	}
-	for _, p := range speed.Prefill {
-		if p.Prompt == fc.Prefill.Tokens {
-			lines = append(lines, newCheckLine(fmt.Sprintf("prefill of %d tokens", p.Prompt), "tok/s", fc.Prefill.Rate, p.Rate.Median, speedMark))
-		}
-	}
-	for _, want := range fc.Decode {
-		for _, d := range speed.Decode {
-			if d.Batch != want.Users || d.Context != max(0, want.Context-benchTokens) {
-				continue
-			}
-			what := fmt.Sprintf("at context %d, %d at once", want.Context, want.Users)
-			lines = append(lines, newCheckLine("decode "+what, "tok/s", want.Rate, d.Rate.Median, speedMark))
-			if fc.TableBytes > 0 {
-				wait := newCheckLine("wait for rows "+what, "ms/step", 1000*time.Duration(want.Wait).Seconds(), 1000*d.PLEWait, waitMark)
-				wait.Within = wait.Within || wait.Predicted < waitFloor && wait.Measured < waitFloor
-				lines = append(lines, wait)
-			}
-		}
-	}
-	return lines
+	return []checkLine{newCheckLine("memory at most", "MiB", mib(fc.Plan.Total()), mib(peak), memoryMark)}
 }
 
 func printCheck(w io.Writer, lines []checkLine) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\tpredicted\tmeasured\terror\tmark\t")
+	fmt.Fprintln(t, "\tpredicted\tmeasured\terror\tmark\t\tmemory GB/s meanwhile")
+	moved := false
 	for _, l := range lines {
-		verdict := "within"
+		verdict, predicted, memory := "within", fmt.Sprintf("%.2f", l.Predicted), ""
 		if !l.Within {
 			verdict = "MISSED"
 		}
-		fmt.Fprintf(t, "%s, %s\t%.2f\t%.2f\t%+.1f %%\t%.0f %%\t%s\n", l.What, l.Unit, l.Predicted, l.Measured, 100*l.Error, 100*l.Mark, verdict)
+		if l.High > l.Low {
+			predicted += fmt.Sprintf(" (%.1f–%.1f)", l.Low, l.High)
+		}
+		if l.SlowestMemory > 0 {
+			memory = fmt.Sprintf("%.1f–%.1f", l.SlowestMemory, l.FastestMemory)
+		}
+		moved = moved || l.FastestMemory > drifted*l.SlowestMemory
+		fmt.Fprintf(t, "%s, %s\t%s\t%.2f\t%+.1f %%\t%.0f %%\t%s\t%s\n", l.What, l.Unit, predicted, l.Measured, 100*l.Error, 100*l.Mark, verdict, memory)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil || !moved {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\nthe machine did not stay the same: its memory gave over %.0f %% more at one time than at another\n", 100*(drifted-1))
+	return err
 }

@@ -3,37 +3,53 @@ package main
 import (
 	"math"
 	"testing"
+	"time"
 
 	"github.com/plume-run/plume"
 )
 
-func TestCheckLines(t *testing.T) {
-	fc, err := plume.MakeForecast(plume.ModelSpec{Shape: "e2b"}, plume.ForecastOptions{Machine: laptop(t), Contexts: []int{16, 1000}})
-	if err != nil {
-		t.Fatal(err)
+// Two runs of ten steps with two sequences: forecasts of 8 and 12 tokens per second make
+// 40/(20/8 + 20/12) of both, the memory is the least and the most that was seen.
+func TestCheckPointsSumUp(t *testing.T) {
+	machine := func(stream float64) *plume.Machine {
+		m := laptop(t)
+		m.Threads[len(m.Threads)-1].Stream = stream
+		return m
 	}
-	var speed benchReport
-	var session sessionReport
-	session.Stats.Memory.ProcessPeak = fc.Plan.Total() * 100 / 102
-	speed.Prefill = []prefillResult{{Prompt: fc.Prefill.Tokens}}
-	speed.Prefill[0].Rate.Median = fc.Prefill.Rate / 1.2
-	for i, at := range []int{0, 1000 - benchTokens} {
-		d := decodeResult{Context: at, Batch: 1}
-		d.Rate.Median, d.PLEWait = fc.Decode[i].Rate*1.1, 0.0001
-		speed.Decode = append(speed.Decode, d)
+	run := plume.BenchRun{Tokens: 20, Steps: 10, Time: 2 * time.Second}
+	run.PLE.Wait = 30 * time.Millisecond
+	var p checkPoint
+	p.add(plume.StepForecast{Tokens: 2, Rate: 8, Low: 4, High: 10, Wait: 2e6}, &run, machine(40), machine(30))
+	p.add(plume.StepForecast{Tokens: 2, Rate: 12, Low: 8, High: 20, Wait: 4e6}, &run, machine(30), machine(50))
+	lines := p.lines("decode", true)
+	if len(lines) != 2 {
+		t.Fatalf("%d lines", len(lines))
 	}
-	got := checkLines(fc, &speed, &session)
-	want := []struct {
-		err    float64
-		within bool
-	}{{0.02, true}, {0.2, false}, {1/1.1 - 1, true}, {-1, true}, {1/1.1 - 1, true}, {-1, true}}
-	if len(got) != len(want) {
-		t.Fatalf("%d lines: %+v", len(got), got)
-	}
-	for i, w := range want {
-		if math.Abs(got[i].Error-w.err) > 1e-3 || got[i].Within != w.within {
-			t.Errorf("%s: %+v, want an error of %.3f, within %v", got[i].What, got[i], w.err, w.within)
+	speed, wait := lines[0], lines[1]
+	for _, c := range []struct {
+		name      string
+		got, want float64
+	}{
+		{"predicted", speed.Predicted, 9.6}, {"low", speed.Low, 40 / 7.5}, {"high", speed.High, 40.0 / 3},
+		{"measured", speed.Measured, 10}, {"error", speed.Error, -0.04},
+		{"least memory", speed.SlowestMemory, 30}, {"most memory", speed.FastestMemory, 50},
+		{"predicted wait", wait.Predicted, 3}, {"measured wait", wait.Measured, 3},
+	} {
+		if math.Abs(c.got-c.want) > 1e-9 {
+			t.Errorf("%s %g, want %g", c.name, c.got, c.want)
 		}
+	}
+	if !speed.Within || !wait.Within {
+		t.Errorf("not within the marks: %+v", lines)
+	}
+	// A prompt of two chunks: what is forecast of both is half as much for each.
+	p = checkPoint{}
+	run = plume.BenchRun{Tokens: 100, Steps: 2, Time: time.Second}
+	run.PLE.Wait = 20 * time.Millisecond
+	p.add(plume.StepForecast{Tokens: 100, Rate: 80, Low: 80, High: 80, Wait: 30e6}, &run)
+	lines = p.lines("prefill", true)
+	if lines[0].Within || math.Abs(lines[1].Error-0.5) > 1e-9 || lines[1].Within || len(p.lines("prefill", false)) != 1 {
+		t.Errorf("%+v", lines)
 	}
 }
 
