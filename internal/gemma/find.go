@@ -276,6 +276,18 @@ func (s *Source) ReadDirect(buf []byte, off int64, n int) ([]byte, error) {
 	return buf[:n], err
 }
 
+// ReadCached is checkpoint.Tensor.ReadCached; never for bytes of several stored tensors.
+func (s *Source) ReadCached(p []byte, off int64) bool {
+	if off < 0 || off >= s.Bytes {
+		return false
+	}
+	pc := s.pieces[s.pieceAt(off)]
+	return int64(len(p)) <= pc.n-(off-pc.start) && pc.tensor.ReadCached(p, pc.off+off-pc.start)
+}
+
+// Direct is checkpoint.Tensor.Direct.
+func (s *Source) Direct() bool { return s.pieces[0].tensor.Direct() }
+
 // pieceAt returns the number of the piece that byte off lies in.
 func (s *Source) pieceAt(off int64) int {
 	i, found := slices.BinarySearchFunc(s.pieces, off, func(pc piece, off int64) int { return cmp.Compare(pc.start, off) })

@@ -18,7 +18,8 @@ import (
 type reader struct {
 	back       backend.Backend
 	cat        *checkpoint.Catalog
-	drop       bool             // leave nothing in the page cache
+	drop       bool             // leave nothing in the page cache, whatever the disk
+	fault      func(error)      // told why the packed copy is no longer read; may be nil
 	lasts      bool             // goroutines stay for the next fetch
 	progress   func(read int64) // told of every piece, from several goroutines; may be nil
 	pieceBytes int              // of the largest piece
@@ -34,6 +35,10 @@ type reader struct {
 	since  time.Time     // when that became more than 0
 	busy   time.Duration // that it was before
 	wg     sync.WaitGroup
+	judged bool // slow is decided
+
+	slow    atomic.Bool // the disk is: better have a copy in the page cache, for the next start
+	damaged atomic.Bool // the packed copy is
 
 	count readCounts
 }
@@ -51,9 +56,32 @@ const readers = 8
 // readPiece is how much is read at once, about.
 const readPiece = 1 << 20
 
-// pieceRows is the rows of a piece.
-func pieceRows(rowBytes int) int {
-	return max(1, readPiece/rowBytes/backend.FillRows) * backend.FillRows
+// cut decides for all loads how many rows are read at once, and returns the bytes of
+// the largest such piece, as stored or packed.
+func (gs *groups) cut(size func(*load) int64) (most int) {
+	for _, g := range gs.inOrder() {
+		for i := range g.loads {
+			ld := &g.loads[i]
+			ld.pieceRows = ld.rowsAtOnce(size)
+			piece := ld.rows(0, min(ld.pieceRows, ld.matrix.Out))
+			most = max(most, piece.matrix.Out*ld.rowBytes, int(size(&piece)))
+		}
+	}
+	return most
+}
+
+// rowsAtOnce is readPiece in rows: such that those of a packed copy are whole pages, if
+// that does not make a piece much larger.
+func (ld *load) rowsAtOnce(size func(*load) int64) int {
+	panel := ld.rows(0, min(backend.FillRows, ld.matrix.Out))
+	whole := backend.FillRows
+	for n := size(&panel); n*int64(whole/backend.FillRows)%backend.SlabAlign != 0; {
+		whole *= 2
+	}
+	if whole*ld.rowBytes > 4*readPiece {
+		whole = backend.FillRows
+	}
+	return max(1, readPiece/ld.rowBytes/whole) * whole
 }
 
 // fetch is the reading of some matrices into a place. It can begin again when it has
@@ -168,6 +196,10 @@ func (r *reader) running(f *fetch) bool {
 func (r *reader) busyTime() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.busyLocked()
+}
+
+func (r *reader) busyLocked() time.Duration {
 	if r.under > 0 {
 		return r.busy + time.Since(r.since)
 	}
@@ -271,7 +303,7 @@ func (r *reader) take() (*fetch, rowRange) {
 		}
 	}
 	ld := &f.loads[f.next]
-	p := rowRange{f.next, f.row, min(pieceRows(ld.rowBytes), ld.matrix.Out-f.row)}
+	p := rowRange{f.next, f.row, min(ld.pieceRows, ld.matrix.Out-f.row)}
 	if f.row += p.n; f.row == ld.matrix.Out {
 		f.next, f.row = f.next+1, 0
 	}
@@ -289,29 +321,78 @@ func (r *reader) take() (*fetch, rowRange) {
 // read fills one piece's rows.
 func (r *reader) read(f *fetch, p rowRange, buf []byte) error {
 	ld := &f.loads[p.load]
-	n, off := p.n*ld.rowBytes, ld.off+int64(p.row)*int64(ld.rowBytes)
-	var raw []byte
-	var err error
-	if r.drop {
-		raw, err = ld.src.ReadDirect(buf, off, n)
-	} else {
-		raw = buf[:n]
-		_, err = ld.src.ReadAt(raw, off)
-	}
-	if err == nil {
-		err = r.back.Fill(f.into[p.load], p.row, raw)
-	}
-	if err != nil {
+	if err := r.fill(ld, f.into[p.load], p, buf); err != nil {
 		return fmt.Errorf("load %s: %w", ld.src.Spec, err)
 	}
+	n := int64(p.n) * int64(ld.rowBytes)
 	r.count.reads.Add(1)
-	if read := r.count.bytes.Add(int64(n)); r.drop && read/sweepBytes > (read-int64(n))/sweepBytes {
+	if read := r.count.bytes.Add(n); r.drop && read/sweepBytes > (read-n)/sweepBytes {
 		r.cat.DropAll()
 	}
 	if r.progress != nil {
-		r.progress(int64(n))
+		r.progress(n)
 	}
 	return nil
+}
+
+// fill reads rows of ld into m, from the packed copy as long as that is sound.
+func (r *reader) fill(ld *load, m backend.Matrix, p rowRange, buf []byte) error {
+	if ld.packed.tensor != nil && !r.damaged.Load() {
+		err := ld.readPacked(r.back, m, p.row, p.n, buf, r.readPlace)
+		if err == nil {
+			return nil
+		}
+		if !r.damaged.Swap(true) && r.fault != nil {
+			r.fault(err)
+		}
+	}
+	raw, err := r.readStored(ld.src, buf, ld.off+int64(p.row)*int64(ld.rowBytes), p.n*ld.rowBytes)
+	if err != nil {
+		return err
+	}
+	return r.back.Fill(m, p.row, raw)
+}
+
+// readStored returns n bytes of src, in buf. What the page cache has comes from there;
+// else a disk that is fast is read past it, which takes half the time and leaves memory to
+// others, and of a slow one a copy stays there for the next start.
+func (r *reader) readStored(src *Source, buf []byte, off int64, n int) ([]byte, error) {
+	switch {
+	case src.ReadCached(buf[:n], off):
+		return buf[:n], nil
+	case r.drop || src.Direct() && !r.slow.Load():
+		return src.ReadDirect(buf, off, n)
+	}
+	_, err := src.ReadAt(buf[:n], off)
+	return buf[:n], err
+}
+
+// readPlace is readStored for bytes that go to dst as they are.
+func (r *reader) readPlace(t *checkpoint.Tensor, dst, buf []byte, off int64) error {
+	switch {
+	case t.ReadCached(dst, off):
+		return nil
+	case r.drop || t.Direct() && !r.slow.Load():
+		return t.ReadPlace(dst, buf, off)
+	}
+	_, err := t.ReadAt(dst, off)
+	return err
+}
+
+// A disk is judged by the first judgeBytes. One of slowRate bytes per second takes 2.5
+// seconds for E2B's weights, most of which the next start saves when they stay in the page
+// cache: that is worth it for a SATA disk or a memory card, and not for NVMe.
+const (
+	judgeBytes = 64 << 20
+	slowRate   = 600e6
+)
+
+// judge decides whether the disk is slow, once. r.mu is held.
+func (r *reader) judge() {
+	if read := r.count.bytes.Load(); !r.judged && read >= judgeBytes {
+		r.judged = true
+		r.slow.Store(float64(read) < slowRate*r.busyLocked().Seconds())
+	}
 }
 
 // sweepBytes is how much is read between two sweeps of the file's pages: where reads go
@@ -320,6 +401,7 @@ const sweepBytes = 16 << 20
 
 // finish notes that a piece is here.
 func (r *reader) finish(f *fetch, err error) {
+	r.judge()
 	f.under--
 	if r.under--; r.under == 0 {
 		r.busy += time.Since(r.since)

@@ -30,7 +30,6 @@ type supply struct {
 func newSupply(r *reader, gs *groups, a *arrangement, early bool) (*supply, error) {
 	w := &supply{reader: r, plan: a, groups: gs, head: []*group{gs.head}}
 	r.lasts = len(a.cycle) > a.slabs || a.slots > 0
-	r.pieceBytes = gs.largestPiece()
 	if err := w.keep(); err != nil {
 		return nil, err
 	}
@@ -52,18 +51,6 @@ func newSupply(r *reader, gs *groups, a *arrangement, early bool) (*supply, erro
 		return w, err
 	}
 	return w, nil
-}
-
-// largestPiece is the bytes of the largest piece that is read at once.
-func (gs *groups) largestPiece() int {
-	most := 0
-	for _, g := range gs.inOrder() {
-		for i := range g.loads {
-			ld := &g.loads[i]
-			most = max(most, min(pieceRows(ld.rowBytes), ld.matrix.Out)*ld.rowBytes)
-		}
-	}
-	return most
 }
 
 // keep takes memory for the groups that stay, all in one slab.

@@ -41,22 +41,14 @@ type product struct {
 // Weigh checks names, shapes and types as Bind does and reads nothing. Errors are
 // those of Bind, and one for a matrix that the device cannot hold.
 func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, error) {
-	if err := cfg.Validate(); err != nil {
+	l, err := dryBind(cat, cfg)
+	if err != nil {
 		return nil, err
 	}
-	w := &Weights{cfg: cfg, groups: newGroups(cfg.NumLayers), size: sizeOn(z)}
-	m := &Model{cfg: cfg, layers: make([]layer, cfg.NumLayers), lastOwner: cfg.FirstShared() - 1}
-	l := loader{cat: cat, cfg: cfg, groups: w.groups, dry: true}
-	m.bindAll(&l)
-	if cfg.PLESize > 0 {
-		if table := m.bindPLE(&l); table != nil {
-			w.PLERows, w.PLERow = cfg.PLEVocabSize, table.Bytes/int64(cfg.PLEVocabSize)
-		}
+	w := &Weights{cfg: cfg, groups: l.groups, size: sizeOn(z), Vectors: l.vectors}
+	if l.table != nil {
+		w.PLERows, w.PLERow = cfg.PLEVocabSize, l.table.Bytes/int64(cfg.PLEVocabSize)
 	}
-	if l.err != nil {
-		return nil, fmt.Errorf("bind %s: %w", cat.Path(), l.err)
-	}
-	w.Vectors = l.vectors
 	byRole := map[Role]int64{}
 	for _, g := range w.groups.inOrder() {
 		for i := range g.loads {
@@ -73,13 +65,30 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 			})
 		}
 	}
-	w.Loading = checkpoint.DirectBuffersBytes(readers, w.groups.largestPiece())
+	w.Loading = checkpoint.DirectBuffersBytes(readers, w.groups.cut(w.size))
 	for _, r := range Roles() {
 		if byRole[r] > 0 {
 			w.Roles = append(w.Roles, RoleBytes{r, byRole[r]})
 		}
 	}
 	return w, nil
+}
+
+// dryBind binds without reading anything.
+func dryBind(cat *checkpoint.Catalog, cfg *Config) (*loader, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m := &Model{cfg: cfg, layers: make([]layer, cfg.NumLayers), lastOwner: cfg.FirstShared() - 1}
+	l := &loader{cat: cat, cfg: cfg, groups: newGroups(cfg.NumLayers), dry: true}
+	m.bindAll(l)
+	if cfg.PLESize > 0 {
+		l.table = m.bindPLE(l)
+	}
+	if l.err != nil {
+		return nil, fmt.Errorf("bind %s: %w", cat.Path(), l.err)
+	}
+	return l, nil
 }
 
 // Vocab is the number of tokens that logits are for.
