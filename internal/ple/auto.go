@@ -166,15 +166,17 @@ func (m *Storage) together(one func([]byte) (time.Duration, error), rowBytes int
 	for range autoDepth {
 		wg.Go(func() {
 			p := make([]byte, rowBytes)
-			for time.Since(begin) < autoTime && next.Add(1) <= 8*autoRows {
+			for next.Add(1) <= 8*autoRows {
 				d, err := one(p)
 				mu.Lock()
 				times = append(times, d)
 				if err != nil {
 					first = err
-					next.Store(8 * autoRows)
 				}
 				mu.Unlock()
+				if err != nil || time.Since(begin) > autoTime { // looked at after the first read: one there is
+					return
+				}
 			}
 		})
 	}

@@ -41,7 +41,8 @@
 //	direct     io_uring, submitted              taken from the completion queue
 //	disk       copied if in the page cache,     copied if it has arrived there
 //	           else the kernel is told
-//	http       a goroutine that runs at once    a goroutine, while Wait sleeps
+//	http       request written to a kept        answer read, by a goroutine where
+//	           connection, for a few rows       Wait has to sleep
 //	others     a pool of goroutines             likewise
 //
 // A read that takes longer than Options.Timeout is given up: its rows fail, what

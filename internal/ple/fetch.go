@@ -21,6 +21,7 @@ type Fetch struct {
 	links []waiter      // one for each held slot at most
 	done  chan struct{} // one signal, when missing falls to 0
 	here  bool          // the caller knows that nothing is missing
+	yield bool          // goroutines are to begin its reads, see Traits
 	ahead bool          // of no use yet, see Ahead
 	told  bool          // its wait is in the histogram
 	begun time.Time
@@ -73,7 +74,8 @@ func (f *Fetch) begin(ids []int32, bytes []int) {
 	if err != nil {
 		f.err, f.here = err, true
 	}
-	if f.t.traits.yields && !f.here {
+	if f.yield {
+		f.yield = false
 		runtime.Gosched()
 	}
 }
@@ -101,6 +103,7 @@ func (f *Fetch) ask() error {
 		t.look()
 		t.drainStuck()
 		t.attend()
+		f.yield = t.traits.yields && !t.queue.empty()
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package ple
 // device performs the queued reads of a table. Its methods are called with the
 // table's lock held and do not wait.
 type device interface {
+	// name is for Table.Device.
+	name() string
 	// kick says that up to n reads have been queued.
 	kick(n int)
 	// poll ends the reads that are complete, and may let go of the lock in between.
@@ -37,6 +39,8 @@ type pool struct {
 // up, as a multiple of Options.Workers; each one was replaced.
 const maxHung = 4
 
+func (p *pool) name() string { return "pool" }
+
 func (p *pool) kick(n int) {
 	if p.t.cached != nil {
 		p.t.takeCached()
@@ -61,7 +65,7 @@ func (p *pool) attend(sleepers bool) {
 // the queue are too few.
 func (p *pool) wake(n int) {
 	coming := p.running() - p.asleep - p.t.under.n - p.t.ending
-	for n = min(n, p.t.queue.n-coming); n > 0; n-- {
+	for n = min(n, p.t.queue.n-max(0, coming)); n > 0; n-- {
 		switch {
 		case p.asleep > 0:
 			p.asleep--

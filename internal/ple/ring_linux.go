@@ -78,9 +78,12 @@ func (d *direct) newDevice(t *Table, depth int) device {
 		g.close()
 		return nil
 	}
+	t.opt.Workers = depth
 	t.workers.Go(g.reap)
 	return g
 }
+
+func (g *ring) name() string { return "ring" }
 
 // directHides reports whether direct reads need no goroutine here.
 func directHides() bool {

@@ -80,6 +80,8 @@ type remote struct {
 	stamp  string                  // Last-Modified, likewise
 	traits Traits
 
+	wires wires // for requests that come out well
+
 	mu     sync.Mutex
 	closed bool
 	ctx    context.Context // of the requests under way
@@ -111,6 +113,7 @@ func openHTTP(spec Spec) (*remote, error) {
 		r.Close()
 		return nil, err
 	}
+	r.openWires()
 	return r, nil
 }
 
@@ -195,6 +198,9 @@ func (e retryable) Unwrap() error { return e.error }
 
 // attempt makes one request for len(p) bytes from an offset of the file.
 func (r *remote) attempt(ctx context.Context, p []byte, off int64) error {
+	if done, err := r.quick(ctx, p, off); done {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, r.opt.Timeout)
 	defer cancel()
 	target := r.target.Load()
@@ -375,6 +381,7 @@ func (r *remote) interrupt() {
 	if r.cancel != nil {
 		r.cancel()
 	}
+	r.wires.interrupt()
 	if !r.closed {
 		r.ctx, r.cancel = context.WithCancel(context.Background())
 	}

@@ -144,18 +144,18 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 	}
 	t.queue.init()
 	t.under.init()
-	t.dev, t.device = &pool{t: t}, "pool"
-	if t.mem != nil {
-		t.device = "memory"
-	}
+	t.dev = &pool{t: t}
 	if s, ok := src.(submitter); ok {
 		depth := ringDepth
 		if o.Workers > 0 {
 			depth = o.Workers
 		}
 		if dev := s.newDevice(t, depth); dev != nil {
-			t.dev, t.device, t.opt.Workers = dev, "ring", depth
+			t.dev = dev
 		}
+	}
+	if t.device = t.dev.name(); t.mem != nil {
+		t.device = "memory"
 	}
 	return t, nil
 }
@@ -163,8 +163,9 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 // Options returns the options in force, defaults filled in.
 func (t *Table) Options() Options { return t.opt }
 
-// Device says who begins reads: "ring" (the asking goroutine, by io_uring),
-// "pool" (goroutines, which need a free processor) or "memory" (nobody).
+// Device says who begins reads: "ring" (the asking goroutine, by io_uring), "wire"
+// (the asking goroutine, over HTTP), "pool" (goroutines, which need a free processor)
+// or "memory" (nobody).
 func (t *Table) Device() string { return t.device }
 
 // Close ends the reading goroutines and waits for them, so that the source may
