@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
@@ -24,7 +26,9 @@ func main() {
 		name string
 		f    func(ctx context.Context) error
 	}{
-		{"chat", chat}, {"stream", stream}, {"tool", tool}, {"structured output", format}, {"responses", response}, {"errors", mistakes}, {"cancellation", cancel},
+		{"models", models}, {"chat", chat}, {"chat, streamed, is the same text", stream}, {"n and logprobs", choices},
+		{"a tool's round trip", tool}, {"a tool's call, streamed", toolStream}, {"structured output", format}, {"completions", completion},
+		{"responses", response}, {"errors", mistakes}, {"cancellation", cancel},
 	} {
 		if err := c.f(context.Background()); err != nil {
 			failed++
@@ -45,6 +49,15 @@ func params(text string, tokens int64) openai.ChatCompletionNewParams {
 	}
 }
 
+func models(ctx context.Context) error {
+	list, err := client.Models.List(ctx)
+	if err != nil || len(list.Data) != 1 || list.Data[0].ID != "demo" {
+		return fmt.Errorf("got %+v, %v", list, err)
+	}
+	_, err = client.Models.Get(ctx, "demo")
+	return err
+}
+
 func chat(ctx context.Context) error {
 	r, err := client.Chat.Completions.New(ctx, params("Tell me a story.", 12))
 	if err != nil {
@@ -61,7 +74,9 @@ func stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := client.Chat.Completions.NewStreaming(ctx, params("Tell me a story.", 12))
+	p := params("Tell me a story.", 12)
+	p.StreamOptions.IncludeUsage = openai.Bool(true)
+	s := client.Chat.Completions.NewStreaming(ctx, p)
 	acc := openai.ChatCompletionAccumulator{}
 	for s.Next() {
 		if !acc.AddChunk(s.Current()) {
@@ -73,6 +88,22 @@ func stream(ctx context.Context) error {
 	}
 	if got, want := acc.Choices[0].Message.Content, whole.Choices[0].Message.Content; got != want {
 		return fmt.Errorf("got %q, want %q", got, want)
+	}
+	if acc.Usage.CompletionTokens != 12 || acc.Choices[0].FinishReason != "length" {
+		return fmt.Errorf("%+v, %s", acc.Usage, acc.Choices[0].FinishReason)
+	}
+	return nil
+}
+
+func choices(ctx context.Context) error {
+	p := params("Tell me a story.", 6)
+	p.N, p.Logprobs, p.TopLogprobs = openai.Int(2), openai.Bool(true), openai.Int(2)
+	r, err := client.Chat.Completions.New(ctx, p)
+	if err != nil {
+		return err
+	}
+	if len(r.Choices) != 2 || len(r.Choices[1].Logprobs.Content) != 6 || len(r.Choices[1].Logprobs.Content[0].TopLogprobs) != 2 {
+		return fmt.Errorf("got %s", r.RawJSON())
 	}
 	return nil
 }
@@ -90,18 +121,58 @@ func isWeather(text string) error {
 	return nil
 }
 
-func tool(ctx context.Context) error {
+// weatherCall asks for a call that is forced.
+func weatherCall() openai.ChatCompletionNewParams {
 	p := params("Weather?", 100)
 	p.Tools = []openai.ChatCompletionToolUnionParam{openai.ChatCompletionFunctionTool(shared.FunctionDefinitionParam{Name: "get_weather", Parameters: weather})}
 	p.ToolChoice = openai.ToolChoiceOptionFunctionToolChoice(openai.ChatCompletionNamedToolChoiceFunctionParam{Name: "get_weather"})
+	p.ParallelToolCalls = openai.Bool(false)
+	return p
+}
+
+func tool(ctx context.Context) error {
+	p := weatherCall()
 	r, err := client.Chat.Completions.New(ctx, p)
 	if err != nil {
 		return err
 	}
-	if len(r.Choices[0].Message.ToolCalls) == 0 {
+	said := r.Choices[0].Message
+	if len(said.ToolCalls) != 1 || r.Choices[0].FinishReason != "tool_calls" {
 		return fmt.Errorf("no call: %s", r.RawJSON())
 	}
-	return isWeather(r.Choices[0].Message.ToolCalls[0].Function.Arguments)
+	if err := isWeather(said.ToolCalls[0].Function.Arguments); err != nil {
+		return err
+	}
+	p.Messages = append(p.Messages, said.ToParam(), openai.ToolMessage("sunny", said.ToolCalls[0].ID))
+	p.ToolChoice = openai.ChatCompletionToolChoiceOptionUnionParam{OfAuto: openai.String("none")}
+	p.MaxCompletionTokens = openai.Int(5)
+	r, err = client.Chat.Completions.New(ctx, p)
+	if err != nil {
+		return err
+	}
+	if len(r.Choices[0].Message.ToolCalls) != 0 || r.Choices[0].Message.Content == "" {
+		return fmt.Errorf("after the result: %s", r.RawJSON())
+	}
+	return nil
+}
+
+func toolStream(ctx context.Context) error {
+	s := client.Chat.Completions.NewStreaming(ctx, weatherCall())
+	acc := openai.ChatCompletionAccumulator{}
+	finished := 0
+	for s.Next() {
+		acc.AddChunk(s.Current())
+		if call, ok := acc.JustFinishedToolCall(); ok {
+			finished++
+			if err := isWeather(call.Arguments); err != nil {
+				return err
+			}
+		}
+	}
+	if s.Err() != nil || finished != 1 {
+		return fmt.Errorf("%d calls, %v", finished, s.Err())
+	}
+	return nil
 }
 
 func format(ctx context.Context) error {
@@ -114,6 +185,20 @@ func format(ctx context.Context) error {
 		return err
 	}
 	return isWeather(r.Choices[0].Message.Content)
+}
+
+func completion(ctx context.Context) error {
+	s := client.Completions.NewStreaming(ctx, openai.CompletionNewParams{
+		Model: "demo", MaxTokens: openai.Int(5), Prompt: openai.CompletionNewParamsPromptUnion{OfString: openai.String("Once upon")},
+	})
+	text := ""
+	for s.Next() {
+		text += s.Current().Choices[0].Text
+	}
+	if s.Err() != nil || text == "" {
+		return fmt.Errorf("%q, %v", text, s.Err())
+	}
+	return nil
 }
 
 func response(ctx context.Context) error {
@@ -135,24 +220,60 @@ func response(ctx context.Context) error {
 	return nil
 }
 
+// mistakes must come back as OpenAI's own errors, with what a program would
+// look at.
 func mistakes(ctx context.Context) error {
-	p := params("Hi", 5)
-	p.Temperature = openai.Float(9)
-	var e *openai.Error
-	if _, err := client.Chat.Completions.New(ctx, p); !errors.As(err, &e) || e.StatusCode != 400 || e.Param != "temperature" {
-		return fmt.Errorf("got %v", err)
+	hot := params("Hi", 5)
+	hot.Temperature = openai.Float(9)
+	other := params("Hi", 5)
+	other.Model = "gpt-5"
+	long := params(strings.Repeat("fox ", 20000), 5)
+	for _, c := range []struct {
+		p           openai.ChatCompletionNewParams
+		status      int
+		param, code string
+		key         string
+	}{
+		{hot, 400, "temperature", "", os.Args[2]},
+		{other, 404, "model", "model_not_found", os.Args[2]},
+		{long, 400, "", "context_length_exceeded", os.Args[2]},
+		{params("Hi", 5), 401, "", "invalid_api_key", "wrong"},
+	} {
+		var e *openai.Error
+		_, err := client.Chat.Completions.New(ctx, c.p, option.WithAPIKey(c.key))
+		if !errors.As(err, &e) || e.StatusCode != c.status || e.Param != c.param || e.Code != c.code || e.Message == "" {
+			return fmt.Errorf("want %d %s %s, got %v", c.status, c.param, c.code, err)
+		}
+		s := client.Chat.Completions.NewStreaming(ctx, c.p, option.WithAPIKey(c.key))
+		if s.Next() || !errors.As(s.Err(), &e) || e.StatusCode != c.status {
+			return fmt.Errorf("streamed: want %d, got %v", c.status, s.Err())
+		}
 	}
 	return nil
 }
 
+// cancel leaves in the middle of an answer; its place must become free.
 func cancel(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	s := client.Chat.Completions.NewStreaming(ctx, params("Tell me a story.", 4000))
+	own, stop := context.WithCancel(ctx)
+	defer stop()
+	s := client.Chat.Completions.NewStreaming(own, params("Tell me a story.", 4000))
 	for s.Next() {
 		stop()
 	}
 	if !errors.Is(s.Err(), context.Canceled) {
 		return fmt.Errorf("got %v", s.Err())
 	}
-	return nil
+	for range 100 {
+		var stats struct {
+			Load struct{ Running, Waiting int }
+		}
+		if err := client.Get(ctx, "../api/plume/stats", nil, &stats); err != nil {
+			return err
+		}
+		if stats.Load.Running+stats.Load.Waiting == 0 {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return errors.New("the answer still runs two seconds later")
 }
