@@ -154,3 +154,83 @@ func turn10(b *testing.B, m *Model, prefixBytes int64) time.Duration {
 	b.ReportMetric(float64(r.Usage.Prompt-r.Usage.Cached), "tokens-computed")
 	return r.Timings.FirstToken
 }
+
+// BenchmarkServiceStall is what a prompt of 2,000 tokens does to three answers that are
+// being computed: the time between their tokens before it comes and while it is computed,
+// by ServiceOptions.ChunkTokens, and how long its own first token takes.
+//
+//	PLUME_BENCH_MODEL=e2b-q4_0.gguf go test -run - -bench ServiceStall -benchtime 1x .
+func BenchmarkServiceStall(b *testing.B) {
+	m := openBench(b)
+	for _, chunk := range []int{8, 16, 32, 64, 128, 256} {
+		b.Run(fmt.Sprint(chunk), func(b *testing.B) {
+			var before, during []time.Duration
+			var first time.Duration
+			for b.Loop() {
+				quiet, busy, took := stall(b, m, chunk, min(2000, m.Options().Context-100))
+				before, during, first = append(before, quiet...), append(during, busy...), first+took
+			}
+			slices.Sort(before)
+			slices.Sort(during)
+			ms := func(d time.Duration) float64 { return d.Seconds() * 1000 }
+			b.ReportMetric(ms(before[len(before)/2]), "ms-before-p50")
+			b.ReportMetric(ms(during[len(during)/2]), "ms-during-p50")
+			b.ReportMetric(ms(during[len(during)*99/100]), "ms-during-p99")
+			b.ReportMetric(first.Seconds()/float64(b.N), "s-to-first-token")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// stall returns the times between the tokens of three answers before and while a prompt
+// of so many tokens is computed, and how long that took.
+func stall(b *testing.B, m *Model, chunk, prompt int) (before, during []time.Duration, first time.Duration) {
+	s, err := m.NewService(ServiceOptions{Sequences: 4, Context: prompt + 1, ChunkTokens: chunk, PrefixCacheBytes: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
+	const answers, warm = 3, 12
+	times, ready := make([][]time.Time, answers), make(chan struct{}, answers)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() {
+			req, err := (&answer{m: m}).prepare(Request{Tokens: benchIDs(m, i, 16)})
+			if err == nil {
+				req.Stop = nil
+				_, err = s.sch.Generate(ctx, req, func(engine.Token) bool {
+					if times[i] = append(times[i], time.Now()); len(times[i]) == warm {
+						ready <- struct{}{}
+					}
+					return true
+				})
+			}
+			if ctx.Err() == nil {
+				b.Errorf("answer %d ended: %v", i, err)
+			}
+		})
+	}
+	for range answers {
+		<-ready
+	}
+	begin := time.Now()
+	a, err := Collect(s.Generate(ctx, Request{Tokens: benchIDs(m, 77, prompt), MaxTokens: 1}))
+	end := time.Now()
+	cancel()
+	wg.Wait()
+	if err != nil || a.Result.Usage.Cached > 0 {
+		b.Fatalf("%+v, %v", a.Result.Usage, err)
+	}
+	for _, at := range times {
+		for k := 3; k < len(at); k++ {
+			switch gap := at[k].Sub(at[k-1]); {
+			case at[k].Before(begin):
+				before = append(before, gap)
+			case at[k-1].After(begin) && at[k].Before(end):
+				during = append(during, gap)
+			}
+		}
+	}
+	return before, during, end.Sub(begin)
+}

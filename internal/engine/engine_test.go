@@ -31,12 +31,12 @@ type golden struct {
 // tiny is the folder of the model whose reference outputs golden holds.
 var tiny = filepath.Join("..", "gemma", "testdata", "e-tiny")
 
-func load(t *testing.T) (*Engine, golden) {
+func load(t testing.TB) (*Engine, golden) {
 	t.Helper()
 	return loadFrom(t, tiny)
 }
 
-func loadFrom(t *testing.T, dir string) (*Engine, golden) {
+func loadFrom(t testing.TB, dir string) (*Engine, golden) {
 	t.Helper()
 	var g golden
 	raw, err := os.ReadFile(filepath.Join(dir, "expect.json"))

@@ -26,6 +26,7 @@ type prefixes struct {
 	root   node
 	recent list.List // of *mark, the last used first
 	stats  PrefixStats
+	lent   bool // a snapshot is alive: what were forgotten now would not give its memory back
 }
 
 // PrefixStats say what the remembered prefixes take and have been good for.
@@ -35,7 +36,8 @@ type PrefixStats struct {
 	Hits            int64  // requests that did
 	Tokens          int64  // tokens that these did not compute
 	Evicted         int64  // entries that had to go
-	Note            string // what was wrong with the file they are kept in
+	Saves           int64  // times that the file they are kept in was written
+	Note            string // what was wrong with it
 }
 
 const (
@@ -73,11 +75,12 @@ func newPrefixes(budget int64) *prefixes {
 	return &prefixes{budget: budget, stats: PrefixStats{Capacity: budget}}
 }
 
-// note tells of an error that nobody waits for.
-func (p *prefixes) note(err error) {
+// note tells of an error that nobody waits for, and whether it is one.
+func (p *prefixes) note(err error) bool {
 	if err != nil {
 		p.stats.Note = err.Error()
 	}
+	return err != nil
 }
 
 // find returns the mark from which a cache like c can hold most of ids, and how many
@@ -157,7 +160,7 @@ func (p *prefixes) keep(c *gemma.Cache, ids []int32) error {
 	}
 	at, n := p.walk(ids)
 	for p.stats.Bytes+cost(c, n, len(ids)) > p.budget {
-		if cost(c, n, len(ids)) > p.budget {
+		if p.lent || cost(c, n, len(ids)) > p.budget {
 			return nil
 		}
 		p.evict(p.recent.Back().Value.(*mark))

@@ -30,19 +30,24 @@ func ask(t *testing.T, s *Scheduler, r Request) ([]int32, Result) {
 }
 
 // checkPrefixes looks over an idle scheduler's tree: its books agree with what is
-// there, and no branch is dead.
+// there, and no branch is dead. Of one that writes its file meanwhile, nothing can be said.
 func checkPrefixes(t *testing.T, s *Scheduler) {
 	t.Helper()
-	if s.known == nil {
+	if s.known == nil || s.opt.PrefixPause < savePause {
 		return
 	}
 	for s.Stats().Running > 0 {
 	}
+	checkTree(t, s.known)
+}
+
+func checkTree(t *testing.T, p *prefixes) {
+	t.Helper()
 	var bytes int64
 	marks := 0
 	var visit func(at *node)
 	visit = func(at *node) {
-		if at != &s.known.root {
+		if at != &p.root {
 			bytes += at.full.Bytes() + 4*blockTokens + bookBytes
 			if len(at.kids)+len(at.marks) == 0 {
 				t.Error("a block that leads nowhere")
@@ -59,10 +64,10 @@ func checkPrefixes(t *testing.T, s *Scheduler) {
 			visit(kid)
 		}
 	}
-	visit(&s.known.root)
-	st := s.known.stats
-	if st.Bytes != bytes || st.Entries != marks || s.known.recent.Len() != marks || bytes > st.Capacity {
-		t.Errorf("%d bytes in %d entries (%d in the list), the books say %+v", bytes, marks, s.known.recent.Len(), st)
+	visit(&p.root)
+	st := p.stats
+	if st.Bytes != bytes || st.Entries != marks || p.recent.Len() != marks || bytes > st.Capacity {
+		t.Errorf("%d bytes in %d entries (%d in the list), the books say %+v", bytes, marks, p.recent.Len(), st)
 	}
 }
 

@@ -1,13 +1,148 @@
 package engine
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/plume-run/plume/internal/gemma"
 )
+
+// What has been computed is on the disk soon after, while requests go on: a crash loses
+// little, and leaves nothing half written.
+func TestPrefixFileSurvivesACrash(t *testing.T) {
+	e, _ := load(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "p")
+	if err := os.WriteFile(path+".123.part", []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := SchedulerOptions{Sequences: 3, Context: 600, Queue: 9, PrefixBytes: 1 << 22, PrefixFile: path, PrefixKey: PrefixKey{1}, PrefixPause: 1}
+	s := newScheduler(t, e, o)
+	if _, err := os.Stat(path + ".123.part"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what another crash has left is there still: %v", err)
+	}
+	var wg sync.WaitGroup
+	for i := range 9 {
+		wg.Go(func() { ask(t, s, Request{Prompt: someIDs(i%5, 100+10*i), MaxTokens: 5 + i}) })
+	}
+	wg.Wait()
+	answered := s.Stats().Prefix
+	for s.Stats().Prefix.Saves <= answered.Saves+1 { // one that has begun after the last answer
+		ask(t, s, Request{Prompt: someIDs(20, 2), MaxTokens: 1})
+	}
+	crashed, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for !strings.Contains(s.Stats().Prefix.Note, "save prefixes") {
+		ask(t, s, Request{Prompt: someIDs(20, 2), MaxTokens: 1})
+	}
+	o.PrefixFile, o.PrefixPause = filepath.Join(t.TempDir(), "p"), 0
+	if err := os.WriteFile(o.PrefixFile, crashed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again := newScheduler(t, e, o)
+	prompt := someIDs(2, 120) // two requests began so
+	if _, res := ask(t, again, Request{Prompt: prompt, MaxTokens: 1}); res.Reused != len(prompt)-1 {
+		t.Errorf("%d of %d tokens found, %+v", res.Reused, len(prompt), again.Stats().Prefix)
+	}
+}
+
+// Nothing that is forgotten while a snapshot is alive would give its memory back, so
+// nothing is, and what does not fit is not kept.
+func TestNothingIsForgottenWhileLent(t *testing.T) {
+	e, _ := load(t)
+	s := newScheduler(t, e, SchedulerOptions{Sequences: 1, Context: 600, PrefixBytes: 200 << 10})
+	for i := range 4 {
+		ask(t, s, Request{Prompt: someIDs(i, 200), MaxTokens: 1})
+	}
+	before := s.Stats().Prefix
+	if before.Evicted == 0 {
+		t.Fatalf("the budget is too large for the test: %+v", before)
+	}
+	s.known.lent = true // the loop is idle
+	ask(t, s, Request{Prompt: someIDs(9, 200), MaxTokens: 1})
+	if st := s.Stats().Prefix; st.Evicted != before.Evicted || st.Bytes != before.Bytes {
+		t.Errorf("before %+v, then %+v", before, st)
+	}
+	s.known.lent = false
+	ask(t, s, Request{Prompt: someIDs(10, 200), MaxTokens: 1})
+	if st := s.Stats().Prefix; st.Evicted == before.Evicted {
+		t.Errorf("afterwards %+v", st)
+	}
+}
+
+// noSum agrees with every record, so that fuzzing gets behind the sums.
+type noSum struct{}
+
+func (noSum) Write(b []byte) (int, error) { return len(b), nil }
+func (noSum) Sum(b []byte) []byte         { return append(b, 0, 0, 0, 0) }
+func (noSum) Sum32() uint32               { return 0 }
+func (noSum) Reset()                      {}
+func (noSum) Size() int                   { return 4 }
+func (noSum) BlockSize() int              { return 1 }
+
+// FuzzPrefixFile reads files that anybody may have written: one that is not sound leaves
+// nothing behind, what is read can be written and read again, and no more than the budget
+// is held.
+func FuzzPrefixFile(f *testing.F) {
+	key := PrefixKey{7}
+	const budget = 1 << 20
+	open := func(t testing.TB) *sequence {
+		e, _ := load(t)
+		q, err := e.newSequence(200, MaxDraft)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	write := func(p *prefixes) []byte {
+		var file bytes.Buffer
+		if err := p.snapshot().write(&file, key, noSum{}); err != nil {
+			f.Fatal(err)
+		}
+		return file.Bytes()
+	}
+	q := open(f)
+	p := newPrefixes(budget)
+	f.Add(write(p))
+	for i, n := range []int{20, 64, 140, 30} {
+		q.clear()
+		q.ids = someIDs(i%3, n)
+		b := &gemma.Batch{Parts: []gemma.Part{{Cache: q.cache, IDs: q.ids}}}
+		if err := q.e.forward(f.Context(), b, nil); err != nil {
+			f.Fatal(err)
+		}
+		if err := p.keep(q.cache, q.ids); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(write(p))
+	}
+	f.Fuzz(func(t *testing.T, file []byte) {
+		p := newPrefixes(budget)
+		err := p.read(bytes.NewReader(file), key, q.cache, noSum{})
+		checkTree(t, p)
+		switch {
+		case err != nil && !errors.Is(err, errFull) && (p.stats.Bytes != 0 || len(p.root.kids)+len(p.root.marks) != 0):
+			t.Errorf("%v, and yet %+v", err, p.stats)
+		case err == nil:
+			again := newPrefixes(budget)
+			if err := again.read(bytes.NewReader(write(p)), key, q.cache, noSum{}); err != nil || again.stats != p.stats {
+				t.Errorf("written again: %v, %+v, want %+v", err, again.stats, p.stats)
+			}
+		}
+	})
+}
 
 // What was computed before a restart is there after it; what is damaged, cut off or of
 // another model is not believed, and told.
@@ -67,12 +202,12 @@ func TestPrefixFile(t *testing.T) {
 	}
 	o.Sequences = 1
 	for at := 0; at < len(good); at += 1 + len(good)/50 {
-		if st := with(o, good[:at]); !strings.Contains(st.Note, "load prefixes") {
+		if st := with(o, good[:at]); st.Entries != 0 || !strings.Contains(st.Note, "load prefixes") {
 			t.Errorf("cut at %d: %+v", at, st)
 		}
 		bad := slices.Clone(good)
 		bad[at] ^= 0x10
-		if st := with(o, bad); !strings.Contains(st.Note, "load prefixes") {
+		if st := with(o, bad); st.Entries != 0 || !strings.Contains(st.Note, "load prefixes") {
 			t.Errorf("damaged at %d: %+v", at, st)
 		}
 	}

@@ -1,7 +1,5 @@
 package engine
 
-import "context"
-
 // recall prepares a slot for a prompt of which idle slot q holds most: q itself, or
 // another one with more than that from the known prefixes. What the slot loses by that
 // becomes known. seen is how much of the prompt any earlier one has begun with.
@@ -39,31 +37,8 @@ func (s *Scheduler) loadPrefixes() {
 	}
 	s.known = newPrefixes(s.opt.PrefixBytes)
 	if s.opt.PrefixFile != "" {
+		removeParts(s.opt.PrefixFile)
 		s.known.note(s.known.load(s.opt.PrefixFile, s.opt.PrefixKey, s.slots[0].cache))
 	}
 	s.stats.Prefix = s.known.stats
-}
-
-// savePrefixes saves what is known and what the sequences still hold.
-func (s *Scheduler) savePrefixes() {
-	if s.known == nil || s.opt.PrefixFile == "" {
-		return
-	}
-	err := s.e.turn(context.Background(), func() error {
-		for _, q := range s.slots {
-			if n := q.cache.Len(); n >= worthTokens {
-				if err := s.known.keep(q.cache, q.ids[:n]); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	if err == nil {
-		err = s.known.save(s.opt.PrefixFile, s.opt.PrefixKey)
-	}
-	s.known.note(err)
-	s.mu.Lock()
-	s.stats.Prefix = s.known.stats
-	s.mu.Unlock()
 }

@@ -20,8 +20,9 @@ type SchedulerOptions struct {
 	// PrefixBytes is memory for what prompts have computed, beside what idle sequences
 	// still hold; 0: none.
 	PrefixBytes int64
-	PrefixFile  string    // where that survives a restart; "": nowhere
-	PrefixKey   PrefixKey // of the file
+	PrefixFile  string        // where that survives a restart; "": nowhere
+	PrefixKey   PrefixKey     // of the file
+	PrefixPause time.Duration // the least time between two writings of it; 0: five minutes
 }
 
 // Scheduler answers many requests at once: continuous batching. One goroutine runs
@@ -44,6 +45,7 @@ type Scheduler struct {
 	batch batch
 	clock uint64    // counts requests, to tell which slot has been idle longest
 	known *prefixes // nil: none are kept
+	file  saver
 	use   useLogits // afterForward, made once
 
 	kvBytes int64 // of one cache
@@ -85,6 +87,9 @@ func (j *job) room() int { return cap(j.tokens) - len(j.tokens) }
 func (e *Engine) NewScheduler(o SchedulerOptions) (*Scheduler, error) {
 	if o.Sequences < 1 || o.Chunk < 1 || o.BusyChunk < 1 || o.Queue < 0 {
 		return nil, fmt.Errorf("size scheduler: %d sequences, chunks of %d and %d, queue of %d", o.Sequences, o.Chunk, o.BusyChunk, o.Queue)
+	}
+	if o.PrefixPause == 0 {
+		o.PrefixPause = savePause
 	}
 	s := &Scheduler{e: e, opt: o, wake: make(chan struct{}, 1), over: make(chan struct{})}
 	for range o.Sequences {
@@ -189,11 +194,12 @@ func (s *Scheduler) loop() {
 	for {
 		s.sweep()
 		s.admit()
+		s.tendFile()
 		switch {
 		case s.batch.compose(s.slots, &s.opt):
 			s.step()
 		case s.drained():
-			s.savePrefixes()
+			s.lastSave()
 			return
 		default:
 			select {
