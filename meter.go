@@ -92,7 +92,8 @@ func middle(x []float64) float64 {
 // those of E2B.
 var familyShapes = []backend.Attention{{Heads: 8, KVHeads: 1, HeadDim: 256, Window: 512}, {Heads: 8, KVHeads: 1, HeadDim: 512}}
 
-// work is what the options ask to be measured: types by name, and what models use.
+// work is what the options ask to be measured: types by name, and what models use. Matrices
+// are measured by shape for one model alone: for many that would take memory and time.
 func (o *MeasureOptions) work() (measure.Work, error) {
 	w := measure.Work{KVType: kvTypes[o.KVType]}
 	for _, name := range o.Types {
@@ -103,7 +104,7 @@ func (o *MeasureOptions) work() (measure.Work, error) {
 		w.Types = append(w.Types, t)
 	}
 	for i := range o.Models {
-		if err := o.Models[i].addWork(&w); err != nil {
+		if err := o.Models[i].addWork(&w, len(o.Models) == 1); err != nil {
 			return w, err
 		}
 	}
@@ -113,8 +114,9 @@ func (o *MeasureOptions) work() (measure.Work, error) {
 	return w, nil
 }
 
-// addWork adds the weight types and shapes of attention of a model.
-func (s *ModelSpec) addWork(w *measure.Work) error {
+// addWork adds a model's weight types and shapes of attention, and where it is asked for the
+// shapes of its matrices.
+func (s *ModelSpec) addWork(w *measure.Work, shapes bool) error {
 	cat, cfg, err := s.open()
 	if err != nil {
 		return err
@@ -124,9 +126,12 @@ func (s *ModelSpec) addWork(w *measure.Work) error {
 	if err != nil {
 		return markUnsupported(err)
 	}
-	for _, t := range weights.Types() {
-		if !slices.Contains(w.Types, t) {
-			w.Types = append(w.Types, t)
+	for _, m := range weights.Matrices() {
+		if !slices.Contains(w.Types, m.Type) {
+			w.Types = append(w.Types, m.Type)
+		}
+		if shapes {
+			w.Matrices = append(w.Matrices, m)
 		}
 	}
 	for _, a := range weights.Attentions() {

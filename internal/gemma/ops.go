@@ -34,16 +34,18 @@ func (k OpKind) String() string {
 	return "operation"
 }
 
-// Op sums up the operations of a step that are of one kind and type, as far as
+// Op sums up the operations of a step that are of one kind, type and shape, as far as
 // their time depends on them.
 type Op struct {
 	Kind  OpKind
 	Type  quant.Type // of the weights as stored, or of keys and values
-	Rows  int        // rows that the weights meet at once; of attention: queries of a sequence
-	Calls float64    // operations of the backend
-	Bytes int64      // weights, or keys and values, as the device holds them, each counted once
-	MACs  int64      // multiply-adds
-	Elems int64      // activations read and written: what norms, rounding and GELU go through too
+	Out   int        // a product's shape; of attention: 0
+	In    int
+	Rows  int     // rows that the weights meet at once; of attention: queries of a sequence
+	Calls float64 // operations of the backend
+	Bytes int64   // weights, or keys and values, as the device holds them, each counted once
+	MACs  int64   // multiply-adds
+	Elems int64   // activations read and written: what norms, rounding and GELU go through too
 
 	Attention backend.Attention // its shape, when it is attention
 }
@@ -77,7 +79,7 @@ func (w *Weights) ops(z backend.Sizer, s StepWork, take func(product) bool, laye
 		if rows == 0 || !take(p) {
 			continue
 		}
-		op := Op{Kind: OpProduct, Type: p.typ, Rows: rows, Calls: 1, Bytes: z.MatrixBytes(p.typ, p.out, p.in)}
+		op := Op{Kind: OpProduct, Type: p.typ, Out: p.out, In: p.in, Rows: rows, Calls: callsOf(p.key), Bytes: z.MatrixBytes(p.typ, p.out, p.in)}
 		op.MACs = int64(rows) * int64(p.out) * int64(p.in)
 		op.Elems = int64(rows) * int64(p.out+p.in)
 		switch p.key {
@@ -94,6 +96,18 @@ func (w *Weights) ops(z backend.Sizer, s StepWork, take func(product) bool, laye
 		}
 	}
 	return sums.list
+}
+
+// callsOf is how many operations a product is: keys and values come with the queries, the
+// gate with what it lets through.
+func callsOf(k Key) float64 {
+	switch k {
+	case KeyK, KeyV, KeyUp:
+		return 0
+	case KeyExpertsGateUp: // two of these are one
+		return 0.5
+	}
+	return 1
 }
 
 // rowsOf is how many rows of a sequence meet a matrix.
@@ -165,15 +179,20 @@ func (w *Weights) Attentions() []backend.Attention {
 	return list
 }
 
-// Types lists the types of the matrices that steps multiply.
-func (w *Weights) Types() []quant.Type {
-	var list []quant.Type
+// Matrices lists the types and shapes of the matrices that steps multiply.
+func (w *Weights) Matrices() []backend.MatrixSpec {
+	var list []backend.MatrixSpec
 	for _, p := range w.products {
-		if !slices.Contains(list, p.typ) {
-			list = append(list, p.typ)
+		if m := (backend.MatrixSpec{Type: p.typ, Out: p.out, In: p.in}); !slices.Contains(list, m) {
+			list = append(list, m)
 		}
 	}
 	return list
+}
+
+// like reports whether b's time follows from the same rates.
+func (a *Op) like(b *Op) bool {
+	return a.Kind == b.Kind && a.Type == b.Type && a.Out == b.Out && a.In == b.In && a.Rows == b.Rows && a.Attention == b.Attention
 }
 
 // opSums adds up operations that differ in size alone.
@@ -181,7 +200,7 @@ type opSums struct{ list []Op }
 
 func (s *opSums) add(op Op) {
 	for i := range s.list {
-		if a := &s.list[i]; a.Kind == op.Kind && a.Type == op.Type && a.Rows == op.Rows && a.Attention == op.Attention {
+		if a := &s.list[i]; a.like(&op) {
 			a.Calls, a.Bytes, a.MACs, a.Elems = a.Calls+op.Calls, a.Bytes+op.Bytes, a.MACs+op.MACs, a.Elems+op.Elems
 			return
 		}

@@ -22,11 +22,15 @@ type Machine struct {
 	VRAM    int64  `json:"vram_bytes,omitempty"`
 	Threads []Rate `json:"threads"` // ascending; the last is what answers are forecast for
 
-	// Vector is the rate, in bytes of weights, of a product with one row; Matrix the
-	// rate of one with many rows. Both by type of weight; a type that is missing has that
-	// of "other".
+	// Vector is the rate, in bytes of weights, of a product with one row; Matrix the rate of
+	// one with ManyRows or more. Both by type of weight, and by MatrixKey where that was
+	// measured; what is missing has the rate of its type, or of "other".
 	Vector map[string]float64 `json:"vector_gbps"`
 	Matrix map[string]float64 `json:"matrix_gmacs"`
+
+	// Few is Vector for products with few rows, ascending; without it a product takes the
+	// longer of the times that its bytes and its multiply-adds need.
+	Few []FewRows `json:"few_gbps,omitempty"`
 
 	// AttendOne is the rate of attention of single queries, AttendMany of a prompt's, by
 	// AttentionKey; a shape that is missing has that of "other".
@@ -34,8 +38,11 @@ type Machine struct {
 	AttendMany map[string]float64 `json:"attend_many_gmacs"`
 
 	Rows float64 `json:"rows_gelems"` // activations through norms, GELU, residuals
-	Call float64 `json:"call_us"`     // handing out one operation
-	Step float64 `json:"step_us"`     // a step beside its operations: sampling, laying out
+	// RowsOne is Rows for steps of one row; 0: the same.
+	RowsOne float64 `json:"rows_one_gelems,omitempty"`
+
+	Call float64 `json:"call_us"` // handing out one operation
+	Step float64 `json:"step_us"` // a step beside its operations: sampling, laying out
 
 	// Low and High are the 10th and the 90th percentile of the measurements that Vector is the
 	// middle of, as shares of it; 0: not known.
@@ -61,6 +68,23 @@ type Machine struct {
 // one K/V head of 512 values.
 func AttentionKey(t quant.Type, a backend.Attention) string {
 	return fmt.Sprintf("%s %d/%dx%d", TypeKey(t), a.Heads, a.KVHeads, a.HeadDim)
+}
+
+// FewRows is the rate of products with so many rows.
+type FewRows struct {
+	Rows int                `json:"rows"`
+	Rate map[string]float64 `json:"gbps"` // as Vector
+}
+
+// ManyRows is from how many rows on a product's time grows with its multiply-adds alone.
+const ManyRows = 128
+
+// MostOut is up to how many outputs a matrix's rate may depend on them.
+const MostOut = 16384
+
+// MatrixKey names a matrix in Vector, Matrix and Few: "q4_0 6144x1536" has 6144 outputs.
+func MatrixKey(m backend.MatrixSpec) string {
+	return fmt.Sprintf("%s %dx%d", TypeKey(m.Type), min(m.Out, MostOut), m.In)
 }
 
 // TypeKey names a weight type in Vector and Matrix.
@@ -104,6 +128,17 @@ func Parse(data []byte) (*Machine, error) {
 	return m, m.Validate()
 }
 
+// rateMaps are all rates by name.
+func (m *Machine) rateMaps() map[string]map[string]float64 {
+	all := map[string]map[string]float64{
+		"vector_gbps": m.Vector, "matrix_gmacs": m.Matrix, "attend_one_gmacs": m.AttendOne, "attend_many_gmacs": m.AttendMany,
+	}
+	for i := range m.Few {
+		all[fmt.Sprintf("few_gbps[%d]", i)] = m.Few[i].Rate
+	}
+	return all
+}
+
 // Validate refuses figures that no machine can have.
 func (m *Machine) Validate() error {
 	if len(m.Threads) == 0 || len(m.Threads) > 1024 {
@@ -120,9 +155,12 @@ func (m *Machine) Validate() error {
 	if m.RAM < 0 || m.VRAM < 0 {
 		return fmt.Errorf("ram_bytes %d, vram_bytes %d, want 0 or more", m.RAM, m.VRAM)
 	}
-	for name, rates := range map[string]map[string]float64{
-		"vector_gbps": m.Vector, "matrix_gmacs": m.Matrix, "attend_one_gmacs": m.AttendOne, "attend_many_gmacs": m.AttendMany,
-	} {
+	for i, f := range m.Few {
+		if f.Rows < 2 || f.Rows >= ManyRows || i > 0 && f.Rows <= m.Few[i-1].Rows {
+			return fmt.Errorf("few_gbps[%d] is of %d rows, want 2 to %d, more than the entry before", i, f.Rows, ManyRows-1)
+		}
+	}
+	for name, rates := range m.rateMaps() {
 		if _, ok := rates["other"]; !ok {
 			return fmt.Errorf("%s has no entry \"other\"", name)
 		}
@@ -145,7 +183,7 @@ func (m *Machine) Validate() error {
 	for _, c := range []struct {
 		name string
 		x    float64
-	}{{"call_us", m.Call}, {"step_us", m.Step}, {"rate_low", m.Low}, {"rate_high", m.High}, {"idle_watts", m.IdleWatts}, {"busy_watts", m.BusyWatts}, {"price", m.Price}} {
+	}{{"rows_one_gelems", m.RowsOne}, {"call_us", m.Call}, {"step_us", m.Step}, {"rate_low", m.Low}, {"rate_high", m.High}, {"idle_watts", m.IdleWatts}, {"busy_watts", m.BusyWatts}, {"price", m.Price}} {
 		if !(c.x >= 0 && c.x <= 1e9) {
 			return fmt.Errorf("%s is %g, want 0 to 1e9", c.name, c.x)
 		}
@@ -166,10 +204,12 @@ func (m *Machine) Unsourced() []string { return flash.Unsourced(m, m.Sources) }
 // Best is the rate of the most threads.
 func (m *Machine) Best() Rate { return m.Threads[len(m.Threads)-1] }
 
-// rate is that of a type, or of "other".
-func rate(rates map[string]float64, typ string) float64 {
-	if x, ok := rates[typ]; ok {
-		return x
+// rate is that of the first key that there is, or of "other".
+func rate(rates map[string]float64, keys ...string) float64 {
+	for _, key := range keys {
+		if x, ok := rates[key]; ok {
+			return x
+		}
 	}
 	return rates["other"]
 }

@@ -8,9 +8,12 @@ import (
 // clone is m with rates of its own.
 func (m *Machine) clone() *Machine {
 	n := *m
-	n.Threads = slices.Clone(m.Threads)
+	n.Threads, n.Few = slices.Clone(m.Threads), slices.Clone(m.Few)
 	for _, rates := range []*map[string]float64{&n.Vector, &n.Matrix, &n.AttendOne, &n.AttendMany} {
 		*rates = maps.Clone(*rates)
+	}
+	for i := range n.Few {
+		n.Few[i].Rate = maps.Clone(n.Few[i].Rate)
 	}
 	return &n
 }
@@ -48,17 +51,16 @@ func Mean(machines ...*Machine) *Machine {
 	for i := range n.Threads {
 		mean(&n.Threads[i].Stream, func(m *Machine) float64 { return m.Threads[i].Stream })
 	}
-	for _, rates := range []func(*Machine) map[string]float64{
-		func(m *Machine) map[string]float64 { return m.Vector },
-		func(m *Machine) map[string]float64 { return m.Matrix },
-		func(m *Machine) map[string]float64 { return m.AttendOne },
-		func(m *Machine) map[string]float64 { return m.AttendMany },
-	} {
-		for name := range rates(n) {
+	for which, rates := range n.rateMaps() {
+		for name := range rates {
 			var x float64
-			mean(&x, func(m *Machine) float64 { return rates(m)[name] })
-			rates(n)[name] = x
+			mean(&x, func(m *Machine) float64 { return m.rateMaps()[which][name] })
+			rates[name] = x
 		}
+	}
+	mean(&n.ReadRate, func(m *Machine) float64 { return m.ReadRate })
+	if n.RowsOne > 0 {
+		mean(&n.RowsOne, func(m *Machine) float64 { return m.RowsOne })
 	}
 	mean(&n.Rows, func(m *Machine) float64 { return m.Rows })
 	n.Call, n.Step = 0, 0

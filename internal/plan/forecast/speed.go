@@ -41,8 +41,7 @@ func (t *Time) add(u Time) {
 	t.Attention, t.Rows, t.Calls = t.Attention+u.Attention, t.Rows+u.Rows, t.Calls+u.Calls
 }
 
-// Compute is what a step of the model takes on the machine while nothing is waited for:
-// for each operation the larger of the times that its bytes and its arithmetic need.
+// Compute is what a step of the model takes on the machine while nothing is waited for.
 func (m *Machine) Compute(mod *Model, work gemma.StepWork) Time {
 	t := m.time(mod.Weights.Ops(mod.Sizer, work))
 	t.Calls += micros(m.Step)
@@ -56,19 +55,18 @@ func (m *Machine) hide(mod *Model, work gemma.StepWork) time.Duration {
 
 // time is what operations take.
 func (m *Machine) time(ops []gemma.Op) (t Time) {
-	for _, op := range ops {
-		typ := TypeKey(op.Type)
+	for i := range ops {
+		op := &ops[i]
+		t.Calls += micros(op.Calls * m.Call)
 		if op.Kind == gemma.OpAttention {
 			macs := m.AttendMany
 			if op.Rows == 1 {
 				macs = m.AttendOne
 			}
 			t.Attention += max(seconds(float64(op.Bytes), m.Best().Stream), seconds(float64(op.MACs), rate(macs, AttentionKey(op.Type, op.Attention))))
-			t.Calls += micros(op.Calls * m.Call)
 			continue
 		}
-		need := max(seconds(float64(op.Bytes), rate(m.Vector, typ)), seconds(float64(op.MACs), rate(m.Matrix, typ)))
-		switch op.Kind {
+		switch need := m.product(op); op.Kind {
 		case gemma.OpHead:
 			t.Head += need
 		case gemma.OpExperts:
@@ -76,10 +74,39 @@ func (m *Machine) time(ops []gemma.Op) (t Time) {
 		default:
 			t.Products += need
 		}
-		t.Rows += seconds(float64(op.Elems), m.Rows)
-		t.Calls += micros(op.Calls * m.Call)
+		rows := m.Rows
+		if op.Rows == 1 && m.RowsOne > 0 {
+			rows = m.RowsOne
+		}
+		t.Rows += seconds(float64(op.Elems), rows)
 	}
 	return t
+}
+
+// product is what products of one shape take: for a number of rows between those that were
+// measured what lies between in time as well, from ManyRows on by their multiply-adds, and
+// the longer of both where few rows were not measured.
+func (m *Machine) product(op *gemma.Op) time.Duration {
+	keys := []string{MatrixKey(backend.MatrixSpec{Type: op.Type, Out: op.Out, In: op.In}), TypeKey(op.Type)}
+	bytes, macs := float64(op.Bytes), float64(op.MACs)
+	one, all := seconds(bytes, rate(m.Vector, keys...)), seconds(macs, rate(m.Matrix, keys...))
+	if op.Rows == 1 {
+		return one
+	}
+	if op.Rows >= ManyRows || len(m.Few) == 0 {
+		return max(one, all)
+	}
+	low, lowTime := 1, one
+	high, highTime := ManyRows, all*ManyRows/time.Duration(op.Rows)
+	for _, f := range m.Few {
+		need := seconds(bytes, rate(f.Rate, keys...))
+		if f.Rows <= op.Rows {
+			low, lowTime = f.Rows, need
+		} else if f.Rows < high {
+			high, highTime = f.Rows, need
+		}
+	}
+	return lowTime + (highTime-lowTime)*time.Duration(op.Rows-low)/time.Duration(high-low)
 }
 
 // seconds is how long n take at giga·10⁹ per second.

@@ -15,50 +15,64 @@ import (
 
 // Sizes of what is measured on.
 const (
-	inputs     = 2048      // columns of a matrix
+	inputs     = 2048      // columns of a matrix that stands for all of its type
 	outputs    = 4096      // and its rows
-	sweepBytes = 128 << 20 // of weights of each type, all gone through before any comes again: more than the caches
-	manyRows   = 128       // rows of a prompt's product
+	tinyOut    = 64        // rows of a matrix that takes next to no time
+	setBytes   = 16 << 20  // of matrices of one shape
+	sweepBytes = 128 << 20 // of all matrices at least: more than the caches hold
 	stores     = 4         // keys and values of each shape that take turns
 	mostKeys   = 2048      // positions that attention without a window sees
 	manyKeys   = 1024      // and a prompt's queries
 	queries    = 32        // of a prompt
 	headDim    = 256       // of the heads that are normed
 	eps        = 1e-6      // of norms
-	tinyCalls  = 20        // operations with next to nothing to do
 	fewPasses  = 5         // however long they take
 )
+
+// fewRows are the numbers of rows that products are measured for beside one and many.
+var fewRows = []int{4, 8}
 
 // stepTime is what a step takes beside its operations (sampling from 262,144 logits, laying
 // out the batch), in microseconds: measured on two machines, 2026-11-23.
 const stepTime = 250
 
-// Work is what is measured: weight types, and shapes of attention with keys and values of
-// one type. A shape's window, where it has one, is the keys that are seen.
+// Work is what is measured: weight types, matrices of certain shapes, and shapes of attention
+// with keys and values of one type. A shape's window, where it has one, is the keys that are seen.
 type Work struct {
 	Types     []quant.Type
+	Matrices  []backend.MatrixSpec
 	Attention []backend.Attention
 	KVType    quant.Type
 }
 
 // Meter measures a backend's kernels as decoding and prompts meet them: in turn, so that
 // what one of them needs is no longer in the caches when its turn comes again, as a step's
-// other weights drive it out. It holds about 140 MB for each type, and keys and values,
-// until the backend is closed.
+// other weights drive it out. It holds some 16 MB for each shape of matrix, 128 MB at least,
+// and keys and values, until the backend is closed.
 type Meter struct {
+	b      backend.Backend
 	gauges []*gauge
 	fill   []func(m *forecast.Machine)
+	start  *gauge   // of operations with next to nothing to do
 	vector []*gauge // of products with one row
 }
 
 // gauge is one thing that is measured in each pass: the nanoseconds that a unit takes.
 type gauge struct {
+	key   string // of a product
 	run   func() (units float64)
 	times []float64
 }
 
 // rate is the units per nanosecond of the middle of all passes.
 func (g *gauge) rate() float64 { return 1 / quantile(g.times, 0.5) }
+
+// net is rate without what an operation takes to start, of which there are so many in a unit:
+// a forecast counts that for itself. No more than three quarters are taken off.
+func (g *gauge) net(perUnit, start float64) float64 {
+	per := quantile(g.times, 0.5)
+	return 1 / max(per-perUnit*start, per/4)
+}
 
 // quantile is where the share q of x is below. x must not be empty; it is sorted.
 func quantile(x []float64, q float64) float64 {
@@ -76,21 +90,52 @@ func NewMeter(b backend.Backend, w Work) (*Meter, error) {
 	if len(w.Types) == 0 || len(w.Attention) == 0 {
 		return nil, errors.New("measure kernels: no types of weights, or no shapes of attention")
 	}
-	t := &Meter{}
-	// Attention comes between products of different types: others' weights pass before it.
-	for i := range max(len(w.Types), len(w.Attention)) {
-		if i < len(w.Types) {
-			if err := t.addProducts(b, w.Types[i]); err != nil {
-				return nil, fmt.Errorf("measure products with %s: %w", w.Types[i], err)
-			}
+	t := &Meter{b: b}
+	if err := t.addStart(w.Types[0]); err != nil {
+		return nil, fmt.Errorf("measure the start of an operation: %w", err)
+	}
+	sets := w.sets()
+	for i := range sets {
+		if err := sets[i].make(b, max(setBytes, sweepBytes/len(sets))); err != nil {
+			return nil, fmt.Errorf("measure products with %s: %w", sets[i].spec.Type, err)
 		}
-		if i < len(w.Attention) {
-			if err := t.addAttention(b, w.KVType, w.Attention[i]); err != nil {
+	}
+	// With one row first, then with more of them: in between all other weights pass.
+	for _, rows := range append([]int{1}, fewRows...) {
+		for i := range sets {
+			t.addVector(&sets[i], rows)
+		}
+		if rows > 1 {
+			continue
+		}
+		for _, a := range w.Attention {
+			if err := t.addAttention(w.KVType, a); err != nil {
 				return nil, fmt.Errorf("measure attention: %w", err)
 			}
 		}
 	}
-	return t, errors.Join(t.addRows(b), t.addCall(b))
+	for i := range sets {
+		t.addMatrix(&sets[i])
+	}
+	return t, errors.Join(
+		t.addRows(1, func(m *forecast.Machine, rate float64) { m.RowsOne = rate }),
+		t.addRows(64, func(m *forecast.Machine, rate float64) { m.Rows = rate }))
+}
+
+// sets lists the kinds of matrices that w asks for, the types' first.
+func (w *Work) sets() []matrixSet {
+	var list []matrixSet
+	for _, typ := range w.Types {
+		list = append(list, matrixSet{key: forecast.TypeKey(typ), spec: backend.MatrixSpec{Type: typ, Out: outputs, In: inputs}})
+	}
+	for _, spec := range w.Matrices {
+		spec.Out = min(spec.Out, forecast.MostOut)
+		s := matrixSet{key: forecast.MatrixKey(spec), spec: spec}
+		if !slices.ContainsFunc(list, func(o matrixSet) bool { return o.key == s.key }) {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // add adds a gauge, and where its rate goes if it is of use alone.
@@ -115,11 +160,18 @@ func (t *Meter) Measure(d time.Duration, m *forecast.Machine) {
 	}
 	m.Vector, m.Matrix = map[string]float64{}, map[string]float64{}
 	m.AttendOne, m.AttendMany = map[string]float64{}, map[string]float64{}
-	m.Step = stepTime
+	m.Few, m.Step = nil, stepTime
+	for _, rows := range fewRows {
+		m.Few = append(m.Few, forecast.FewRows{Rows: rows, Rate: map[string]float64{}})
+	}
 	for _, fill := range t.fill {
 		fill(m)
 	}
-	for _, rates := range []map[string]float64{m.Vector, m.Matrix, m.AttendOne, m.AttendMany} {
+	all := []map[string]float64{m.Vector, m.Matrix, m.AttendOne, m.AttendMany}
+	for i := range m.Few {
+		all = append(all, m.Few[i].Rate)
+	}
+	for _, rates := range all {
 		least := 0.0
 		for _, x := range rates {
 			if least == 0 || x < least {
@@ -155,81 +207,127 @@ func (t *Meter) spread() (low, high float64) {
 	return quantile(shares, 0.1), quantile(shares, 0.9)
 }
 
-// addProducts measures y = W·x with one row (10⁹ bytes of weights per second) and with many
-// (10⁹ multiply-adds per second).
-func (t *Meter) addProducts(b backend.Backend, typ quant.Type) error {
-	ws, err := matrices(b, typ)
+// matrixSet is matrices of one kind.
+type matrixSet struct {
+	key  string
+	spec backend.MatrixSpec
+	ws   []backend.Matrix
+	held float64 // bytes of all
+}
+
+// make fills so many bytes, one matrix behind the other as a model's are.
+func (s *matrixSet) make(b backend.Backend, total int) error {
+	raw, err := weights(s.spec)
 	if err != nil {
 		return err
 	}
-	one, y := activations(1, inputs), backend.NewTensor(1, outputs)
-	many, out := activations(manyRows, inputs), backend.NewTensor(manyRows, outputs)
-	p := make([]backend.Product, 1)
-	var held int64
-	for _, w := range ws {
-		held += w.Bytes()
-	}
-	name := forecast.TypeKey(typ)
-	t.vector = append(t.vector, t.add(func() float64 {
-		for _, w := range ws {
-			p[0] = backend.Product{Dst: y, W: w}
-			b.Linear(one, p)
-		}
-		return float64(held)
-	}, func(m *forecast.Machine, rate float64) { m.Vector[name] = rate }))
-	t.add(func() float64 {
-		p[0] = backend.Product{Dst: out, W: ws[0]}
-		b.Linear(many, p)
-		return manyRows * outputs * inputs
-	}, func(m *forecast.Machine, rate float64) { m.Matrix[name] = rate })
-	return nil
-}
-
-// matrices are weights of a type, sweepBytes of them, one behind the other as a model's are.
-func matrices(b backend.Backend, typ quant.Type) ([]backend.Matrix, error) {
-	spec, raw, err := weights(typ, outputs, inputs)
-	if err != nil {
-		return nil, err
-	}
-	each := b.MatrixBytes(typ, outputs, inputs)
+	each := b.MatrixBytes(s.spec.Type, s.spec.Out, s.spec.In)
 	if each == 0 {
-		return nil, fmt.Errorf("%s cannot be multiplied", b.Name())
+		return fmt.Errorf("%s cannot multiply them", b.Name())
 	}
 	each = (each + backend.SlabAlign - 1) / backend.SlabAlign * backend.SlabAlign
-	n := (sweepBytes + each - 1) / each
+	n := (int64(total) + each - 1) / each
 	slab, err := b.NewSlab(n * each)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var ws []backend.Matrix
 	for i := range n {
-		w, err := b.Place(slab, i*each, spec)
+		w, err := b.Place(slab, i*each, s.spec)
 		if err == nil {
 			err = b.Fill(w, 0, raw)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		ws = append(ws, w)
+		s.ws, s.held = append(s.ws, w), s.held+float64(w.Bytes())
 	}
-	return ws, nil
+	return nil
+}
+
+// sweep returns a run over all matrices of a set with so many rows each, in bytes.
+func (t *Meter) sweep(s *matrixSet, rows int) func() float64 {
+	x, y := activations(rows, s.spec.In), backend.NewTensor(rows, s.spec.Out)
+	p := make([]backend.Product, 1)
+	return func() float64 {
+		for _, w := range s.ws {
+			p[0] = backend.Product{Dst: y, W: w}
+			t.b.Linear(x, p)
+		}
+		return s.held
+	}
+}
+
+// addStart measures what an operation takes on a matrix that takes next to nothing, and was
+// not in the caches; what its bytes take at the rate of large matrices is taken off.
+func (t *Meter) addStart(typ quant.Type) error {
+	s := matrixSet{spec: backend.MatrixSpec{Type: typ, Out: tinyOut, In: inputs}}
+	if err := s.make(t.b, setBytes); err != nil {
+		return err
+	}
+	key := forecast.TypeKey(typ)
+	t.start = t.add(t.sweep(&s, 1), nil)
+	t.fill = append(t.fill, func(m *forecast.Machine) {
+		each := s.held / float64(len(s.ws))
+		per := each * quantile(t.start.times, 0.5)
+		m.Call = max(0, per-each*quantile(t.vectorOf(key).times, 0.5)) / 1000
+	})
+	return nil
+}
+
+// vectorOf is the gauge of products of a type with one row.
+func (t *Meter) vectorOf(key string) *gauge {
+	for _, g := range t.vector {
+		if g.key == key {
+			return g
+		}
+	}
+	panic("measure: internal error: " + key + " is not measured")
+}
+
+// addVector measures y = W·x with few rows, in 10⁹ bytes of weights per second.
+func (t *Meter) addVector(s *matrixSet, rows int) {
+	perByte := float64(len(s.ws)) / s.held
+	g := t.add(t.sweep(s, rows), nil)
+	g.key = s.key
+	if rows == 1 {
+		t.vector = append(t.vector, g)
+	}
+	t.fill = append(t.fill, func(m *forecast.Machine) {
+		rates := m.Vector
+		for _, f := range m.Few {
+			if f.Rows == rows {
+				rates = f.Rate
+			}
+		}
+		rates[s.key] = g.net(perByte, 1000*m.Call)
+	})
+}
+
+// addMatrix measures y = W·x with many rows, in 10⁹ multiply-adds per second.
+func (t *Meter) addMatrix(s *matrixSet) {
+	x, y := activations(forecast.ManyRows, s.spec.In), backend.NewTensor(forecast.ManyRows, s.spec.Out)
+	p := []backend.Product{{Dst: y, W: s.ws[0]}}
+	t.add(func() float64 {
+		t.b.Linear(x, p)
+		return float64(forecast.ManyRows) * float64(s.spec.Out) * float64(s.spec.In)
+	}, func(m *forecast.Machine, rate float64) { m.Matrix[s.key] = rate })
 }
 
 // weights is a matrix of normal numbers, one block of rows again and again.
-func weights(t quant.Type, out, in int) (spec backend.MatrixSpec, raw []byte, err error) {
+func weights(m backend.MatrixSpec) (raw []byte, err error) {
 	const distinct = 16
-	n, err := t.Bytes(int64(in))
+	n, err := m.Type.Bytes(int64(m.In))
 	if err != nil {
-		return spec, nil, err
+		return nil, err
 	}
-	row, all := make([]byte, n), []byte{}
+	row, some := make([]byte, n), []byte{}
 	for range distinct {
-		if err := quant.Encode(t, row, normal(in)); err != nil {
-			return spec, nil, err
+		if err := quant.Encode(m.Type, row, normal(m.In)); err != nil {
+			return nil, err
 		}
-		all = append(all, row...)
+		some = append(some, row...)
 	}
-	return backend.MatrixSpec{Type: t, Out: out, In: in}, bytes.Repeat(all, out/distinct), nil
+	return bytes.Repeat(some, (m.Out+distinct-1)/distinct)[:int(n)*m.Out], nil
 }
 
 func normal(n int) []float32 {
@@ -246,7 +344,8 @@ func activations(rows, cols int) *backend.Tensor {
 
 // addAttention measures single queries, each at the end of keys of its own, and a prompt's
 // queries, in 10⁹ multiply-adds per second.
-func (t *Meter) addAttention(b backend.Backend, typ quant.Type, a backend.Attention) error {
+func (t *Meter) addAttention(typ quant.Type, a backend.Attention) error {
+	b := t.b
 	keys := mostKeys
 	if a.Window > 0 {
 		keys = min(keys, a.Window)
@@ -267,13 +366,15 @@ func (t *Meter) addAttention(b backend.Backend, typ quant.Type, a backend.Attent
 	}
 	first, one := &backend.Tensor{Rows: 1, Cols: q.Cols, Data: q.Row(0)}, backend.NewTensor(1, q.Cols)
 	spans, key := make([]backend.Span, 1), forecast.AttentionKey(typ, a)
-	t.add(func() float64 {
+	macs := 2 * float64(keys*a.Heads*a.HeadDim)
+	single := t.add(func() float64 {
 		for _, kv := range kvs {
 			spans[0] = backend.Span{N: 1, Pos: keys - 1, Hist: kv}
 			b.Attend(one, first, spans, a)
 		}
-		return 2 * float64(stores*keys*a.Heads*a.HeadDim)
-	}, func(m *forecast.Machine, rate float64) { m.AttendOne[key] = rate })
+		return stores * macs
+	}, nil)
+	t.fill = append(t.fill, func(m *forecast.Machine) { m.AttendOne[key] = single.net(1/macs, 1000*m.Call) })
 	t.add(func() float64 {
 		spans[0] = backend.Span{N: queries, Pos: manyKeys - queries, Hist: kvs[0]}
 		b.Attend(dst, q, spans, a)
@@ -294,63 +395,43 @@ func seen(a backend.Attention, pos, n int) (sum int) {
 	return sum
 }
 
-// addCall measures an operation that has next to nothing to do, in microseconds.
-func (t *Meter) addCall(b backend.Backend) error {
-	spec, raw, err := weights(quant.F32, 64, 64)
-	if err != nil {
-		return err
-	}
-	w, err := backend.NewMatrix(b, spec, raw)
-	if err != nil {
-		return fmt.Errorf("measure calls: %w", err)
-	}
-	x, p := activations(1, 64), []backend.Product{{Dst: backend.NewTensor(1, 64), W: w}}
-	t.add(func() float64 {
-		for range tinyCalls {
-			b.Linear(x, p)
-		}
-		return tinyCalls
-	}, func(m *forecast.Machine, rate float64) { m.Call = 1 / rate / 1000 })
-	return nil
-}
-
 // addRows measures, in 10⁹ activations per second, what they go through beside products in
 // a layer of width inputs: norms before and after, residuals, turned heads, GELU. They are
 // counted as package gemma does, by what the layer's products read and write. GELU comes
 // inside of a product, so that product alone, a narrow one, is measured and taken off.
-func (t *Meter) addRows(b backend.Backend) error {
-	const rows, ffn, narrow = 64, 4 * inputs, 32
-	spec, raw, err := weights(quant.F32, ffn, narrow)
-	if err != nil {
-		return err
+func (t *Meter) addRows(rows int, fill func(m *forecast.Machine, rate float64)) error {
+	const ffn, narrow, again = 4 * inputs, 32, 8 // again: activations are in the caches, unlike weights
+	b := t.b
+	s := matrixSet{spec: backend.MatrixSpec{Type: quant.Q8_0, Out: ffn, In: narrow}}
+	if err := s.make(b, 2*int(b.MatrixBytes(quant.Q8_0, ffn, narrow))); err != nil {
+		return fmt.Errorf("measure norms: %w", err)
 	}
-	var ws [2]backend.Matrix
-	for i := range ws {
-		if ws[i], err = backend.NewMatrix(b, spec, raw); err != nil {
-			return fmt.Errorf("measure norms: %w", err)
-		}
-	}
+	ws := s.ws
 	x, y, w := activations(rows, inputs), activations(rows, inputs), normal(inputs)
 	thin, wide := activations(rows, narrow), [2]*backend.Tensor{backend.NewTensor(rows, ffn), backend.NewTensor(rows, ffn)}
 	rope := &backend.Rope{Pairs: headDim / 2, Cos: normal(rows * headDim / 2), Sin: normal(rows * headDim / 2)}
 	all := t.add(func() float64 {
-		b.Norm(y, x, w, eps)
-		b.HeadNorm(y, headDim, w[:headDim], eps, rope)
-		b.AddNorm(x, y, w, eps, 1)
-		b.Norm(y, x, w, eps)
-		b.GeGLU(wide[0], thin, ws[0], ws[1], 0)
-		b.AddNorm(x, y, w, eps, 1)
-		return 1
+		for range again {
+			b.Norm(y, x, w, eps)
+			b.HeadNorm(y, headDim, w[:headDim], eps, rope)
+			b.AddNorm(x, y, w, eps, 1)
+			b.Norm(y, x, w, eps)
+			b.GeGLU(wide[0], thin, ws[0], ws[1], 0)
+			b.AddNorm(x, y, w, eps, 1)
+		}
+		return again
 	}, nil)
 	products := []backend.Product{{Dst: wide[0], W: ws[0]}, {Dst: wide[1], W: ws[1]}}
 	product := t.add(func() float64 {
-		b.Linear(thin, products)
-		return 1
+		for range again {
+			b.Linear(thin, products)
+		}
+		return again
 	}, nil)
 	// Queries, keys and values, the output, gate and up, down: what a layer's products read and write.
-	const elems = rows * (4*2*inputs + 2*(inputs+ffn) + (ffn + inputs))
+	elems := float64(rows * (4*2*inputs + 2*(inputs+ffn) + (ffn + inputs)))
 	t.fill = append(t.fill, func(m *forecast.Machine) {
-		m.Rows = elems / max(1, 1/all.rate()-1/product.rate())
+		fill(m, elems/max(1, 1/all.rate()-1/product.rate()))
 	})
 	return nil
 }

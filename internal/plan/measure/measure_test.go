@@ -23,7 +23,10 @@ func TestMeterFillsAMachine(t *testing.T) {
 	defer b.Close()
 	sliding := backend.Attention{Heads: 2, KVHeads: 1, HeadDim: 64, Window: 128}
 	full := backend.Attention{Heads: 2, KVHeads: 2, HeadDim: 128}
-	meter, err := NewMeter(b, Work{Types: []quant.Type{quant.Q4_0, quant.BF16}, Attention: []backend.Attention{sliding, full}, KVType: quant.I8})
+	meter, err := NewMeter(b, Work{
+		Types: []quant.Type{quant.Q4_0, quant.BF16}, Attention: []backend.Attention{sliding, full}, KVType: quant.I8,
+		Matrices: []backend.MatrixSpec{{Type: quant.Q4_0, Out: 40000, In: 64}, {Type: quant.Q4_0, Out: 50000, In: 64}, {Type: quant.BF16, Out: 200, In: 96}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,12 +35,16 @@ func TestMeterFillsAMachine(t *testing.T) {
 	if err := m.Validate(); err != nil {
 		t.Error(err)
 	}
+	if len(m.Few) != len(fewRows) {
+		t.Fatalf("products with few rows: %v", m.Few)
+	}
+	matrices := []string{"q4_0", "bf16", "q4_0 16384x64", "bf16 200x96", "other"} // more outputs make no difference
 	for _, c := range []struct {
 		what  string
 		rates map[string]float64
 		names []string
 	}{
-		{"vector", m.Vector, []string{"q4_0", "bf16", "other"}}, {"matrix", m.Matrix, []string{"q4_0", "bf16", "other"}},
+		{"vector", m.Vector, matrices}, {"matrix", m.Matrix, matrices}, {"few", m.Few[0].Rate, matrices}, {"more", m.Few[1].Rate, matrices},
 		{"one query", m.AttendOne, []string{"i8 2/1x64", "i8 2/2x128", "other"}},
 		{"many queries", m.AttendMany, []string{"i8 2/1x64", "i8 2/2x128", "other"}},
 	} {
@@ -58,6 +65,17 @@ func TestMeterFillsAMachine(t *testing.T) {
 	}
 	if _, err := NewMeter(b, Work{}); err == nil {
 		t.Error("measured nothing")
+	}
+}
+
+// A gauge of 10 ns a unit, of which 4 are one start's half; what is taken off has a limit.
+func TestNetOfStarts(t *testing.T) {
+	g := gauge{times: []float64{10}}
+	if got := g.net(0.5, 8); math.Abs(got-1.0/6) > 1e-9 {
+		t.Errorf("rate %g, want 1/6", got)
+	}
+	if got := g.net(0.5, 100); math.Abs(got-0.4) > 1e-9 {
+		t.Errorf("rate %g, want 0.4", got)
 	}
 }
 
