@@ -54,7 +54,7 @@ func newBenchTable() *cobra.Command {
 		Example: `  plume bench table e2b.gguf
   plume bench table e2b.gguf --places disk,http --latency 1ms --prompt 0
   plume bench table e2b.gguf --places disk,http --ids zipf --cache 0,2MiB,16MiB
-  plume bench table e2b.gguf --places ram,direct --ple-emulate microsd --prompt 0`,
+  plume bench table e2b.gguf --places ram,direct --ple-emulate microsd-a1 --prompt 0`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}

@@ -1,7 +1,0 @@
-//go:build !linux
-
-package gemma
-
-import "os"
-
-func dropPages(*os.File) {}
