@@ -179,7 +179,7 @@ func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text vocabularySize, b
 	}
 	if s := o.Stream; s != nil {
 		po.FixedResidency = true
-		po.Residency = gemma.Residency{StreamLayers: s.Layers, StreamHead: s.Head, ExpertSlots: s.Experts}
+		po.Residency = gemma.Residency{StreamBytes: s.Bytes, ExpertSlots: s.Experts}
 	}
 	p, err := plan.Make(cfg, cat, po)
 	var small *plan.TooSmallError

@@ -60,7 +60,7 @@ type Options struct {
 	// by 0. 0: 256, and less where memory is short. It never changes a result.
 	Chunk int
 	// Stream says which weights do not stay in memory but are read from the file for every
-	// token, slower and with the same results. nil: all stay where the budget has room for
+	// token, with the same results. nil: all stay where the budget has room for
 	// them beside 2048 tokens of context, and otherwise as many as there is room for.
 	Stream *Stream
 	// Background lets Open return before the weights have been read: they arrive in
@@ -77,11 +77,10 @@ type Options struct {
 	Progress func(done, total int64)
 }
 
-// Stream names the weights that are read for every token. The zero value: none.
+// Stream says how much of the weights is read for every token. The zero value: nothing.
 type Stream struct {
-	Layers  int  // the matrices of this many layers, experts aside; more than there are: all
-	Head    bool // the output matrix
-	Experts int  // of a mixture model, hold only so many experts at once; 0: all of them
+	Bytes   int64 // of the weights in memory, experts aside; more than there are: all
+	Experts int   // of a mixture model, hold only so many experts at once; 0: all of them
 }
 
 func (o Options) withDefaults() Options {
@@ -116,8 +115,8 @@ func (o Options) validate() error {
 	if o.PLEWorkers < 0 || o.PLEWorkers > 1024 {
 		return requestError{fmt.Errorf("ple workers %d, want 0 to 1024", o.PLEWorkers)}
 	}
-	if s := o.Stream; s != nil && (s.Layers < 0 || s.Experts < 0) {
-		return requestError{fmt.Errorf("stream %d layers, hold %d experts, want 0 or more", s.Layers, s.Experts)}
+	if s := o.Stream; s != nil && (s.Bytes < 0 || s.Experts < 0) {
+		return requestError{fmt.Errorf("stream %d bytes, hold %d experts, want 0 or more", s.Bytes, s.Experts)}
 	}
 	if o.Context < 0 || o.Chunk < 0 {
 		return requestError{fmt.Errorf("context %d, chunk %d, want 0 or more", o.Context, o.Chunk)}

@@ -39,10 +39,10 @@ func TestStreamedAndBackground(t *testing.T) {
 		t.Errorf("with all in memory: %s", whole.Plan().Streamed())
 	}
 	for name, o := range map[string]Options{
-		"layers":     {Stream: &Stream{Layers: 3}},
-		"everything": {Stream: &Stream{Layers: 99, Head: true}},
+		"some":       {Stream: &Stream{Bytes: 4 << 20}},
+		"everything": {Stream: &Stream{Bytes: 1 << 40}},
 		"background": {Background: true},
-		"both":       {Background: true, Stream: &Stream{Layers: 4, Head: true}},
+		"both":       {Background: true, Stream: &Stream{Bytes: 8 << 20}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, m := answerOf(t, o)
@@ -58,7 +58,7 @@ func TestStreamedAndBackground(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Open("x", Options{Stream: &Stream{Layers: -1}}); !errors.Is(err, ErrRequest) {
+	if _, err := Open("x", Options{Stream: &Stream{Bytes: -1}}); !errors.Is(err, ErrRequest) {
 		t.Errorf("a negative number gives %v", err)
 	}
 }

@@ -144,7 +144,7 @@ func (f *tableFlags) run(cmd *cobra.Command, name string) error {
 	ctx, stop := interruptible(cmd.Context())
 	defer stop()
 	f.open.backend, f.open.kvType, f.open.ple = "cpu", "f16", "disk"
-	f.open.streamLayers, f.open.rows = -1, -1
+	f.open.rows = -1
 	f.open.context, f.open.chunk = f.prompt+f.tokens+64, 0
 	m, err := f.open.open(cmd, name)
 	if err != nil {

@@ -25,8 +25,8 @@ type modelFlags struct {
 	ram     sizeFlag
 	rows    cacheFlag
 
-	streamLayers, expertSlots int
-	streamHead                bool
+	stream      cacheFlag
+	expertSlots int
 
 	background bool // weights may arrive while the first prompt is computed
 	bar        *bar // shows that they do
@@ -55,8 +55,7 @@ func (f *modelFlags) addMemory(cmd *cobra.Command) {
 	fs.StringVar(&f.emulate, "ple-emulate", "", "make reads of PLE rows as slow as on this storage: a profile's file, or one of\n"+strings.Join(plume.StorageNames(), ", "))
 	complete(cmd, "ple-emulate", plume.StorageNames()...)
 	fs.Var(&f.ram, "ram", "memory that the process may take, as 1500MiB or 1.5G (default: $"+plume.RAMVariable+",\nthe memory cgroup's limit, or what is free)")
-	fs.IntVar(&f.streamLayers, "stream-layers", -1, "read the weights of so many layers from disk for every token; 0: none, never\n(default: as many as memory has no room for)")
-	fs.BoolVar(&f.streamHead, "stream-head", false, "read the output matrix from disk for every token")
+	fs.Var(&f.stream, "stream", "read so much of the weights from disk for every token, as 40MiB; 0: nothing, ever\n(default: what memory has no room for)")
 	fs.IntVar(&f.expertSlots, "expert-slots", 0, "of a mixture model, hold so many experts at once (default: as many as memory\nhas room for)")
 }
 
@@ -105,8 +104,8 @@ func (f *modelFlags) options() (plume.Options, error) {
 		header[http.CanonicalHeaderKey(strings.TrimSpace(name))] = []string{strings.TrimSpace(value)}
 	}
 	var stream *plume.Stream
-	if f.streamLayers >= 0 || f.streamHead || f.expertSlots > 0 {
-		stream = &plume.Stream{Layers: max(0, f.streamLayers), Head: f.streamHead, Experts: f.expertSlots}
+	if f.stream != 0 || f.expertSlots > 0 {
+		stream = &plume.Stream{Bytes: max(0, int64(f.stream)), Experts: f.expertSlots}
 	}
 	return plume.Options{
 		PLE: f.ple, PLEHeader: header, PLEEmulate: f.emulate,
@@ -138,13 +137,13 @@ func (f *modelFlags) args() []string {
 	if f.ram != 0 {
 		args = append(args, "--ram", strconv.FormatInt(int64(f.ram), 10))
 	}
-	if f.streamLayers >= 0 {
-		args = append(args, "--stream-layers", strconv.Itoa(f.streamLayers))
+	if f.stream != 0 {
+		args = append(args, "--stream", strconv.FormatInt(max(0, int64(f.stream)), 10))
 	}
 	if f.expertSlots > 0 {
 		args = append(args, "--expert-slots", strconv.Itoa(f.expertSlots))
 	}
-	return append(args, "--stream-head="+strconv.FormatBool(f.streamHead))
+	return args
 }
 
 // modelPath turns a MODEL argument into a path: of a file or a folder, or of a
@@ -187,7 +186,7 @@ func (s *sizeFlag) Set(text string) error {
 // Type implements pflag.Value.
 func (*sizeFlag) Type() string { return "size" }
 
-// cacheFlag is the size of a cache: 0 asks for none, which options call negative.
+// cacheFlag is a size whose default is not 0: 0 asks for none, which options call negative.
 type cacheFlag int64
 
 // String implements pflag.Value.

@@ -60,9 +60,9 @@ type Model struct {
 	kvType quant.Type
 	layers []layer
 
-	weights    *supply        // the matrices, as they come and go
-	embed      backend.Matrix // [V, H]: input rows and output matrix; a block of it while that is read
-	embedScale float32        // √H
+	weights    *supply // the matrices, as they come and go
+	embed      weight  // [V, H]: input rows and output matrix
+	embedScale float32 // √H
 	outNorm    []float32
 	eps        float32
 
@@ -80,25 +80,24 @@ type Model struct {
 }
 
 // layer holds one layer's weights; see the package comment for what they do.
-// Fields of blocks that the model does not have are nil.
+// Fields of blocks that the model does not have are nil or without rows.
 type layer struct {
 	sliding                       bool
 	donor                         int // layer whose K/V this one attends, itself if it owns some
 	heads, kvHeads, headDim, ffn  int
 	attnNorm, postAttnNorm        []float32 // [H]
 	qNorm, kNorm                  []float32 // [d]
-	q, k, v, o                    backend.Matrix
+	q, k, v, o                    weight
 	ffnNorm, postFFNNorm          []float32 // [H]
-	gate, up, down                backend.Matrix
-	pleGate, pleProj              backend.Matrix
+	gate, up, down                weight
+	pleGate, pleProj              weight
 	postPLENorm                   []float32 // [H]
 	scalar                        float32
-	router                        backend.Matrix   // [E, H]
-	routerScale                   []float32        // [H], H^(−1/2) included
-	expertScale                   []float32        // [E]
-	experts                       []backend.Expert // [E]
-	expertNorm                    []float32        // [H] before the experts
-	postDenseNorm, postExpertNorm []float32        // [H]
+	router                        weight    // [E, H]
+	routerScale                   []float32 // [H], H^(−1/2) included
+	expertScale                   []float32 // [E]
+	expertNorm                    []float32 // [H] before the experts
+	postDenseNorm, postExpertNorm []float32 // [H]
 }
 
 // Bind finds every tensor of cfg in cat, checks its shape, loads the weights into b
@@ -120,7 +119,7 @@ func Bind(cat *checkpoint.Catalog, cfg *Config, b backend.Backend, o BindOptions
 		ropeFull:    newRopeTable(cfg.GlobalHeadDim, cfg.RotaryPairs(), cfg.RopeThetaGlobal),
 		lastOwner:   cfg.FirstShared() - 1,
 	}
-	l := loader{cat: cat, cfg: cfg, groups: newGroups(cfg.NumLayers)}
+	l := loader{cat: cat, cfg: cfg, groups: newGroups(cfg)}
 	m.bindAll(&l)
 	if cfg.PLESize > 0 {
 		m.openPLE(&l, o)
@@ -146,6 +145,7 @@ func (m *Model) load(l *loader, o BindOptions) error {
 	}
 	size := sizeOn(m.back)
 	pieceBytes := l.groups.cut(size)
+	l.groups.makeUnits(size)
 	a := l.groups.arrange(o.Residency, size)
 	r := &reader{
 		back: m.back, cat: l.cat, drop: o.DropRead, pieceBytes: pieceBytes,
@@ -153,7 +153,7 @@ func (m *Model) load(l *loader, o BindOptions) error {
 	}
 	r.work.L = &r.mu
 	var err error
-	if m.weights, err = newSupply(r, l.groups, a, o.Background); err != nil {
+	if m.weights, err = newSupply(r, l.groups, a, &m.embed, o.Background); err != nil {
 		return err
 	}
 	m.resident = l.vectors + a.keptBytes(size) + a.sharedBytes()
@@ -161,7 +161,7 @@ func (m *Model) load(l *loader, o BindOptions) error {
 	if err := l.readVectors(); err != nil {
 		return err
 	}
-	m.weights.begin(-1)
+	m.weights.begin(true)
 	if o.Background {
 		return nil
 	}
@@ -174,8 +174,8 @@ func (a *arrangement) progress(told func(done, total int64)) func(int64) {
 		return nil
 	}
 	var total, done int64
-	for _, g := range a.kept {
-		total += storedBytes(g.loads)
+	for _, k := range a.kept {
+		total += storedBytes(k.loads)
 	}
 	var mu sync.Mutex
 	return func(n int64) {
@@ -212,7 +212,7 @@ func (m *Model) bindShared(l *loader) {
 	m.slidingDonor = m.cfg.freshLayers()[1]
 }
 
-// bindLayer binds layer i.
+// bindLayer binds layer i, its matrices in order of use.
 func (m *Model) bindLayer(l *loader, i int) {
 	c, y := m.cfg, &m.layers[i]
 	l.group = l.groups.layers[i]
@@ -221,7 +221,6 @@ func (m *Model) bindLayer(l *loader, i int) {
 	y.attnNorm, y.postAttnNorm = l.vector(KeyAttnNorm, i), l.vector(KeyPostAttnNorm, i)
 	y.ffnNorm, y.postFFNNorm = l.vector(KeyFFNNorm, i), l.vector(KeyPostFFNNorm, i)
 	y.qNorm = l.vector(KeyQNorm, i)
-	l.matrix(&y.q, KeyQ, i)
 	if y.donor == i {
 		l.matrix(&y.k, KeyK, i)
 		y.kNorm = l.vector(KeyKNorm, i)
@@ -229,7 +228,11 @@ func (m *Model) bindLayer(l *loader, i int) {
 			l.matrix(&y.v, KeyV, i)
 		}
 	}
+	l.matrix(&y.q, KeyQ, i)
 	l.matrix(&y.o, KeyO, i)
+	if c.NumExperts > 0 {
+		m.bindRouter(l, i)
+	}
 	l.matrix(&y.gate, KeyGate, i)
 	l.matrix(&y.up, KeyUp, i)
 	l.matrix(&y.down, KeyDown, i)
@@ -247,8 +250,8 @@ func (m *Model) bindLayer(l *loader, i int) {
 	}
 }
 
-// bindExperts binds layer i's router and experts.
-func (m *Model) bindExperts(l *loader, i int) {
+// bindRouter binds layer i's router and what belongs to a mixture beside the experts.
+func (m *Model) bindRouter(l *loader, i int) {
 	y := &m.layers[i]
 	l.matrix(&y.router, KeyRouter, i)
 	y.routerScale = l.vector(KeyRouterScale, i)
@@ -260,13 +263,16 @@ func (m *Model) bindExperts(l *loader, i int) {
 	y.expertScale = l.vector(KeyExpertScale, i)
 	y.expertNorm = l.vector(KeyFFNNorm2, i)
 	y.postDenseNorm, y.postExpertNorm = l.vector(KeyPostFFNNorm1, i), l.vector(KeyPostFFNNorm2, i)
+}
+
+// bindExperts binds layer i's experts.
+func (m *Model) bindExperts(l *loader, i int) {
 	l.group = l.groups.experts[i]
-	y.experts = make([]backend.Expert, m.cfg.NumExperts)
 	gateUp, down, ffn := l.find(KeyExpertsGateUp, i), l.find(KeyExpertsDown, i), m.cfg.ExpertSize
-	for e := range y.experts {
-		l.expert(&y.experts[e].Gate, gateUp, e, 0, ffn)
-		l.expert(&y.experts[e].Up, gateUp, e, ffn, 2*ffn)
-		l.expert(&y.experts[e].Down, down, e, 0, m.cfg.HiddenSize)
+	for e := range m.cfg.NumExperts {
+		l.expert(gateUp, e, 0, ffn)
+		l.expert(gateUp, e, ffn, 2*ffn)
+		l.expert(down, e, 0, m.cfg.HiddenSize)
 	}
 }
 
@@ -318,7 +324,7 @@ func (m *Model) PLEStats() ple.Stats {
 	return m.ple.rows.Stats()
 }
 
-// ResidentBytes is the memory that the weights take, slabs and slots included, the
+// ResidentBytes is the memory that the weights take, ring and slots included, the
 // table left out.
 func (m *Model) ResidentBytes() int64 { return m.resident }
 
@@ -368,7 +374,8 @@ type loader struct {
 
 // load is one matrix to be read: rows of a tensor.
 type load struct {
-	dst      *backend.Matrix // set to it while it is there
+	dst      *weight // that it is rows of; nil for an expert's
+	row      int     // its first row in dst
 	src      *Source
 	off      int64 // of the first row, in src
 	rowBytes int   // of a row, as stored
@@ -382,6 +389,7 @@ type load struct {
 // rows returns rows [from, to) of ld, multiples of backend.FillRows but for its end.
 func (ld *load) rows(from, to int) load {
 	part := *ld
+	part.row += from
 	part.off += int64(from) * int64(ld.rowBytes)
 	part.from += from
 	part.packed = ld.packed.from(from)
@@ -479,28 +487,28 @@ func (v vector) read() error {
 }
 
 // matrix notes that the whole tensor [out, in] is to be loaded into dst.
-func (l *loader) matrix(dst *backend.Matrix, key Key, layer int) {
+func (l *loader) matrix(dst *weight, key Key, layer int) {
 	if t := l.find(key, layer); t != nil {
 		l.add(dst, t, 0, t.Spec.Shape[0])
 	}
 }
 
 // rows notes rows [from, to) of a tensor of the whole model; none is no matrix.
-func (l *loader) rows(dst *backend.Matrix, key Key, from, to int) {
+func (l *loader) rows(dst *weight, key Key, from, to int) {
 	if t := l.find(key, -1); t != nil && to > from {
 		l.add(dst, t, from, to)
 	}
 }
 
 // expert notes rows [from, to) of expert e of a tensor [expert, out, in].
-func (l *loader) expert(dst *backend.Matrix, t *Source, e, from, to int) {
+func (l *loader) expert(t *Source, e, from, to int) {
 	if t != nil {
-		l.add(dst, t, e*t.Spec.Shape[1]+from, e*t.Spec.Shape[1]+to)
+		l.add(nil, t, e*t.Spec.Shape[1]+from, e*t.Spec.Shape[1]+to)
 	}
 }
 
 // add notes rows [from, to) of t, all leading axes taken as one.
-func (l *loader) add(dst *backend.Matrix, t *Source, from, to int) {
+func (l *loader) add(dst *weight, t *Source, from, to int) {
 	in := t.Spec.RowLen()
 	rowBytes, err := t.Type.Bytes(int64(in))
 	if err != nil {

@@ -131,8 +131,8 @@ func TestFaultsWhileStreaming(t *testing.T) {
 	for _, name := range goldenModels {
 		g, b := loadGolden(t, name), newCPU(t, 2)
 		want := whole(t, g, b)
-		for _, r := range []gemma.Residency{{StreamLayers: 1000}, {StreamLayers: 2, StreamHead: true, ExpertSlots: 3}, {ExpertSlots: 9}} {
-			if r.StreamLayers == 0 && name != "moe-tiny" {
+		for _, r := range []gemma.Residency{{StreamBytes: everything}, {StreamBytes: 100 << 10, ExpertSlots: 3}, {ExpertSlots: 9}} {
+			if r.StreamBytes == 0 && name != "moe-tiny" {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%+v", name, r), func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestFaultsInTheBackground(t *testing.T) {
 func TestStepsWaitForWeights(t *testing.T) {
 	for _, name := range goldenModels {
 		g, b := loadGolden(t, name), newCPU(t, 1)
-		for _, r := range []gemma.Residency{{}, {StreamLayers: 2, ExpertSlots: 4}} {
+		for _, r := range []gemma.Residency{{}, {StreamBytes: 100 << 10, ExpertSlots: 4}} {
 			m, _, door := bindFaulty(t, g, b, gemma.BindOptions{Background: true, Residency: r})
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
@@ -235,7 +235,7 @@ func TestCloseWhileReading(t *testing.T) {
 	g := loadGolden(t, "moe-tiny")
 	b := ref.New()
 	before := runtime.NumGoroutine()
-	for _, r := range []gemma.Residency{{}, {StreamLayers: 1000, StreamHead: true, ExpertSlots: 4}} {
+	for _, r := range []gemma.Residency{{}, {StreamBytes: everything, ExpertSlots: 4}} {
 		m, _, door := bindFaulty(t, g, b, gemma.BindOptions{Background: true, Residency: r})
 		<-door.waiting
 		waited := make(chan error)
@@ -247,7 +247,7 @@ func TestCloseWhileReading(t *testing.T) {
 			t.Error(err)
 		}
 		<-waited // with an error unless everything came before Close
-		if _, err := tryStep(t.Context(), t, m, g.IDs); err == nil && r.StreamLayers > 0 {
+		if _, err := tryStep(t.Context(), t, m, g.IDs); err == nil && r.StreamBytes > 0 {
 			t.Error("a step of a closed model got its weights")
 		}
 	}

@@ -84,12 +84,11 @@ func (m *Model) Forward(ctx context.Context, b *Batch) (logits []float32, rows i
 // layer computes layer i. ended is whether no row is left to compute afterwards.
 func (s *step) layer(ctx context.Context, i int) (ended bool, err error) {
 	m := s.m
-	g := m.weights.groups.layers[i]
-	if err := m.weights.use(ctx, g); err != nil {
+	if err := m.weights.use(ctx, m.weights.groups.layers[i]); err != nil {
 		return false, err
 	}
-	if !s.attention(i) {
-		return true, nil
+	if ended, err := s.attention(ctx, i); ended || err != nil {
+		return ended, err
 	}
 	if err := s.feedForward(ctx, i); err != nil {
 		return false, err
@@ -97,9 +96,7 @@ func (s *step) layer(ctx context.Context, i int) (ended bool, err error) {
 	if err := s.mixPLE(ctx); err != nil {
 		return false, err
 	}
-	s.perLayer(i)
-	m.weights.done(g)
-	return false, nil
+	return false, s.perLayer(ctx, i)
 }
 
 // step is the working memory of Forward. Tensors are [row, …] over the rows that
@@ -127,7 +124,7 @@ type step struct {
 
 	fresh    [2]backend.KV // fresh K/V of sliding layers: [1] for the donor, [0] for the others
 	spans    []backend.Span
-	products [3]backend.Product
+	products []backend.Product // of linear
 }
 
 // partRows is where a part lies in the batch and which of its rows are computed.
@@ -178,11 +175,7 @@ func (s *step) begin(m *Model, b *Batch) error {
 	if err := s.makeFresh(); err != nil {
 		return err
 	}
-	last := -1
-	if len(s.wanted) == 0 {
-		last = m.lastOwner
-	}
-	m.weights.begin(last)
+	m.weights.begin(len(s.wanted) > 0)
 	s.ple.begin(s)
 	return nil
 }
@@ -212,27 +205,83 @@ func (s *step) show(index int) {
 	}
 }
 
-// attention adds layer i's attention block to x. It returns false when no row is
-// left to compute afterwards.
-func (s *step) attention(i int) bool {
+// output is a product of linear: dst [row, out] becomes w · x.
+type output struct {
+	dst *backend.Tensor
+	w   *weight
+}
+
+// linear multiplies x by several weights: by what stays of them at once, then by the
+// blocks that are streamed, one after the other as they come.
+func (s *step) linear(ctx context.Context, x *backend.Tensor, outputs ...output) error {
+	m := s.m
+	s.products = s.products[:0]
+	for _, o := range outputs {
+		for i := range o.w.kept {
+			p := &o.w.kept[i]
+			s.products = append(s.products, backend.Product{Dst: o.dst, W: p.matrix, Col: p.row})
+		}
+	}
+	if len(s.products) > 0 {
+		m.back.Linear(x, s.products)
+	}
+	for _, o := range outputs {
+		for _, b := range o.w.blocks {
+			w, err := m.weights.stream.use(ctx, b)
+			if err != nil {
+				return err
+			}
+			s.products = append(s.products[:0], backend.Product{Dst: o.dst, W: w[0], Col: b.loads[0].row})
+			m.back.Linear(x, s.products)
+			m.weights.stream.done()
+		}
+	}
+	return nil
+}
+
+// gated sets act to the inside of layer i's feed-forward network: what stays, then the rest.
+func (s *step) gated(ctx context.Context, i int) error {
+	m, l := s.m, &s.m.layers[i]
+	for k := range l.gate.kept {
+		gate, up := &l.gate.kept[k], &l.up.kept[k]
+		m.back.GeGLU(&s.act, &s.h, gate.matrix, up.matrix, gate.row)
+	}
+	for _, b := range l.gate.blocks {
+		w, err := m.weights.stream.use(ctx, b)
+		if err != nil {
+			return err
+		}
+		m.back.GeGLU(&s.act, &s.h, w[0], w[1], b.loads[0].row)
+		m.weights.stream.done()
+	}
+	return nil
+}
+
+// attention adds layer i's attention block to x. ended is whether no row is left to
+// compute afterwards.
+func (s *step) attention(ctx context.Context, i int) (ended bool, err error) {
 	m, l := s.m, &s.m.layers[i]
 	eps := m.eps
 	s.h.Resize(s.rows, m.cfg.HiddenSize)
 	m.back.Norm(&s.h, &s.x, l.attnNorm, eps)
 	last := i == m.lastOwner && len(s.wanted) < s.rows
 	if last {
-		s.keysValues(i, nil)
+		if err := s.keysValues(ctx, i, false); err != nil {
+			return false, err
+		}
 		if !s.narrow() {
 			s.commitLayer(i)
-			return false
+			return true, nil
 		}
 	}
 	s.q.Resize(s.rows, l.heads*l.headDim)
 	if last || l.donor != i {
-		s.products[0] = backend.Product{Dst: &s.q, W: l.q}
-		m.back.Linear(&s.h, s.products[:1])
+		err = s.linear(ctx, &s.h, output{&s.q, &l.q})
 	} else {
-		s.keysValues(i, l.q)
+		err = s.keysValues(ctx, i, true)
+	}
+	if err != nil {
+		return false, err
 	}
 	m.back.HeadNorm(&s.q, l.headDim, l.qNorm, eps, m.rope(l.sliding))
 	s.a.Resize(s.rows, s.q.Cols)
@@ -241,27 +290,31 @@ func (s *step) attention(i int) bool {
 	})
 	s.commitLayer(i)
 	s.y.Resize(s.rows, m.cfg.HiddenSize)
-	s.products[0] = backend.Product{Dst: &s.y, W: l.o}
-	m.back.Linear(&s.a, s.products[:1])
+	if err := s.linear(ctx, &s.a, output{&s.y, &l.o}); err != nil {
+		return false, err
+	}
 	m.back.AddNorm(&s.x, &s.y, l.postAttnNorm, eps, 1)
-	return true
+	return false, nil
 }
 
-// keysValues projects h to layer i's keys and values (and to queries too when q is
-// given, in the same pass over h) and stores them.
-func (s *step) keysValues(i int, q backend.Matrix) {
+// keysValues projects h to layer i's keys and values (and to queries too if they are
+// wanted, in the same pass over h) and stores them.
+func (s *step) keysValues(ctx context.Context, i int, queries bool) error {
 	m, l := s.m, &s.m.layers[i]
 	s.k.Resize(s.rows, l.kvHeads*l.headDim)
 	s.v.Resize(s.rows, l.kvHeads*l.headDim)
-	products := append(s.products[:0], backend.Product{Dst: &s.k, W: l.k})
-	if l.v != nil {
-		products = append(products, backend.Product{Dst: &s.v, W: l.v})
+	var outputs [3]output
+	list := append(outputs[:0], output{&s.k, &l.k})
+	if m.cfg.HasV(i) {
+		list = append(list, output{&s.v, &l.v})
 	}
-	if q != nil {
-		products = append(products, backend.Product{Dst: &s.q, W: q})
+	if queries {
+		list = append(list, output{&s.q, &l.q})
 	}
-	m.back.Linear(&s.h, products)
-	if l.v == nil { // the values are the raw key projection
+	if err := s.linear(ctx, &s.h, list...); err != nil {
+		return err
+	}
+	if !m.cfg.HasV(i) { // the values are the raw key projection
 		copy(s.v.Data, s.k.Data)
 	}
 	m.back.HeadNorm(&s.k, l.headDim, l.kNorm, m.eps, m.rope(l.sliding))
@@ -269,6 +322,7 @@ func (s *step) keysValues(i int, q backend.Matrix) {
 	for p := range s.parts {
 		s.store(i, p)
 	}
+	return nil
 }
 
 // narrow keeps the wanted rows only and reports whether there are any.
@@ -307,20 +361,25 @@ func (s *step) resized(t *backend.Tensor, rows int) *backend.Tensor {
 func (s *step) feedForward(ctx context.Context, i int) error {
 	m, l := s.m, &s.m.layers[i]
 	scale := float32(1)
-	if l.pleGate == nil {
+	if m.cfg.PLESize == 0 {
 		scale = l.scalar // the layer's last step: the scalar goes with it
 	}
 	s.h.Resize(s.rows, m.cfg.HiddenSize)
-	if l.router != nil {
-		s.chooseExperts(i)
+	if m.cfg.NumExperts > 0 {
+		if err := s.chooseExperts(ctx, i); err != nil {
+			return err
+		}
 	}
 	s.y.Resize(s.rows, m.cfg.HiddenSize)
 	s.act.Resize(s.rows, l.ffn)
 	m.back.Norm(&s.h, &s.x, l.ffnNorm, m.eps)
-	m.back.GeGLU(&s.act, &s.h, l.gate, l.up, 0)
-	s.products[0] = backend.Product{Dst: &s.y, W: l.down}
-	m.back.Linear(&s.act, s.products[:1])
-	if l.router != nil {
+	if err := s.gated(ctx, i); err != nil {
+		return err
+	}
+	if err := s.linear(ctx, &s.act, output{&s.y, &l.down}); err != nil {
+		return err
+	}
+	if m.cfg.NumExperts > 0 {
 		if err := s.mixExperts(ctx, i); err != nil {
 			return err
 		}
@@ -331,21 +390,32 @@ func (s *step) feedForward(ctx context.Context, i int) error {
 
 // perLayer adds layer i's per-layer embedding block to x and scales the layer's
 // output.
-func (s *step) perLayer(i int) {
+func (s *step) perLayer(ctx context.Context, i int) error {
 	m, l := s.m, &s.m.layers[i]
-	if l.pleGate == nil {
-		return
+	if m.cfg.PLESize == 0 {
+		return nil
 	}
 	by, col := s.ple.inputs(i)
 	s.act.Resize(s.rows, m.cfg.PLESize)
-	m.back.GateMul(&s.act, &s.x, l.pleGate, by, col)
+	if len(l.pleGate.kept) > 0 {
+		m.back.GateMul(&s.act, &s.x, l.pleGate.kept[0].matrix, by, col)
+	} else {
+		w, err := m.weights.stream.use(ctx, l.pleGate.blocks[0])
+		if err != nil {
+			return err
+		}
+		m.back.GateMul(&s.act, &s.x, w[0], by, col)
+		m.weights.stream.done()
+	}
 	s.y.Resize(s.rows, m.cfg.HiddenSize)
-	s.products[0] = backend.Product{Dst: &s.y, W: l.pleProj}
-	m.back.Linear(&s.act, s.products[:1])
+	if err := s.linear(ctx, &s.act, output{&s.y, &l.pleProj}); err != nil {
+		return err
+	}
 	m.back.AddNorm(&s.x, &s.y, l.postPLENorm, m.eps, l.scalar)
+	return nil
 }
 
-// head turns x into logits [row, V], block by block of the output matrix.
+// head turns x into logits [row, V].
 func (s *step) head(ctx context.Context) ([]float32, error) {
 	m := s.m
 	s.h.Resize(s.rows, m.cfg.HiddenSize)
@@ -354,13 +424,11 @@ func (s *step) head(ctx context.Context) ([]float32, error) {
 		s.batch.Hidden(len(m.layers), s.h.Rows, s.h.Data)
 	}
 	s.logits.Resize(s.rows, m.cfg.VocabSize)
-	for _, g := range m.weights.head {
-		if err := m.weights.use(ctx, g); err != nil {
-			return nil, err
-		}
-		s.products[0] = backend.Product{Dst: &s.logits, W: m.embed, Col: g.loads[0].from}
-		m.back.Linear(&s.h, s.products[:1])
-		m.weights.done(g)
+	if err := m.weights.use(ctx, m.weights.groups.head); err != nil {
+		return nil, err
+	}
+	if err := s.linear(ctx, &s.h, output{&s.logits, &m.embed}); err != nil {
+		return nil, err
 	}
 	if c := float32(m.cfg.FinalSoftcap); c > 0 {
 		m.back.Softcap(&s.logits, c)

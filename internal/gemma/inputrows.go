@@ -16,16 +16,13 @@ type inputRows struct {
 	whole  *load
 	matrix backend.Matrix // [FillRows, H]
 	raw    []byte
-	rows   [backend.FillRows]int32
 	errs   [backend.FillRows]error
-	part   backend.Tensor // the rows of the result that are being set
+	part   backend.Tensor // the row of the result that is being set
+	id     [1]int32
 }
 
 func newInputRows(b backend.Backend, whole *load) (*inputRows, error) {
 	in := &inputRows{back: b, whole: whole, raw: make([]byte, backend.FillRows*whole.rowBytes)}
-	for i := range in.rows {
-		in.rows[i] = int32(i)
-	}
 	spec := whole.matrix
 	spec.Out = backend.FillRows
 	s, err := b.NewSlab(b.MatrixBytes(spec.Type, spec.Out, spec.In))
@@ -42,31 +39,40 @@ func inputRowsBytes(whole *load, size func(*load) int64) int64 {
 	return size(&rows) + backend.FillRows*int64(whole.rowBytes)
 }
 
-// embed sets row i of dst to row ids[i] of the matrix, times scale.
-func (in *inputRows) embed(dst *backend.Tensor, ids []int32, scale float32) error {
-	for from := 0; from < len(ids); from += backend.FillRows {
-		n := min(backend.FillRows, len(ids)-from)
-		if err := in.read(ids[from : from+n]); err != nil {
+// embed sets rows at of dst to the rows of the matrix that ids names for them, times scale.
+func (in *inputRows) embed(dst *backend.Tensor, at []int, ids []int32, scale float32) error {
+	for len(at) > 0 {
+		n := min(backend.FillRows, len(at))
+		if err := in.read(at[:n], ids); err != nil {
 			return err
 		}
-		in.part = backend.Tensor{Rows: n, Cols: dst.Cols, Data: dst.Data[from*dst.Cols : (from+n)*dst.Cols]}
-		in.back.Embed(&in.part, in.matrix, in.rows[:n], scale)
+		for i, row := range at[:n] {
+			in.one(dst, row, in.matrix, int32(i), scale)
+		}
+		at = at[n:]
 	}
 	return nil
 }
 
-// read puts rows ids of the file into the matrix, reading them all at once.
-func (in *inputRows) read(ids []int32) error {
-	if len(ids) == 1 {
-		in.errs[0] = in.row(0, ids[0])
+// one sets a row of dst to row id of m, times scale.
+func (in *inputRows) one(dst *backend.Tensor, row int, m backend.Matrix, id int32, scale float32) {
+	in.part = backend.Tensor{Rows: 1, Cols: dst.Cols, Data: dst.Row(row)}
+	in.id[0] = id
+	in.back.Embed(&in.part, m, in.id[:], scale)
+}
+
+// read puts rows ids[at[…]] of the file into the matrix, reading them all at once.
+func (in *inputRows) read(at []int, ids []int32) error {
+	if len(at) == 1 {
+		in.errs[0] = in.row(0, ids[at[0]])
 	} else {
 		var wg sync.WaitGroup
-		for i, id := range ids {
-			wg.Go(func() { in.errs[i] = in.row(i, id) })
+		for i, row := range at {
+			wg.Go(func() { in.errs[i] = in.row(i, ids[row]) })
 		}
 		wg.Wait()
 	}
-	if err := errors.Join(in.errs[:len(ids)]...); err != nil {
+	if err := errors.Join(in.errs[:len(at)]...); err != nil {
 		return fmt.Errorf("load %s: %w", in.whole.src.Spec, err)
 	}
 	return in.back.Fill(in.matrix, 0, in.raw)

@@ -94,16 +94,18 @@ func (r *routing) sort(experts int) {
 // chooseExperts routes the rows of x and has the chosen experts read.
 //
 //	u = norm(x) ⊙ scale·H^(−1/2)      experts chosen by softmax(router·u), see route
-func (s *step) chooseExperts(i int) {
+func (s *step) chooseExperts(ctx context.Context, i int) error {
 	m, l := s.m, &s.m.layers[i]
 	m.back.Norm(&s.h, &s.x, l.routerScale, m.eps)
 	s.router.Resize(s.rows, m.cfg.NumExperts)
-	s.products[0] = backend.Product{Dst: &s.router, W: l.router}
-	m.back.Linear(&s.h, s.products[:1])
+	if err := s.linear(ctx, &s.h, output{&s.router, &l.router}); err != nil {
+		return err
+	}
 	route(&s.routing, &s.router, m.cfg.TopKExperts, l.expertScale)
 	if c := m.weights.experts; c != nil {
 		c.choose(i, s.routing.used)
 	}
+	return nil
 }
 
 // mixExperts turns y, the dense network's output, into norm(y) + norm(experts).
@@ -124,8 +126,10 @@ func (s *step) mixExperts(ctx context.Context, i int) error {
 	s.y2.Resize(s.rows, m.cfg.HiddenSize)
 	clear(s.y2.Data)
 	for k, id := range r.used {
-		e := l.experts[id]
-		if cache != nil {
+		var e backend.Expert
+		if cache == nil {
+			e = m.weights.expert(i, id)
+		} else {
 			var err error
 			if e, err = cache.take(ctx, id); err != nil {
 				return err

@@ -26,12 +26,12 @@ type pleTable struct {
 	source      ple.Source // nil when the rows come through the checkpoint
 	home        ple.Spec   // where the checkpoint has the table; zero when in several pieces
 	typ         quant.Type
-	vocab       int            // rows of the table
-	early, late backend.Matrix // Wctx [lastOwner·P, H] and the rest; nil when empty
-	norm        []float32      // [P]
-	split       int            // values of a row that belong to the early part
-	rowBytes    int            // of a whole row
-	partBytes   int            // of the blocks that cover the early part
+	vocab       int       // rows of the table
+	early, late weight    // Wctx [lastOwner·P, H] and the rest
+	norm        []float32 // [P]
+	split       int       // values of a row that belong to the early part
+	rowBytes    int       // of a whole row
+	partBytes   int       // of the blocks that cover the early part
 }
 
 // open makes the rows of table readable. through, when set, opens the place they
@@ -183,22 +183,20 @@ func (s *step) projectPLE(ctx context.Context) error {
 	if m.ple == nil {
 		return nil
 	}
-	g := m.weights.groups.start
-	if err := m.weights.use(ctx, g); err != nil {
+	if err := m.weights.use(ctx, m.weights.groups.start); err != nil {
 		return err
 	}
-	if m.ple.early != nil {
+	if m.ple.split > 0 {
 		p.early.Resize(s.rows, m.ple.split)
-		s.products[0] = backend.Product{Dst: &p.early, W: m.ple.early}
-		m.back.Linear(&s.x, s.products[:1])
+		if err := s.linear(ctx, &s.x, output{&p.early, &m.ple.early}); err != nil {
+			return err
+		}
 	}
 	if len(s.wanted) > 0 {
 		m.back.Gather(s.resized(&p.h0, len(s.wanted)), &s.x, s.wanted)
 		p.late.Resize(len(s.wanted), m.cfg.RowValues()-m.ple.split)
-		s.products[0] = backend.Product{Dst: &p.late, W: m.ple.late}
-		m.back.Linear(&p.h0, s.products[:1])
+		return s.linear(ctx, &p.h0, output{&p.late, &m.ple.late})
 	}
-	m.weights.done(g)
 	return nil
 }
 
@@ -221,7 +219,7 @@ func (s *step) mixPLE(ctx context.Context) error {
 		}
 		p.counts = append(p.counts, c)
 	}
-	if m.ple.early != nil {
+	if m.ple.split > 0 {
 		p.tok.Resize(p.early.Rows, p.early.Cols)
 		for i := range p.tok.Rows {
 			if err := p.decode(p.tok.Row(i), i, 0); err != nil {

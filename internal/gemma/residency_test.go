@@ -12,15 +12,20 @@ import (
 	"github.com/plume-run/plume/internal/testkit"
 )
 
+// everything is more bytes than there are.
+const everything = 1 << 40
+
 // residencies are different enough that every way through the machinery is taken.
-func residencies(experts int) []gemma.Residency {
-	list := []gemma.Residency{
-		{}, {StreamLayers: 1}, {StreamLayers: 2}, {StreamLayers: 3}, {StreamLayers: 1000},
-		{StreamHead: true}, {StreamLayers: 2, StreamHead: true}, {StreamLayers: 1000, StreamHead: true},
+func residencies(w *gemma.Weights) []gemma.Residency {
+	all := w.Resident()
+	list := []gemma.Residency{{}}
+	for _, share := range []int64{50, 12, 7, 3, 2} {
+		list = append(list, gemma.Residency{StreamBytes: all / share})
 	}
-	if experts > 0 {
+	list = append(list, gemma.Residency{StreamBytes: all * 9 / 10}, gemma.Residency{StreamBytes: everything})
+	if experts := w.ExpertCount(); experts > 0 {
 		for i, slots := range []int{1, 2, 3, experts / 2, experts - 1, experts} {
-			list = append(list, gemma.Residency{StreamLayers: 2 * (i % 2), StreamHead: i%3 == 0, ExpertSlots: slots})
+			list = append(list, gemma.Residency{StreamBytes: int64(i%3) * all / 8, ExpertSlots: slots})
 		}
 	}
 	return list
@@ -35,7 +40,7 @@ func TestResidencyChangesNoBit(t *testing.T) {
 			whole := open(t, g.dir, b)
 			want := forward(t, whole, newCache(t, whole, 64), g.IDs, gemma.WantAll)
 			w := weigh(t, g.dir, sizerOf(b))
-			for i, r := range residencies(w.ExpertCount()) {
+			for i, r := range residencies(w) {
 				if bname == "ref" && i%4 != 2 {
 					continue // the same code, more slowly
 				}
@@ -93,27 +98,59 @@ func inChunks(t *testing.T, m *gemma.Model, ids []int32, want []float32) {
 	}
 }
 
-// A prompt's early chunks read only the layers that they go through, and what a step
-// has read ahead is not read again.
-func TestChunksReadOnlyTheirLayers(t *testing.T) {
+// A prompt's early chunks read only what they compute with: of the last layer that owns
+// keys and values, the projections to these. What a step has read ahead is not read again.
+func TestChunksReadOnlyTheirPart(t *testing.T) {
 	g := loadGolden(t, "e-tiny")
-	m := open(t, g.dir, newCPU(t, 1), gemma.BindOptions{Residency: gemma.Residency{StreamLayers: 1000, StreamHead: true}})
-	cfg, c := m.Config(), newCache(t, m, 64)
-	read := func(step func()) int {
-		before := m.WeightStats().Groups
-		step()
-		return int(m.WeightStats().Groups - before)
+	all := gemma.Residency{StreamBytes: everything}
+	m := open(t, g.dir, newCPU(t, 1), gemma.BindOptions{Residency: all})
+	w := weigh(t, g.dir, cpu.Sizer{Threads: 1})
+	c, cfg := newCache(t, m, 64), m.Config()
+	last := cfg.FirstShared() - 1
+	var part, whole int64
+	for _, spec := range cfg.Tensors() {
+		n := 2 * spec.Values() // bf16
+		switch key := spec.Key; {
+		case len(spec.Shape) != 2 || key == gemma.KeyPLETable || spec.Optional:
+			continue
+		case key == gemma.KeyPLEProj:
+			part += n / int64(cfg.NumLayers) * int64(last)
+		case spec.Layer >= 0 && spec.Layer < last, spec.Layer == last && (key == gemma.KeyK || key == gemma.KeyV):
+			part += n
+		}
+		whole += n
 	}
-	const ahead = 2 // groups, before a step or after it
-	for range 3 {
-		got := read(func() { forward(t, m, c, g.IDs[:4], gemma.WantNone) })
-		if got < cfg.FirstShared()-ahead || got > cfg.FirstShared()+ahead {
-			t.Errorf("a chunk that stops at layer %d of %d read %d groups", cfg.FirstShared()-1, cfg.NumLayers, got)
+	if got := w.StreamedBytes(all); got != whole {
+		t.Errorf("everything is %d bytes, want %d", got, whole)
+	}
+	const steps = 6
+	for _, kind := range []struct {
+		want  gemma.Want
+		bytes int64
+	}{{gemma.WantNone, part}, {gemma.WantLast, whole}} {
+		forward(t, m, c, g.IDs[:1], kind.want)
+		before := m.WeightStats().ReadBytes
+		for range steps {
+			forward(t, m, c, g.IDs[:1], kind.want)
+		}
+		got, ring := m.WeightStats().ReadBytes-before, bytesOf(w.RolesWith(all), gemma.RoleRing)
+		if diff := got - steps*kind.bytes; diff < -2*ring || diff > 2*ring {
+			t.Errorf("%d steps read %d bytes, want %d each but for what is in a ring of %d", steps, got, kind.bytes, ring)
+		}
+		if kind.bytes < 2*ring {
+			t.Errorf("%d bytes in a ring of %d show nothing", kind.bytes, ring)
 		}
 	}
-	if got := read(func() { forward(t, m, c, g.IDs[:1], gemma.WantLast) }); got <= cfg.NumLayers-ahead {
-		t.Errorf("a step through %d layers and the head read %d groups", cfg.NumLayers, got)
+}
+
+// bytesOf is what a role takes.
+func bytesOf(roles []gemma.RoleBytes, role gemma.Role) int64 {
+	for _, r := range roles {
+		if r.Role == role {
+			return r.Bytes
+		}
 	}
+	return 0
 }
 
 // Streaming goes on without allocating anything that steps do not allocate anyway: which is
@@ -122,7 +159,7 @@ func TestStreamingAllocatesNothing(t *testing.T) {
 	for _, name := range goldenModels {
 		g := loadGolden(t, name)
 		least := 0.
-		for _, r := range []gemma.Residency{{}, {StreamLayers: 3, ExpertSlots: 5}, {StreamLayers: 1000, StreamHead: true, ExpertSlots: 2}} {
+		for _, r := range []gemma.Residency{{}, {StreamBytes: 100 << 10, ExpertSlots: 5}, {StreamBytes: everything, ExpertSlots: 2}} {
 			m := open(t, g.dir, newCPU(t, 2), gemma.BindOptions{Residency: r, DropRead: true})
 			c := newCache(t, m, 64)
 			batch := &gemma.Batch{Parts: []gemma.Part{{Cache: c, IDs: make([]int32, 1), Want: gemma.WantLast}}}
@@ -178,7 +215,7 @@ func TestExpertCounts(t *testing.T) {
 func TestPlansOfResidency(t *testing.T) {
 	for _, name := range goldenModels {
 		w := weigh(t, loadGolden(t, name).dir, cpu.Sizer{Threads: 1})
-		all, some := gemma.Residency{}, gemma.Residency{StreamLayers: w.Layers(), StreamHead: true}
+		all, some := gemma.Residency{}, gemma.Residency{StreamBytes: everything}
 		if w.StreamedBytes(all) != 0 || w.StreamedBytes(some) == 0 {
 			t.Errorf("%s: streams %d bytes with all in memory, %d with least", name, w.StreamedBytes(all), w.StreamedBytes(some))
 		}

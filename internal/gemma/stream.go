@@ -2,193 +2,172 @@ package gemma
 
 import (
 	"context"
+	"slices"
+
+	"github.com/plume-run/plume/internal/backend"
 )
 
-// stream is the groups that are read for every step, always in the same order, and the
-// slabs that they take turns in. Reuse is cyclic, for which keeping some groups for good
+// stream is the blocks that are read for every step, always in the same order, and the
+// ring that they are read into. Reuse is cyclic, for which keeping some blocks for good
 // and reading the others, as Residency does, is better than any choice by recent use.
 //
-// The slabs that the step is not computing with hold, or are being filled with, the
-// groups that it comes to next; after its last one, the first of the next step.
+// The ring has what the step computes with and, as far as there is room, what it comes to
+// next; after its last block, the first ones of the next step, which is taken to be of
+// the same kind.
 type stream struct {
 	reader *reader
-	cycle  []*group
-	slabs  []slab
-	steps  int // begun so far
-	n      int // groups of the cycle that this step uses
-	next   int // the one it comes to next
-	used   *slab
+	whole  []*block // for steps that give logits
+	part   []*block // for those that do not
+	steps  int      // begun so far
+
+	cycle []*block // of this step
+	next  int      // the one it comes to next
+	used  *block   // the one it computes with
+	there []*block // whose places are not free
 }
 
-// slab is memory that groups are read into.
-type slab struct {
-	index int
-	holds *group // or will, when fetch has ended; nil: nothing
-	begun int    // in which step it was
-	fetch fetch
-}
-
-// init takes memory for the slabs and lays out every group in each of them.
+// init takes memory for the ring and lays out every block in it.
 func (s *stream) init(r *reader, a *arrangement) error {
-	s.reader, s.cycle = r, a.cycle
-	s.slabs = make([]slab, a.slabs)
-	mem, err := r.back.NewSlab(int64(a.slabs) * a.slabBytes)
+	s.reader = r
+	ring, err := r.back.NewSlab(a.ringBytes)
 	if err != nil {
 		return err
 	}
-	for i := range s.slabs {
-		s.slabs[i].index = i
-		for _, g := range s.cycle {
-			views, err := layOut(r.back, mem, int64(i)*a.slabBytes, g.loads)
-			if err != nil {
-				return err
-			}
-			g.views = append(g.views, views)
+	for _, p := range a.cycle {
+		b := p.block
+		if b.matrices, err = layOut(r.back, ring, p.off, b.loads); err != nil {
+			return err
+		}
+		b.off = p.off
+		b.fetch.loads, b.fetch.into = b.loads, b.matrices
+		w := b.unit.loads[0].dst
+		w.blocks = append(w.blocks, b)
+		s.whole = append(s.whole, b)
+		if !b.unit.late {
+			s.part = append(s.part, b)
 		}
 	}
 	return nil
 }
 
-// begin starts a step that ends with layer last, with the output matrix when last is −1.
-func (s *stream) begin(last int) {
+// begin starts a step.
+func (s *stream) begin(logits bool) {
 	s.steps++
-	s.n, s.next = len(s.cycle), 0
-	if last >= 0 {
-		s.n = 0
-		for s.n < len(s.cycle) && s.cycle[s.n].layer >= 0 && s.cycle[s.n].layer <= last {
-			s.n++
-		}
+	s.next, s.cycle = 0, s.part
+	if logits {
+		s.cycle = s.whole
 	}
 	s.advance()
 }
 
-// upcoming returns the group that the step uses d groups after the next one.
-func (s *stream) upcoming(d int) *group {
-	if i := s.next + d; i < s.n {
-		return s.cycle[i]
-	} else if i -= s.n; i < len(s.cycle) {
-		return s.cycle[i] // of the next step
-	}
-	return s.cycle[0]
-}
+// upcoming returns the block that is used d blocks after the next one.
+func (s *stream) upcoming(d int) *block { return s.cycle[(s.next+d)%len(s.cycle)] }
 
-// holder returns the slab that has g or is being filled with it.
-func (s *stream) holder(g *group) *slab {
-	for i := range s.slabs {
-		if s.slabs[i].holds == g {
-			return &s.slabs[i]
-		}
-	}
-	return nil
-}
-
-// advance starts reading what comes next, as far as there are slabs for it.
-func (s *stream) advance() {
-	ahead := len(s.slabs)
-	if s.used != nil {
-		ahead--
-	}
-	for d := range ahead {
-		g := s.upcoming(d)
-		if s.holder(g) != nil {
-			continue
-		}
-		b := s.spare(ahead)
-		if b == nil {
-			return // still being filled for a step that was given up
-		}
-		rank := g.rank
-		if s.next+d >= s.n {
-			rank += rankOfNextStep
-		}
-		s.read(b, g, rank)
-	}
-}
-
-// read starts filling b with g.
-func (s *stream) read(b *slab, g *group, rank int) {
-	b.holds, b.begun = g, s.steps
-	b.fetch.loads, b.fetch.into, b.fetch.rank = g.loads, g.views[b.index], rank
-	s.reader.begin(&b.fetch)
-}
-
-// rankOfNextStep is added to the rank of what only the next step needs.
-const rankOfNextStep = 1 << 20
-
-// spare returns a slab that holds nothing of what comes next and is not being filled.
-func (s *stream) spare(ahead int) *slab {
-	for i := range s.slabs {
-		b := &s.slabs[i]
-		if b == s.used || s.soon(b.holds, ahead) {
-			continue
-		}
-		b.holds = nil
-		if s.reader.giveUp(&b.fetch) {
-			return b
-		}
-	}
-	return nil
-}
-
-// soon reports whether g is among the next groups.
-func (s *stream) soon(g *group, ahead int) bool {
-	for d := range ahead {
-		if s.upcoming(d) == g {
+// soon reports whether b is among the next n blocks.
+func (s *stream) soon(b *block, n int) bool {
+	for d := range n {
+		if s.upcoming(d) == b {
 			return true
 		}
 	}
 	return false
 }
 
-// use waits for g, which must be the next group.
-func (s *stream) use(ctx context.Context, g *group) error {
-	if s.upcoming(0) != g || s.next >= s.n {
+// advance starts reading what comes next, as far as there is room.
+func (s *stream) advance() {
+	for d := range s.cycle {
+		b := s.upcoming(d)
+		if b.held {
+			continue
+		}
+		if !s.makeRoom(b, d) {
+			return
+		}
+		rank := b.unit.group.rank
+		if s.next+d >= len(s.cycle) {
+			rank += rankOfNextStep
+		}
+		s.read(b, rank)
+	}
+}
+
+// rankOfNextStep is added to the rank of what only the next step needs.
+const rankOfNextStep = 1 << 20
+
+// makeRoom frees the place of b, which is used d blocks after the next one, unless
+// something is there that is used before, or that is still being read for a step that was
+// given up.
+func (s *stream) makeRoom(b *block, d int) bool {
+	free := true
+	for i := len(s.there) - 1; i >= 0; i-- {
+		o := s.there[i]
+		switch {
+		case o.off >= b.off+b.bytes || b.off >= o.off+o.bytes:
+		case o == s.used || s.soon(o, d):
+			free = false
+		default:
+			o.held = false
+			if s.reader.giveUp(&o.fetch) {
+				s.there = slices.Delete(s.there, i, i+1)
+			} else {
+				free = false
+			}
+		}
+	}
+	return free
+}
+
+// read starts reading b into its place.
+func (s *stream) read(b *block, rank int) {
+	if !b.held {
+		b.held, s.there = true, append(s.there, b)
+	}
+	b.begun, b.fetch.rank = s.steps, rank
+	s.reader.begin(&b.fetch)
+}
+
+// use waits for b, which must be the next block, and returns its matrices, until done.
+func (s *stream) use(ctx context.Context, b *block) ([]backend.Matrix, error) {
+	if s.next >= len(s.cycle) || s.cycle[s.next] != b {
 		panic("gemma: internal error: weights used out of order")
 	}
-	for s.holder(g) == nil { // slabs are being filled for a step that was given up
-		if err := s.drain(ctx); err != nil {
-			return err
+	for !b.held {
+		if err := s.drain(ctx, b); err != nil {
+			return nil, err
 		}
 		s.advance()
 	}
-	b := s.holder(g)
 	err := s.reader.wait(ctx, &b.fetch)
 	if err != nil && b.begun != s.steps && !s.reader.running(&b.fetch) {
-		s.read(b, g, g.rank) // what went wrong in an earlier step may go well now
+		s.read(b, b.unit.group.rank) // what went wrong in an earlier step may go well now
 		err = s.reader.wait(ctx, &b.fetch)
 	}
 	if err != nil {
 		if !s.reader.running(&b.fetch) {
-			b.holds = nil // the next step tries again
+			b.held = false // the next step tries again
 		}
-		return err
+		return nil, err
 	}
 	s.used = b
 	s.next++
-	for i := range g.loads {
-		*g.loads[i].dst = g.views[b.index][i]
+	return b.matrices, nil
+}
+
+// drain waits until nothing is read any more into the place of b.
+func (s *stream) drain(ctx context.Context, b *block) error {
+	for _, o := range s.there {
+		if o.off < b.off+b.bytes && b.off < o.off+o.bytes && s.reader.running(&o.fetch) {
+			return s.reader.waitEnd(ctx, &o.fetch)
+		}
 	}
-	s.advance()
 	return nil
 }
 
-// drain waits until a slab that is being filled for nobody is free.
-func (s *stream) drain(ctx context.Context) error {
-	for i := range s.slabs {
-		if b := &s.slabs[i]; b != s.used && b.holds == nil {
-			return s.reader.waitEnd(ctx, &b.fetch)
-		}
-	}
-	panic("gemma: internal error: no slab for weights that are used next")
-}
-
-// done ends the use of a group.
+// done ends the use of a block.
 func (s *stream) done() {
 	s.used = nil
 	s.advance()
 }
 
-// end ends the step.
-func (s *stream) end() {
-	s.used = nil
-}
+// end ends the step, wherever it has come to.
+func (s *stream) end() { s.used = nil }

@@ -17,8 +17,8 @@ import (
 )
 
 // BenchmarkStreaming decodes with weights that do not stay in memory. The file is named
-// by PLUME_STREAM_MODEL; PLUME_STREAM lists residencies as layers[+head][/slots], as in
-// "0 10 35+head" or "0/240".
+// by PLUME_STREAM_MODEL; PLUME_STREAM lists residencies as MiB[/slots], as in "0 40 99999" or
+// "0/240".
 func BenchmarkStreaming(b *testing.B) {
 	path := os.Getenv("PLUME_STREAM_MODEL")
 	if path == "" {
@@ -43,8 +43,7 @@ func parseResidency(b *testing.B, word string) (r gemma.Residency) {
 	if found {
 		r.ExpertSlots = number(slots)
 	}
-	layers, _, head := strings.Cut(dense, "+")
-	r.StreamLayers, r.StreamHead = number(layers), head
+	r.StreamBytes = int64(number(dense)) << 20
 	return r
 }
 

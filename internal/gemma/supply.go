@@ -3,7 +3,6 @@ package gemma
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/plume-run/plume/internal/backend"
@@ -13,8 +12,9 @@ import (
 // supply hands a step its weights, group by group in the order of use: those that stay,
 // those that are read for every step, and the experts that fit.
 //
-// A step says begin, then use before and done after each group, and end. Only these
-// calls decide what is read next, all on the goroutine of Forward.
+// A step says begin, then use before each group and stream.use before each block of it
+// that does not stay, and end. Only these calls decide what is read next, all on the
+// goroutine of Forward.
 type supply struct {
 	reader  *reader
 	plan    *arrangement
@@ -22,14 +22,15 @@ type supply struct {
 	stream  stream
 	experts *expertCache // nil when all experts stay
 	input   *inputRows   // nil when the output matrix is always there
-	head    []*group     // the output matrix: one group, or blocks
+	head    *weight      // the output matrix
+	single  []int        // input rows of the step that are read one by one
 }
 
 // newSupply takes memory for the weights by the plan a, and reads nothing. early is
 // whether steps may begin before everything that stays is there.
-func newSupply(r *reader, gs *groups, a *arrangement, early bool) (*supply, error) {
-	w := &supply{reader: r, plan: a, groups: gs, head: []*group{gs.head}}
-	r.lasts = len(a.cycle) > a.slabs || a.slots > 0
+func newSupply(r *reader, gs *groups, a *arrangement, head *weight, early bool) (*supply, error) {
+	w := &supply{reader: r, plan: a, groups: gs, head: head}
+	r.lasts = a.rereads() || a.slots > 0
 	if err := w.keep(); err != nil {
 		return nil, err
 	}
@@ -42,9 +43,6 @@ func newSupply(r *reader, gs *groups, a *arrangement, early bool) (*supply, erro
 			return nil, err
 		}
 	}
-	if a.inputBytes > 0 {
-		w.head = slices.DeleteFunc(slices.Clone(a.cycle), func(g *group) bool { return g.layer >= 0 })
-	}
 	if a.slots > 0 {
 		var err error
 		w.experts, err = newExpertCache(r, gs.experts, a)
@@ -53,7 +51,7 @@ func newSupply(r *reader, gs *groups, a *arrangement, early bool) (*supply, erro
 	return w, nil
 }
 
-// keep takes memory for the groups that stay, all in one slab.
+// keep takes memory for what stays, all in one slab.
 func (w *supply) keep() error {
 	b := w.reader.back
 	s, err := b.NewSlab(w.plan.keptBytes(sizeOn(b)))
@@ -61,15 +59,18 @@ func (w *supply) keep() error {
 		return err
 	}
 	var off int64
-	for _, g := range w.plan.kept {
-		g.kept = &fetch{rank: g.rank, loads: g.loads}
-		if g.kept.into, err = layOut(b, s, off, g.loads); err != nil {
+	for _, k := range w.plan.kept {
+		f := &fetch{rank: k.group.rank, loads: k.loads}
+		if f.into, err = layOut(b, s, off, k.loads); err != nil {
 			return err
 		}
-		for i := range g.loads {
-			*g.loads[i].dst = g.kept.into[i]
+		for i, m := range f.into {
+			if dst := k.loads[i].dst; dst != nil {
+				dst.kept = append(dst.kept, part{m, k.loads[i].row})
+			}
 		}
-		off += placed(g.loads, sizeOn(b))
+		k.group.kept = f
+		off += placedBytes(k.loads, sizeOn(b))
 	}
 	return nil
 }
@@ -98,26 +99,25 @@ func layOut(b backend.Backend, s backend.Slab, off int64, loads []load) ([]backe
 
 // load starts reading everything that stays.
 func (w *supply) load() {
-	for _, g := range w.plan.kept {
-		w.reader.ensure(g.kept)
+	for _, k := range w.plan.kept {
+		w.reader.ensure(k.group.kept)
 	}
 }
 
 // ready waits for everything that stays.
 func (w *supply) ready(ctx context.Context) error {
-	for _, g := range w.plan.kept {
-		w.reader.ensure(g.kept)
-		if err := w.reader.wait(ctx, g.kept); err != nil {
+	for _, k := range w.plan.kept {
+		w.reader.ensure(k.group.kept)
+		if err := w.reader.wait(ctx, k.group.kept); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// begin starts a step, which goes to layer last and no further, or to the output
-// matrix when last is −1.
-func (w *supply) begin(last int) {
-	w.stream.begin(last)
+// begin starts a step. One without logits ends with the last keys and values.
+func (w *supply) begin(logits bool) {
+	w.stream.begin(logits)
 	if w.experts != nil {
 		w.experts.step()
 	}
@@ -125,34 +125,36 @@ func (w *supply) begin(last int) {
 
 // embed sets x to rows ids of the output matrix, times scale, whether it is there or not.
 func (w *supply) embed(x *backend.Tensor, ids []int32, scale float32) error {
-	head := w.groups.head
-	if kept := head.kept; kept != nil && (w.input == nil || kept.complete.Load()) {
-		w.reader.back.Embed(x, kept.into[0], ids, scale)
+	kept := w.groups.head.kept
+	there := kept != nil && (w.input == nil || kept.complete.Load())
+	if there && len(w.head.blocks) == 0 {
+		w.reader.back.Embed(x, w.head.kept[0].matrix, ids, scale)
 		return nil
 	}
-	return w.input.embed(x, ids, scale)
+	w.single = w.single[:0]
+	for i, id := range ids {
+		if p := w.head.at(int(id)); there && p != nil {
+			w.input.one(x, i, p.matrix, id-int32(p.row), scale)
+		} else {
+			w.single = append(w.single, i)
+		}
+	}
+	return w.input.embed(x, w.single, ids, scale)
 }
 
-// use makes sure that g's matrices are there, until done.
+// use makes sure that what stays of g is there.
 func (w *supply) use(ctx context.Context, g *group) error {
-	switch {
-	case g.kept == nil:
-		if len(g.loads) == 0 {
-			return nil
-		}
-		return w.stream.use(ctx, g)
-	case g.kept.complete.Load():
+	if g.kept == nil || g.kept.complete.Load() {
 		return nil
 	}
 	w.reader.ensure(g.kept)
 	return w.reader.wait(ctx, g.kept)
 }
 
-// done says that the step has used g.
-func (w *supply) done(g *group) {
-	if g.kept == nil && len(g.loads) > 0 {
-		w.stream.done()
-	}
+// expert returns expert e of a layer whose experts stay, after use.
+func (w *supply) expert(layer int, e int32) backend.Expert {
+	m := w.groups.experts[layer].kept.into[expertMatrices*e:]
+	return backend.Expert{Gate: m[0], Up: m[1], Down: m[2]}
 }
 
 // end ends the step, wherever it has come to.
@@ -166,8 +168,8 @@ func (w *supply) end() {
 // WeightStats says what reading weights has cost. All but Resident are counts since
 // Bind, its own reading included.
 type WeightStats struct {
-	Resident  int64         // now: memory for matrices, those that stay, slabs and slots
-	Groups    int64         // layers, experts and blocks that were read whole
+	Resident  int64         // now: memory for matrices, those that stay, ring and slots
+	Groups    int64         // layers, experts and blocks of rows that were read whole
 	Reads     int64         // pieces
 	ReadBytes int64         // as stored
 	ReadTime  time.Duration // in which something was being read or packed

@@ -71,6 +71,7 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 			w.Roles = append(w.Roles, RoleBytes{r, byRole[r]})
 		}
 	}
+	w.groups.makeUnits(w.size)
 	return w, nil
 }
 
@@ -80,7 +81,7 @@ func dryBind(cat *checkpoint.Catalog, cfg *Config) (*loader, error) {
 		return nil, err
 	}
 	m := &Model{cfg: cfg, layers: make([]layer, cfg.NumLayers), lastOwner: cfg.FirstShared() - 1}
-	l := &loader{cat: cat, cfg: cfg, groups: newGroups(cfg.NumLayers), dry: true}
+	l := &loader{cat: cat, cfg: cfg, groups: newGroups(cfg), dry: true}
 	m.bindAll(l)
 	if cfg.PLESize > 0 {
 		l.table = m.bindPLE(l)
@@ -110,27 +111,27 @@ func (w *Weights) ResidentWith(r Residency) int64 {
 
 // Roles of memory that weights of different roles take turns in.
 const (
-	RoleSlabs Role = "slabs"
+	RoleRing  Role = "ring"
 	RoleSlots Role = "expert slots"
 	RoleInput Role = "input rows"
 )
 
-// RolesWith is Roles under r: the matrices that stay, slabs, slots, and buffers for
+// RolesWith is Roles under r: the matrices that stay, the ring, slots, and buffers for
 // input rows.
 func (w *Weights) RolesWith(r Residency) []RoleBytes {
 	a := w.groups.arrange(r, w.size)
 	byRole := map[Role]int64{
-		RoleSlabs: int64(a.slabs) * a.slabBytes,
+		RoleRing:  a.ringBytes,
 		RoleSlots: int64(a.slots) * a.slotBytes,
 		RoleInput: a.inputBytes,
 	}
-	for _, g := range a.kept {
-		for i := range g.loads {
-			byRole[g.loads[i].src.Spec.Role] += aligned(w.size(&g.loads[i]))
+	for _, k := range a.kept {
+		for i := range k.loads {
+			byRole[k.loads[i].src.Spec.Role] += aligned(w.size(&k.loads[i]))
 		}
 	}
 	var list []RoleBytes
-	for _, role := range append(Roles(), RoleSlabs, RoleSlots, RoleInput) {
+	for _, role := range append(Roles(), RoleRing, RoleSlots, RoleInput) {
 		if byRole[role] > 0 {
 			list = append(list, RoleBytes{role, byRole[role]})
 		}
@@ -139,15 +140,15 @@ func (w *Weights) RolesWith(r Residency) []RoleBytes {
 }
 
 // StreamedBytes is what a step that gives logits reads of the weights under r, as
-// stored, experts left out. What fits in the slabs all at once is not read again.
+// stored, experts left out. What fits in the ring all at once is not read again.
 func (w *Weights) StreamedBytes(r Residency) int64 {
 	a := w.groups.arrange(r, w.size)
-	if len(a.cycle) <= a.slabs {
+	if !a.rereads() {
 		return 0
 	}
 	var n int64
-	for _, g := range a.cycle {
-		n += storedBytes(g.loads)
+	for _, p := range a.cycle {
+		n += storedBytes(p.loads)
 	}
 	return n
 }

@@ -75,9 +75,7 @@ type Plan struct {
 
 // Streamed is weights that are read from the file while the model runs.
 type Streamed struct {
-	Layers      int   `json:"layers"`       // of OfLayers
-	OfLayers    int   `json:"of_layers"`    //
-	Head        bool  `json:"head"`         // the output matrix too
+	Bytes       int64 `json:"bytes"`        // of matrices that every token meets, experts aside
 	ExpertSlots int   `json:"expert_slots"` // of OfExperts; 0: all experts stay
 	OfExperts   int   `json:"of_experts"`
 	TokenBytes  int64 `json:"bytes_per_token"` // read for each token that is generated, see cost
@@ -175,8 +173,8 @@ func lay(w *gemma.Weights, o Options) *Plan {
 // roleNote says what weights of a role are kept as.
 func roleNote(r gemma.Role) string {
 	switch r {
-	case gemma.RoleSlabs:
-		return "two, that the streamed weights take turns in"
+	case gemma.RoleRing:
+		return "that the streamed weights are read into"
 	case gemma.RoleSlots:
 		return "for the experts that were used last"
 	case gemma.RoleInput:

@@ -112,7 +112,7 @@ func TestShrinksInOrder(t *testing.T) {
 			}
 		case p.Streamed != nil:
 			streams++
-			if read(p) < read(last) {
+			if read(p) < read(last)*19/20 { // what is streamed comes in blocks
 				t.Errorf("at %d: %v after %v: less memory reads less", budget, p.Streamed, last.Streamed)
 			}
 		case p.Chunk > last.Chunk || p.PLE > last.PLE || p.Context > last.Context:
@@ -141,12 +141,18 @@ func read(p *plan.Plan) int64 {
 func TestFixedResidency(t *testing.T) {
 	all := makePlan(t, options())
 	o := options()
-	o.FixedResidency, o.Residency = true, gemma.Residency{StreamLayers: 3, StreamHead: true}
+	const asked = 200 << 10
+	o.FixedResidency, o.Residency = true, gemma.Residency{StreamBytes: asked}
 	p := makePlan(t, o)
-	if s := p.Streamed; s == nil || s.Layers != 3 || !s.Head || s.TokenBytes <= 0 || !strings.Contains(p.String(), "3 of 10 layers, the output matrix") {
+	if s := p.Streamed; s == nil || s.Bytes < asked*6/10 || s.Bytes > asked*11/10 || s.TokenBytes != s.Bytes || !strings.Contains(p.String(), "streamed: 1 MiB of weights") {
 		t.Errorf("streamed %v in %s", s, p)
 	}
-	if bytesOf(p, "slabs") == 0 || bytesOf(p, "ffn") >= bytesOf(all, "ffn") || bytesOf(p, "embedding") != 0 {
+	for _, role := range []string{"ffn", "embedding", "attention"} { // a little of everything
+		if now, whole := bytesOf(p, role), bytesOf(all, role); now >= whole || now < whole/3 {
+			t.Errorf("of %s, %d of %d bytes stay", role, now, whole)
+		}
+	}
+	if bytesOf(p, "ring") == 0 {
 		t.Errorf("items %v", p.Items)
 	}
 }

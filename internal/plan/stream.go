@@ -25,10 +25,7 @@ func (f *fitter) stream() {
 	for chunk := f.asked.Chunk; ; chunk = max(f.least.Chunk, chunk/2) {
 		f.o.Chunk, f.o.Residency = chunk, gemma.Residency{}
 		room := f.o.RAMBytes - lay(f.w, f.o).Total + all // for weights
-		for _, r := range f.residencies() {
-			if r = f.fillSlots(r, room); f.w.ResidentWith(r) > room {
-				continue
-			}
+		if r, fits := f.residency(room); fits {
 			if cost := cost(f.w, r, chunk); least < 0 || cost < least {
 				least, best = cost, f.o
 				best.Residency = r
@@ -47,19 +44,25 @@ func (f *fitter) stream() {
 	f.giveBack(func(o *Options) { o.PLECache = f.asked.PLECache })
 }
 
-// residencies lists the ways to stream, with the fewest experts that are sensible.
-func (f *fitter) residencies() []gemma.Residency {
-	var list []gemma.Residency
-	slots := f.fewestSlots()
-	for layers := range f.w.Layers() + 1 {
-		for _, head := range []bool{false, true} {
-			if r := (gemma.Residency{StreamLayers: layers, StreamHead: head, ExpertSlots: slots}); r != (gemma.Residency{}) {
-				list = append(list, r)
-			}
+// residency is what has the weights in room bytes and reads the least. A byte of an expert
+// saves less reading than one of a matrix that every token meets, so experts go first: only
+// with the fewest of them is anything else streamed.
+func (f *fitter) residency(room int64) (r gemma.Residency, fits bool) {
+	r.ExpertSlots = f.fewestSlots()
+	for all := f.w.Resident(); ; {
+		over := f.w.ResidentWith(r) - room
+		if over <= 0 {
+			return f.fillSlots(r, room), true
 		}
+		if r.StreamBytes >= all {
+			return r, false
+		}
+		r.StreamBytes += max(over, all/streamSteps)
 	}
-	return list
 }
+
+// streamSteps is how exactly it is found out what must be streamed: a part of so many.
+const streamSteps = 2048
 
 // fewestSlots is the experts that a token goes through in one layer; 0 in models
 // without any.
@@ -67,8 +70,7 @@ func (f *fitter) fewestSlots() int {
 	return f.w.ExpertsPerToken() / max(1, f.w.Layers())
 }
 
-// fillSlots is r with as many experts as there is room for. A byte of an expert saves
-// less reading than one of a layer that every token goes through, so layers come first.
+// fillSlots is r with as many experts as there is room for.
 func (f *fitter) fillSlots(r gemma.Residency, room int64) gemma.Residency {
 	if r.ExpertSlots == 0 {
 		return r
@@ -82,18 +84,17 @@ func (f *fitter) fillSlots(r gemma.Residency, room int64) gemma.Residency {
 	return r
 }
 
-// thriftiest is the residency that takes the least memory: streaming costs slabs, so for
+// thriftiest is the residency that takes the least memory: streaming costs a ring, so for
 // a very small model it may be none.
 func (f *fitter) thriftiest() gemma.Residency {
 	best := f.asked.Residency
 	if f.asked.FixedResidency {
 		return best
 	}
-	least := f.w.ResidentWith(best)
-	for _, r := range f.residencies() {
-		if n := f.w.ResidentWith(r); n < least {
-			least, best = n, r
-		}
+	all := f.w.Resident()
+	r := gemma.Residency{StreamBytes: all, ExpertSlots: f.fewestSlots()}
+	if f.w.ResidentWith(r) < all {
+		return r
 	}
 	return best
 }
@@ -127,7 +128,7 @@ func streamed(w *gemma.Weights, r gemma.Residency) *Streamed {
 	if bytes == 0 {
 		return nil
 	}
-	s := &Streamed{Layers: min(r.StreamLayers, w.Layers()), OfLayers: w.Layers(), Head: r.StreamHead, TokenBytes: bytes}
+	s := &Streamed{Bytes: w.StreamedBytes(r), TokenBytes: bytes}
 	if r.ExpertSlots > 0 && r.ExpertSlots < w.ExpertCount() {
 		s.ExpertSlots, s.OfExperts = r.ExpertSlots, w.ExpertCount()
 	}
@@ -137,14 +138,11 @@ func streamed(w *gemma.Weights, r gemma.Residency) *Streamed {
 // String says what is streamed and what that reads.
 func (s *Streamed) String() string {
 	var parts []string
-	if s.Layers > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d layers", s.Layers, s.OfLayers))
-	}
-	if s.Head {
-		parts = append(parts, "the output matrix")
+	if s.Bytes > 0 {
+		parts = append(parts, mib(s.Bytes)+" of weights")
 	}
 	if s.OfExperts > 0 {
 		parts = append(parts, fmt.Sprintf("experts (%d of %d are held)", s.ExpertSlots, s.OfExperts))
 	}
-	return fmt.Sprintf("streamed: %s; slower: %s are read from disk for every token", strings.Join(parts, ", "), mib(s.TokenBytes))
+	return fmt.Sprintf("streamed: %s; %s are read from disk for every token", strings.Join(parts, ", "), mib(s.TokenBytes))
 }
