@@ -1,11 +1,14 @@
 package plume
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/plume-run/plume/internal/gemma"
 	"github.com/plume-run/plume/internal/plan/flash"
+	"github.com/plume-run/plume/internal/ple"
 )
 
 // StorageOptions say how rows of a per-layer table are looked up on paper.
@@ -14,8 +17,14 @@ type StorageOptions struct {
 	Users   []int         // sequences that need a row in the same step; nil: 1, 16, 256, 4096
 	Compute time.Duration // what a step computes; 0: 25 ms
 	Hide    time.Duration // of that, what passes before rows are used; 0: a 35th
-	Steps   int           // steps looked at; 0: enough for a hundred, or 20,000 rows
-	IDs     []int32       // tokens of a real text, taken in turn; nil: ids that do not repeat
+	Steps   int           // steps looked at; 0: those of IDs, else enough for a hundred, or 20,000 rows
+
+	// IDs are the tokens of a real text. Every user goes on from a place of their own in it,
+	// all as far from each other as can be; nil: ids that do not repeat.
+	IDs []int32
+	// Cache is the bytes of rows that the host keeps, by the same policy as [Open]'s row
+	// cache, empty at first; 0: 2 MiB, negative: none.
+	Cache int64
 }
 
 func (o StorageOptions) withDefaults() StorageOptions {
@@ -27,6 +36,9 @@ func (o StorageOptions) withDefaults() StorageOptions {
 	}
 	if o.Compute == 0 {
 		o.Compute = 25 * time.Millisecond
+	}
+	if o.Cache == 0 {
+		o.Cache = pleCacheBytes
 	}
 	if o.Hide == 0 {
 		o.Hide = o.Compute / 35
@@ -40,8 +52,15 @@ type StorageOutcome struct {
 	Storage string `json:"storage"`
 	Users   int    `json:"users"`
 	flash.Outcome
-	Rate float64 `json:"rows_per_second"` // that the storage could keep up
+	Rate float64 `json:"rows_per_second"` // tokens' worth that the storage could keep up; 0: it is asked for nothing
 }
+
+// The ways of looking up rows, as StorageOutcome.Mode has them.
+var (
+	ModeHost   = flash.Host.String()
+	ModeGather = flash.GatherStored.String()  // by the device, as they are stored
+	ModeDecode = flash.GatherDecoded.String() // by the device, as 16-bit floats
+)
 
 // storageModes are the ways that make sense for a per-layer table: every user needs a row
 // of their own, so there is nothing to sum.
@@ -89,33 +108,93 @@ func ForecastStorage(spec ModelSpec, o StorageOptions) ([]StorageOutcome, error)
 
 // replay runs one number of users in every mode.
 func (o *StorageOptions) replay(p *flash.Profile, r flash.Replay, users int) ([]StorageOutcome, error) {
-	n := o.Steps
-	if n == 0 {
-		n = max(3, min(100, 20000/users))
-	}
-	steps := o.steps(r.Table.Rows, users, n)
+	steps := o.steps(r.Table.Rows, users)
 	var out []StorageOutcome
 	for _, mode := range storageModes {
-		r.Mode = mode
-		x, err := r.Run(p, steps)
+		front, err := openFront(r.Table, o.Cache)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, StorageOutcome{p.Name, users, x, float64(users) / x.Mean * 1e6})
+		r.Mode, r.Miss = mode, front.miss
+		x, err := r.Run(p, steps)
+		if err = errors.Join(err, front.table.Close()); err != nil {
+			return nil, err
+		}
+		one := StorageOutcome{Storage: p.Name, Users: users, Outcome: x}
+		if x.Mean > 0 {
+			one.Rate = float64(users) / x.Mean * 1e6
+		}
+		out = append(out, one)
 	}
 	return out, nil
 }
 
-// steps are the ids of n steps.
-func (o *StorageOptions) steps(rows, users, n int) []flash.Step {
+// front is the row cache that a table has in front of its storage, with rows of a few bytes in
+// place of the real ones: the same code decides what stays.
+type front struct {
+	table *ple.Table
+	read  tally
+}
+
+// frontRow is the bytes of a stand-in for a row.
+const frontRow = 8
+
+func openFront(t flash.Table, cacheBytes int64) (*front, error) {
+	kept := int64(-1)
+	if rows := cacheBytes / int64(t.RowBytes); rows > 0 {
+		kept = rows * frontRow
+	}
+	f := &front{}
+	var err error
+	f.table, err = ple.Open(&f.read, t.Rows, frontRow, ple.Options{CacheBytes: kept, Workers: 1, MaxReadBytes: -1})
+	return f, err
+}
+
+// miss implements flash.Replay.Miss.
+func (f *front) miss(rows []int32) ([]int32, error) {
+	f.read.rows = nil
+	fetch := f.table.Fetch(rows)
+	defer fetch.Release()
+	if err := fetch.Wait(context.Background()); err != nil {
+		return nil, err
+	}
+	return f.read.rows, nil
+}
+
+// tally notes which rows are read. Its table reads in one goroutine, and waits.
+type tally struct{ rows []int32 }
+
+// ReadAt implements io.ReaderAt.
+func (t *tally) ReadAt(p []byte, off int64) (int, error) {
+	t.rows = append(t.rows, int32(off/frontRow))
+	return len(p), nil
+}
+
+// Steps that are looked at unless the options say.
+const (
+	fewestSteps = 3
+	mostSteps   = 100     // with ids that do not repeat
+	mostRows    = 20_000  // in these
+	mostTextIDs = 400_000 // of a text
+)
+
+// steps are the ids of all steps.
+func (o *StorageOptions) steps(rows, users int) []flash.Step {
+	n := o.Steps
 	if o.IDs == nil {
+		if n == 0 {
+			n = max(fewestSteps, min(mostSteps, mostRows/users))
+		}
 		return flash.Distinct(rows, users, n)
 	}
-	steps, at := make([]flash.Step, n), 0
+	if n == 0 {
+		n = max(fewestSteps, min(len(o.IDs), mostTextIDs)/users)
+	}
+	steps := make([]flash.Step, n)
 	for i := range steps {
-		for range users {
+		for u := range users {
+			at := u*len(o.IDs)/users + i
 			steps[i] = append(steps[i], o.IDs[at%len(o.IDs)])
-			at++
 		}
 	}
 	return steps

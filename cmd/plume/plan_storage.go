@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/plume-run/plume"
 	"github.com/plume-run/plume/internal/gemma"
+	"github.com/plume-run/plume/internal/plot"
 )
 
 const planStorageLong = `Replay look-ups of a model's per-layer table on simulated storage: read by the
@@ -20,17 +23,23 @@ itself, so that only useful bytes cross the bus. For each: time until a step's
 rows are there, how long the step stands still for them, bytes on the bus and
 energy for each row, and how many rows per second the storage could keep up.
 
-Rows are those of tokens that do not repeat, or of a text's tokens (--ids); a row
-that several users need in the same step is read once. No product gathers rows
-yet: those lines are what could be gained.`
+Rows are those of tokens that do not repeat, the worst case, or of a text: --text
+reads one and cuts it into tokens as MODEL or --tokenizer does, --ids takes token
+ids. Users read on from places of their own in the text. A row that several of
+them need in the same step is read once, and the host keeps rows that may come
+again in memory, by the policy that plume runs with (--ple-cache). No product
+gathers rows yet: those lines are what could be gained.`
 
 func newPlanStorage() *cobra.Command {
 	var (
 		spec    plume.ModelSpec
 		o       plume.StorageOptions
-		ids     string
+		ids     streamFlags
 		asJSON  bool
 		compute float64
+		cache   cacheFlag
+
+		svg, png string
 	)
 	cmd := &cobra.Command{
 		Use:   "storage [MODEL]",
@@ -38,6 +47,8 @@ func newPlanStorage() *cobra.Command {
 		Long:  planStorageLong,
 		Example: `  plume plan storage --shape e2b
   plume plan storage --shape e2b --storage ufs-3.1,nvme --users 1,1024 --compute-ms 100
+  plume plan storage demo --text book.txt --users 1,64
+  plume plan storage --shape e2b --text book.txt --tokenizer e2b.gguf --ple-cache 16MiB
   plume tokenize demo <lines.json | plume plan storage demo --ids -`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -50,15 +61,17 @@ func newPlanStorage() *cobra.Command {
 					return err
 				}
 			}
-			if ids != "" {
-				if o.IDs, err = readIDs(cmd, ids); err != nil {
-					return err
-				}
+			if o.IDs, err = ids.stream(cmd, args); err != nil {
+				return err
 			}
+			o.Cache = int64(cache)
 			o.Compute = time.Duration(compute * float64(time.Millisecond))
 			list, err := plume.ForecastStorage(spec, o)
 			if err != nil {
 				return err
+			}
+			if err := writePlots(storagePlots(list), svg, png); err != nil {
+				return fmt.Errorf("write plots: %w", err)
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), list)
@@ -73,7 +86,12 @@ func newPlanStorage() *cobra.Command {
 	fs.StringSliceVar(&o.Storage, "storage", nil, "storage profiles: files, or "+strings.Join(plume.StorageNames(), ", ")+" (default: all)")
 	fs.IntSliceVar(&o.Users, "users", nil, "sequences that need a row in the same step (default 1,16,256,4096)")
 	fs.Float64Var(&compute, "compute-ms", 25, "what a step computes; a 35th of it passes before rows are used")
-	fs.StringVar(&ids, "ids", "", "`FILE` of token ids to look up, - for standard input")
+	fs.StringVar(&ids.ids, "ids", "", "`FILE` of token ids to look up, - for standard input")
+	fs.StringVar(&ids.text, "text", "", "`FILE` of text whose tokens are looked up, - for standard input")
+	fs.StringVar(&ids.tokenizer, "tokenizer", "", "model, or tokenizer.json, that cuts --text into tokens (default: MODEL)")
+	fs.Var(&cache, "ple-cache", "memory for rows that may come again, as 8MiB; 0: none (default: 2MiB)")
+	fs.StringVar(&svg, "svg", "", "write plots against the number of users as SVG files into `FOLDER`")
+	fs.StringVar(&png, "png", "", "write these plots as PNG files into `FOLDER`")
 	fs.BoolVar(&asJSON, "json", false, "print JSON")
 	complete(cmd, "shape", gemma.Shapes()...)
 	complete(cmd, "storage", plume.StorageNames()...)
@@ -82,19 +100,154 @@ func newPlanStorage() *cobra.Command {
 
 func printStorage(w io.Writer, list []plume.StorageOutcome) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "storage\tusers\tway\tmean ms\tp99 ms\twait ms\tbus B/row\tµJ/row\tpages/row\trows/s\t")
+	fmt.Fprintln(t, "storage\tusers\tway\tmean ms\tp99 ms\twait ms\trows read/token\tbus B/token\tµJ/token\tpages/token\ttokens/s\t")
 	for _, s := range list {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\t%.2f\t%.0f\t\n",
-			s.Storage, s.Users, s.Mode, s.Mean/1000, s.P99/1000, s.Wait/1000, s.Bus, s.Energy, s.Sensed, s.Rate)
+		rate := "any"
+		if s.Rate > 0 {
+			rate = fmt.Sprintf("%.0f", s.Rate)
+		}
+		fmt.Fprintf(t, "%s\t%d\t%s\t%.2f\t%.2f\t%.2f\t%.3f\t%.0f\t%.1f\t%.2f\t%s\t\n",
+			s.Storage, s.Users, s.Mode, s.Mean/1000, s.P99/1000, s.Wait/1000, s.Read, s.Bus, s.Energy, s.Sensed, rate)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, storage := range storages(list) {
+		if _, err := fmt.Fprintf(w, "\n%s: %s", storage, verdict(storage, list)); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(w)
+	return err
 }
 
-// maxIDs bounds the text of --ids: far more tokens than change anything.
-const maxIDs = 64 << 20
+// storages lists the storage profiles of a list in order.
+func storages(list []plume.StorageOutcome) []string {
+	var names []string
+	for _, s := range list {
+		if !slices.Contains(names, s.Storage) {
+			names = append(names, s.Storage)
+		}
+	}
+	return names
+}
 
-// readIDs reads token ids, with or without brackets, from a file or standard input.
-func readIDs(cmd *cobra.Command, path string) ([]int32, error) {
+// pays is how much shorter a wait must be before a device that does not exist is worth a word.
+const pays = 0.95
+
+// verdict says from how many users on gathering shortens a step.
+func verdict(storage string, list []plume.StorageOutcome) string {
+	var from, host, gather *plume.StorageOutcome
+	waits := false
+	for i := range list {
+		s := &list[i]
+		switch {
+		case s.Storage != storage:
+		case s.Mode == plume.ModeHost:
+			host = s
+		case s.Mode == plume.ModeGather:
+			gather = s
+			waits = waits || host.Wait > 0
+			if gather.Wait >= pays*host.Wait {
+				from = nil
+			} else if from == nil {
+				from = s
+			}
+		}
+	}
+	switch {
+	case !waits:
+		return "rows are there in time for every number of users looked at; gathering them in the device saves no time"
+	case from == nil:
+		return "gathering rows in the device does not shorten the wait"
+	}
+	return fmt.Sprintf("gathering rows in the device begins to shorten the wait at %d users; at %d from %.2f to %.2f ms",
+		from.Users, host.Users, host.Wait/1000, gather.Wait/1000)
+}
+
+// storagePlots draws what a step and a token cost against the number of users.
+func storagePlots(list []plume.StorageOutcome) []namedPlot {
+	var out []namedPlot
+	for _, p := range []struct {
+		name, title, y string
+		value          func(s *plume.StorageOutcome) float64
+	}{
+		{"latency", "until a step's rows are there", "ms", func(s *plume.StorageOutcome) float64 { return s.Mean / 1000 }},
+		{"energy", "energy of looking rows up", "µJ a token", func(s *plume.StorageOutcome) float64 { return s.Energy }},
+		{"bus", "bytes on the bus", "bytes a token", func(s *plume.StorageOutcome) float64 { return s.Bus }},
+	} {
+		lines := &plot.Lines{Title: p.title, X: "users at once", Y: p.y, LogX: true, LogY: p.name == "latency"}
+		for _, storage := range storages(list) {
+			for _, mode := range []string{plume.ModeHost, plume.ModeGather, plume.ModeDecode} {
+				line := plot.Line{Name: storage + ", " + map[string]string{
+					plume.ModeHost: "host reads", plume.ModeGather: "gathers", plume.ModeDecode: "decodes",
+				}[mode]}
+				for i := range list {
+					if s := &list[i]; s.Storage == storage && s.Mode == mode {
+						line.Points = append(line.Points, plot.Point{X: float64(s.Users), Y: p.value(s)})
+					}
+				}
+				if mode != plume.ModeDecode || p.name == "bus" {
+					lines.Series = append(lines.Series, line)
+				}
+			}
+		}
+		out = append(out, namedPlot{p.name, lines})
+	}
+	return out
+}
+
+// maxStream bounds the text of --ids and --text: far more tokens than change anything.
+const maxStream = 64 << 20
+
+// streamFlags say which tokens are looked up.
+type streamFlags struct{ ids, text, tokenizer string }
+
+// stream returns the tokens that the flags name; nil when they name none.
+func (f *streamFlags) stream(cmd *cobra.Command, args []string) ([]int32, error) {
+	switch {
+	case f.ids != "" && f.text != "":
+		return nil, usageError{errors.New("--ids and --text exclude one another"), cmd}
+	case f.tokenizer != "" && f.text == "":
+		return nil, usageError{errors.New("--tokenizer is of use with --text only"), cmd}
+	case f.ids != "":
+		text, err := readStream(cmd, f.ids)
+		if err != nil {
+			return nil, err
+		}
+		ids, err := parseIDs(strings.NewReplacer("[", " ", "]", " ", "\n", " ", "\r", " ").Replace(string(text)))
+		return ids, some(ids, f.ids, err)
+	case f.text == "":
+		return nil, nil
+	case f.tokenizer == "" && len(args) == 0:
+		return nil, usageError{errors.New("--text with a --shape needs a --tokenizer: a shape has no vocabulary"), cmd}
+	}
+	name := f.tokenizer
+	if name == "" {
+		name = args[0]
+	}
+	tok, err := openTokenizer(cmd, name)
+	if err != nil {
+		return nil, err
+	}
+	text, err := readStream(cmd, f.text)
+	if err != nil {
+		return nil, err
+	}
+	ids := tok.Encode(string(text), false)
+	return ids, some(ids, f.text, nil)
+}
+
+// some refuses a file without tokens.
+func some(ids []int32, path string, err error) error {
+	if err == nil && len(ids) == 0 {
+		err = fmt.Errorf("read tokens: %s has none", path)
+	}
+	return err
+}
+
+// readStream reads a file or standard input.
+func readStream(cmd *cobra.Command, path string) ([]byte, error) {
 	in := cmd.InOrStdin()
 	if path != "-" {
 		f, err := os.Open(path)
@@ -104,12 +257,12 @@ func readIDs(cmd *cobra.Command, path string) ([]int32, error) {
 		defer f.Close()
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxIDs+1))
+	text, err := io.ReadAll(io.LimitReader(in, maxStream+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > maxIDs {
-		return nil, fmt.Errorf("read token ids: %s is longer than %d bytes", path, maxIDs)
+	if len(text) > maxStream {
+		return nil, fmt.Errorf("read tokens: %s is longer than %d bytes", path, maxStream)
 	}
-	return parseIDs(strings.NewReplacer("[", " ", "]", " ", "\n", " ", "\r", " ").Replace(string(text)))
+	return text, nil
 }

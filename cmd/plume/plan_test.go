@@ -2,6 +2,8 @@ package main
 
 import (
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,5 +70,30 @@ func TestBetterPutsKeepersFirst(t *testing.T) {
 	}
 	if better(c(true, true, 1), c(false, true, 9)) >= 0 || better(c(true, true, 9), c(true, true, 1)) >= 0 || better(c(false, false, 1), c(true, true, 1)) <= 0 {
 		t.Error("the order is wrong")
+	}
+}
+
+func TestVerdictOnGathering(t *testing.T) {
+	at := func(users int, host, gather float64) []plume.StorageOutcome {
+		h, g := plume.StorageOutcome{Storage: "s", Users: users}, plume.StorageOutcome{Storage: "s", Users: users}
+		h.Mode, h.Wait, g.Mode, g.Wait = plume.ModeHost, host, plume.ModeGather, gather
+		return []plume.StorageOutcome{h, g}
+	}
+	for _, c := range []struct {
+		name, want string
+		list       [][]plume.StorageOutcome
+	}{
+		{"never waits", "in time for every number", [][]plume.StorageOutcome{at(1, 0, 0), at(16, 0, 0)}},
+		{"always slower", "does not shorten", [][]plume.StorageOutcome{at(1, 0, 0), at(16, 1000, 1100)}},
+		{"once by chance", "does not shorten", [][]plume.StorageOutcome{at(1, 1000, 500), at(16, 1000, 1000)}},
+		{"pays", "at 16 users; at 64 from 4.00 to 3.00 ms", [][]plume.StorageOutcome{at(1, 0, 0), at(16, 1000, 500), at(64, 4000, 3000)}},
+	} {
+		list := slices.Concat(c.list...)
+		if got := verdict("s", list); !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+	if plots := storagePlots(slices.Concat(at(1, 1, 1), at(2, 2, 2))); len(plots) != 3 {
+		t.Errorf("%d plots", len(plots))
 	}
 }

@@ -91,7 +91,7 @@ func (b *Bars) draw(c canvas) {
 	for i, name := range names {
 		legend(c, i, colour(i), name)
 	}
-	legend(c, len(names), "", "hollow: "+b.Apart)
+	legend(c, len(names), "", b.Apart)
 }
 
 // merged puts parts below a size together as "other", before what stands apart.

@@ -151,6 +151,11 @@ type Replay struct {
 	Every time.Duration // what a step computes
 	Hide  time.Duration // from the rows' ids to their first use
 	Depth int           // most commands that the host keeps under way; 0: no bound
+
+	// Miss returns which of a step's rows, all different and ascending, must come from the
+	// device, the others being in the host's memory; nil: all. It is called once for each
+	// step, in order.
+	Miss func(rows []int32) ([]int32, error)
 }
 
 // Outcome is what steps cost. Per token means per row asked for, repeated ones included.
@@ -164,14 +169,16 @@ type Outcome struct {
 	Bus     float64 `json:"bus_bytes_per_token"`
 	Sensed  float64 `json:"pages_per_token"`
 	Energy  float64 `json:"energy_uj_per_token"`
-	PerStep float64 `json:"step_us"` // mean length of a step, waiting included
+	Read    float64 `json:"rows_read_per_token"` // that came from the device
+	PerStep float64 `json:"step_us"`             // mean length of a step, waiting included
 }
 
-// Run replays steps on a fresh device. Rows that a step asks for twice are read once.
+// Run replays steps on a fresh device. Rows that a step asks for twice are read once, those
+// that Miss does not name not at all.
 func (r *Replay) Run(p *Profile, steps []Step) (Outcome, error) {
 	d := NewDevice(p)
 	var latencies []int64
-	var wait, begin int64
+	var wait, begin, read int64
 	out := Outcome{Mode: r.Mode.String(), Steps: len(steps)}
 	for i, step := range steps {
 		rows := slices.Clone(step)
@@ -180,7 +187,14 @@ func (r *Replay) Run(p *Profile, steps []Step) (Outcome, error) {
 		if len(rows) == 0 || rows[0] < 0 || int(rows[len(rows)-1]) >= r.Table.Rows {
 			return Outcome{}, fmt.Errorf("replay step %d: no rows, or one outside the table of %d", i, r.Table.Rows)
 		}
+		if r.Miss != nil {
+			var err error
+			if rows, err = r.Miss(rows); err != nil {
+				return Outcome{}, fmt.Errorf("replay step %d: %w", i, err)
+			}
+		}
 		out.Tokens += len(step)
+		read += int64(len(rows))
 		d.Run(begin)
 		end := r.step(d, rows)
 		latencies = append(latencies, end-begin)
@@ -196,12 +210,16 @@ func (r *Replay) Run(p *Profile, steps []Step) (Outcome, error) {
 	out.Mean, out.P99 = summary(latencies)
 	out.Wait = float64(wait) / float64(len(steps)) / 1000
 	out.PerStep = float64(begin) / float64(len(steps)) / 1000
+	out.Read = float64(read) / tokens
 	out.Bus, out.Sensed, out.Energy = float64(c.LinkBytes)/tokens, float64(c.Pages)/tokens, c.Energy/tokens/1000
 	return out, nil
 }
 
 // step fetches rows from now on and returns when the last has arrived.
 func (r *Replay) step(d *Device, rows []int32) int64 {
+	if len(rows) == 0 {
+		return d.Now()
+	}
 	var last int64
 	done := func(at int64) { last = max(last, at) }
 	if r.Mode != Host {
