@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 
@@ -86,11 +87,41 @@ func (m *Model) findPlace(place string, spec ple.Spec, rowBytes int) (src ple.So
 		}
 		return src, about, err
 	case isURL(place):
-		kind, spec.URL, spec.Path = ple.HTTP, place, ""
-		spec.HTTP.Header = http.Header(m.opt.PLEHeader)
+		src, err = m.findRemote(place, spec)
+		if err != nil {
+			return nil, "", err
+		}
+		return src, src.Traits().String(), nil
 	}
 	if src, err = ple.OpenSource(kind, spec); err != nil {
 		return nil, "", err
 	}
 	return src, src.Traits().String(), nil
+}
+
+// findRemote opens a copy of the file that has the table, on a web server. It must be as
+// long, and have the same table as far as samples show: another model's rows would make
+// answers that are wrong and look right.
+func (m *Model) findRemote(url string, spec ple.Spec) (ple.Source, error) {
+	own, err := ple.OpenSource(ple.Disk, spec)
+	if err != nil {
+		return nil, err
+	}
+	defer own.Close()
+	st, err := os.Stat(spec.Path)
+	if err != nil {
+		return nil, err
+	}
+	path := spec.Path
+	spec.URL, spec.Path, spec.FileBytes = url, "", st.Size()
+	spec.HTTP.Header = http.Header(m.opt.PLEHeader)
+	src, err := ple.OpenSource(ple.HTTP, spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := ple.CheckCopy(own, src, spec.Bytes); err != nil {
+		src.Close()
+		return nil, fmt.Errorf("%s is no copy of %s: %w", publicPlace(url), path, err)
+	}
+	return src, nil
 }

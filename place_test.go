@@ -1,11 +1,15 @@
 package plume
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/plume-run/plume/demo"
 )
@@ -86,5 +90,25 @@ func TestPLEPlaceErrors(t *testing.T) {
 	if m, err := Open(file, Options{PLE: server.URL + "/model.gguf"}); err == nil {
 		m.Close()
 		t.Error("a server that does not have the file was accepted")
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(data) / 2; i < len(data); i++ { // the table is behind the middle
+		data[i] ^= 0x55
+	}
+	for want, data := range map[string][]byte{"is no copy of": data, "bytes, want": append(data, 0)} {
+		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+		}))
+		m, err := Open(file, Options{PLE: other.URL})
+		if err == nil {
+			m.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+		other.Close()
 	}
 }

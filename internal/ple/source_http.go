@@ -256,6 +256,8 @@ func (r *remote) request(ctx context.Context, target *url.URL, off int64, n int)
 	return req
 }
 
+var errReplaced = fmt.Errorf("%w: the server has another file now; open the model again", ErrChanged)
+
 // check looks at everything an answer says before its body is used. The first
 // answer tells length and version, all others must agree.
 func (r *remote) check(ctx context.Context, resp *http.Response, off int64, n int) error {
@@ -263,15 +265,17 @@ func (r *remote) check(ctx context.Context, resp *http.Response, off int64, n in
 	switch code := resp.StatusCode; {
 	case code == http.StatusPartialContent:
 	case code == http.StatusOK && etag != r.etag && (r.total != 0 || r.etag != ""):
-		return fmt.Errorf("%w: ETag %q, want %q", ErrChanged, etag, r.etag) // the answer to a failed If-Range
+		return fmt.Errorf("%w: ETag %q, want %q", errReplaced, etag, r.etag) // the answer to a failed If-Range
 	case code == http.StatusOK && r.total != 0 && etag == "" && stamp != r.stamp:
-		return fmt.Errorf("%w: Last-Modified %q, opened %q", ErrChanged, stamp, r.stamp)
+		return fmt.Errorf("%w: Last-Modified %q, opened %q", errReplaced, stamp, r.stamp)
 	case code == http.StatusOK:
-		return errors.New("the server does not send ranges (status 200, want 206)")
+		return errors.New("the server does not send ranges (status 200, want 206): take one that does, as most do for plain files")
 	case code == http.StatusRequestedRangeNotSatisfiable:
 		return fmt.Errorf("bytes %d to %d are not in the file (status 416, %s)", off, off+int64(n)-1, resp.Header.Get("Content-Range"))
 	case code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout:
 		return retryable{error: fmt.Errorf("status %s", resp.Status)}
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		return fmt.Errorf("status %s: it may want a header, as Authorization, with each request", resp.Status)
 	default:
 		return fmt.Errorf("status %s", resp.Status)
 	}
@@ -328,11 +332,11 @@ func (r *remote) version(ctx context.Context, etag, stamp string, total int64) e
 	}
 	switch {
 	case etag != r.etag:
-		return fmt.Errorf("%w: ETag %q, opened %q", ErrChanged, etag, r.etag)
+		return fmt.Errorf("%w: ETag %q, opened %q", errReplaced, etag, r.etag)
 	case etag == "" && stamp != r.stamp:
-		return fmt.Errorf("%w: Last-Modified %q, opened %q", ErrChanged, stamp, r.stamp)
+		return fmt.Errorf("%w: Last-Modified %q, opened %q", errReplaced, stamp, r.stamp)
 	case total != 0 && total != r.total:
-		return fmt.Errorf("%w: %d bytes, opened %d", ErrChanged, total, r.total)
+		return fmt.Errorf("%w: %d bytes, opened %d", errReplaced, total, r.total)
 	}
 	return nil
 }
