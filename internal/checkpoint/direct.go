@@ -148,9 +148,9 @@ func (t *Tensor) readAligned(p []byte, from int64, need int) error {
 // known yet.
 func (t *Tensor) Direct() bool { return t.src.direct.get(t.src) != nil }
 
-// ReadCached fills p from off on if the system has all of that in its page cache, and
-// reports whether it did. It reads nothing from a disk, and p is unspecified otherwise.
-func (t *Tensor) ReadCached(p []byte, off int64) bool {
+// Cached reports whether the system has n bytes, at least 1, from off on in its page cache,
+// all of them and as far as it tells.
+func (t *Tensor) Cached(off int64, n int) bool {
 	f, ok := t.src.r.(*os.File)
-	return ok && off >= 0 && int64(len(p)) <= t.Bytes-off && readCached(f, p, t.off+off)
+	return ok && n > 0 && off >= 0 && int64(n) <= t.Bytes-off && isCached(f, t.off+off, int64(n))
 }

@@ -13,5 +13,5 @@ func unsupportedRead(error) bool { return false }
 
 func hugeBlock(n int) (block []byte, free func()) { return heapBlock(n) }
 
-// readCached cannot tell.
-func readCached(*os.File, []byte, int64) bool { return false }
+// isCached cannot tell.
+func isCached(*os.File, int64, int64) bool { return false }

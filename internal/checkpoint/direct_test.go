@@ -179,17 +179,16 @@ func TestReadPlace(t *testing.T) {
 	}
 }
 
-func TestReadCached(t *testing.T) {
+func TestCached(t *testing.T) {
 	_, cat := directModel(t)
 	last := cat.Lookup("last")
-	want, got := make([]byte, last.Bytes), make([]byte, last.Bytes)
-	if _, err := last.ReadAt(want, 0); err != nil {
+	for _, r := range [][2]int{{0, int(last.Bytes) + 1}, {-1, 2}, {5, 0}} {
+		if last.Cached(int64(r[0]), r[1]) {
+			t.Errorf("%d bytes at %d are cached", r[1], r[0])
+		}
+	}
+	if _, err := last.ReadAt(make([]byte, last.Bytes), 0); err != nil {
 		t.Fatal(err)
 	}
-	if last.ReadCached(got, 0) && !bytes.Equal(got, want) { // it has just been read, but a system may forget
-		t.Error("other bytes")
-	}
-	if last.ReadCached(got, 1) || last.ReadCached(got, -1) {
-		t.Error("bytes outside of the tensor were read")
-	}
+	t.Logf("just read, and in the page cache: %v", last.Cached(0, int(last.Bytes))) // a system may forget, or not tell
 }

@@ -157,10 +157,10 @@ func (m *Model) load(l *loader, o BindOptions) error {
 		return err
 	}
 	m.resident = l.vectors + a.keptBytes(size) + a.sharedBytes()
-	m.weights.load()
-	if err := l.readVectors(); err != nil {
+	if err := l.readVectors(); err != nil { // before the disk has a queue of megabytes
 		return err
 	}
+	m.weights.load()
 	m.weights.begin(true)
 	if o.Background {
 		return nil
@@ -449,8 +449,8 @@ func (l *loader) vector(key Key, layer int) []float32 {
 // then has f called when the vectors are there.
 func (l *loader) then(f func()) { l.after = append(l.after, f) }
 
-// readVectors reads the vectors: several at once, as they lie scattered over the file, and
-// beside the weights. One after the other took 40 to 60 ms of a start.
+// readVectors reads the vectors, several at once, as they lie scattered over the file: one
+// after the other took 40 to 60 ms of a start.
 func (l *loader) readVectors() error {
 	errs := make([]error, len(l.small))
 	var next atomic.Int64

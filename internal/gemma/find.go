@@ -276,13 +276,13 @@ func (s *Source) ReadDirect(buf []byte, off int64, n int) ([]byte, error) {
 	return buf[:n], err
 }
 
-// ReadCached is checkpoint.Tensor.ReadCached; never for bytes of several stored tensors.
-func (s *Source) ReadCached(p []byte, off int64) bool {
+// Cached is checkpoint.Tensor.Cached; never for bytes of several stored tensors.
+func (s *Source) Cached(off int64, n int) bool {
 	if off < 0 || off >= s.Bytes {
 		return false
 	}
 	pc := s.pieces[s.pieceAt(off)]
-	return int64(len(p)) <= pc.n-(off-pc.start) && pc.tensor.ReadCached(p, pc.off+off-pc.start)
+	return int64(n) <= pc.n-(off-pc.start) && pc.tensor.Cached(pc.off+off-pc.start, n)
 }
 
 // Direct is checkpoint.Tensor.Direct.

@@ -50,15 +50,21 @@ const (
 // one that has been changed since, or for another device or version.
 var ErrStale = errors.New("packed copy does not match")
 
+// PackedForm is what of a backend.Backend tells how weights are packed.
+type PackedForm interface {
+	Packed() string
+	MatrixBytes(t quant.Type, out, in int) int64
+}
+
 // castagnoli is the polynomial that processors have an instruction for.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // OpenPacked believes that file is a copy of cat's weights for b only after having compared
 // the source, the form, and every matrix's name and length. Errors are ErrStale, and
 // checkpoint.ErrCorrupt for a file that contradicts itself.
-func OpenPacked(file, cat *checkpoint.Catalog, cfg *Config, b backend.Backend) (*Packed, error) {
+func OpenPacked(file, cat *checkpoint.Catalog, cfg *Config, b PackedForm) (*Packed, error) {
 	meta := file.Meta()
-	if arch, _ := meta.String(keyArchitecture); arch != packedArchitecture {
+	if !IsPacked(file) {
 		return nil, fmt.Errorf("%s is not a packed copy: %w", file.Path(), ErrStale)
 	}
 	if v, _ := meta.Int(keyPackedVersion); v != packedVersion {
@@ -87,6 +93,12 @@ func OpenPacked(file, cat *checkpoint.Catalog, cfg *Config, b backend.Backend) (
 		return nil, err
 	}
 	return p, nil
+}
+
+// IsPacked reports whether a file is a packed copy, of whatever.
+func IsPacked(file *checkpoint.Catalog) bool {
+	arch, _ := file.Meta().String(keyArchitecture)
+	return arch == packedArchitecture
 }
 
 // table is the tensor with the sums.

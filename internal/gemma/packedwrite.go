@@ -19,14 +19,14 @@ import (
 
 // PackedBytes is the length of the weights in a copy of a model, by its headers; that of
 // the file is a page for each matrix more at most.
-func PackedBytes(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (int64, error) {
+func PackedBytes(cat *checkpoint.Catalog, cfg *Config, b PackedForm) (int64, error) {
 	l, err := dryBind(cat, cfg)
 	if err != nil {
 		return 0, err
 	}
 	loads, n := l.groups.loads(), int64(0)
 	for i := range loads {
-		n += aligned(sizeOn(z)(&loads[i])) + int64(loads[i].panels())*sumBytes
+		n += aligned(sizeOn(b)(&loads[i])) + int64(loads[i].panels())*sumBytes
 	}
 	return n, nil
 }

@@ -357,10 +357,7 @@ func (r *reader) fill(ld *load, m backend.Matrix, p rowRange, buf []byte) error 
 // else a disk that is fast is read past it, which takes half the time and leaves memory to
 // others, and of a slow one a copy stays there for the next start.
 func (r *reader) readStored(src *Source, buf []byte, off int64, n int) ([]byte, error) {
-	switch {
-	case src.ReadCached(buf[:n], off):
-		return buf[:n], nil
-	case r.drop || src.Direct() && !r.slow.Load():
+	if !src.Cached(off, n) && (r.drop || src.Direct() && !r.slow.Load()) {
 		return src.ReadDirect(buf, off, n)
 	}
 	_, err := src.ReadAt(buf[:n], off)
@@ -369,10 +366,7 @@ func (r *reader) readStored(src *Source, buf []byte, off int64, n int) ([]byte, 
 
 // readPlace is readStored for bytes that go to dst as they are.
 func (r *reader) readPlace(t *checkpoint.Tensor, dst, buf []byte, off int64) error {
-	switch {
-	case t.ReadCached(dst, off):
-		return nil
-	case r.drop || t.Direct() && !r.slow.Load():
+	if !t.Cached(off, len(dst)) && (r.drop || t.Direct() && !r.slow.Load()) {
 		return t.ReadPlace(dst, buf, off)
 	}
 	_, err := t.ReadAt(dst, off)
