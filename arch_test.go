@@ -44,7 +44,8 @@ var allowed = []struct{ pkg, deps string }{
 	{"examples/library", "."},
 	{"examples/http-go", ""},
 	{"internal/plot", ""},
-	{"cmd/plume", ". internal/plot internal/server internal/convert internal/checkpoint internal/gemma internal/quant demo"},
+	{"internal/load", ""},
+	{"cmd/plume", ". internal/load internal/plot internal/server internal/convert internal/checkpoint internal/gemma internal/quant demo"},
 	{testkit, "internal/checkpoint internal/gemma internal/quant"},
 }
 

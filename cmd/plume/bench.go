@@ -98,7 +98,7 @@ func newBenchCommand(f *benchFlags) *cobra.Command {
 	fs.BoolVar(&f.json, "json", false, "print one JSON object")
 	complete(cmd, "kv-type", plume.KVTypes()...)
 	complete(cmd, "compare-of", "decode", "prefill")
-	cmd.AddCommand(newBenchSession(), newBenchCold(), newBenchTable())
+	cmd.AddCommand(newBenchSession(), newBenchCold(), newBenchTable(), newBenchServe())
 	return cmd
 }
 

@@ -42,7 +42,7 @@ func TestLoad(t *testing.T) {
 	load.Run(t.Context(), ask) // what is made once is made now
 	settle(service)
 	before := usageNow()
-	ask.Clients, ask.Rounds, ask.Rough, ask.TooLarge = 64, 6, true, 100<<10
+	ask.Clients, ask.Rounds, ask.Rough, ask.TooLarge = 64, 3, true, 100<<10
 	got := load.Run(t.Context(), ask)
 	settle(service)
 	after := usageNow()
