@@ -19,7 +19,6 @@ cd "$(dirname "$0")/.."
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 go build -o "$tmp/plume" ./cmd/plume
-go test -c -o "$tmp/load" ./internal/server
 
 scripts/cgroup-run.sh "$limit" sh -c 'echo $$ >"$0/pid"; exec "$0/plume" serve --listen 127.0.0.1:0 --log-level error --ram "$@"' \
 	"$tmp" "${limit%[Bb]}iB" "$@" 2>"$tmp/log" &
@@ -31,7 +30,7 @@ while [ -z "$url" ]; do
 	sleep 0.1
 done
 code=0
-"$tmp/load" -test.run '^TestLoad$' -test.v -load-url "$url" -load "${seconds}s" -load-body 5000000 || code=$?
+"$tmp/plume" bench serve "$url" --soak --clients 64 --duration "${seconds}s" || code=$?
 kill -INT "$(cat "$tmp/pid")" 2>/dev/null || true
 wait $server || code=$?
 cat "$tmp/log"
