@@ -19,8 +19,12 @@ func TestBenchAllocations(t *testing.T) {
 	}
 	defer m.Close()
 	b := newBench(t, m)
+	// The first rounds start readers and fill buffers. And the counts are of the whole process:
+	// on a busy machine timers, signals and the collector allocate meanwhile, now and then. What a
+	// step allocates it allocates in every round, so one round within the bounds shows that it does not.
+	const rounds = 20
 	var run, greedy BenchRun
-	for range 3 { // the first ones start readers and fill buffers
+	for range rounds {
 		runtime.GC()
 		if run, err = b.Decode(context.Background(), BenchDecode{Context: 16, Tokens: 50}); err != nil {
 			t.Fatal(err)
@@ -28,10 +32,10 @@ func TestBenchAllocations(t *testing.T) {
 		if greedy, err = b.Greedy(context.Background(), 16, 51); err != nil {
 			t.Fatal(err)
 		}
+		// An answer has a dozen of its own at its start and end, whatever its length.
+		if run.Mallocs <= 10 && greedy.Mallocs <= 25 {
+			return
+		}
 	}
-	// A few of the whole process may fall into the time: signals, the collector. An
-	// answer has a dozen of its own at its start and end, whatever its length.
-	if run.Mallocs > 10 || greedy.Mallocs > 25 {
-		t.Errorf("%d allocations in %d steps, %d in %d of a session", run.Mallocs, run.Steps, greedy.Mallocs, greedy.Steps)
-	}
+	t.Errorf("in each of %d rounds, at last %d allocations in %d steps, %d in %d of a session", rounds, run.Mallocs, run.Steps, greedy.Mallocs, greedy.Steps)
 }

@@ -109,8 +109,7 @@ type useLogits func(logits []float32, rows int, failed error) error
 func (e *Engine) forward(ctx context.Context, b *gemma.Batch, use useLogits) error {
 	return e.turn(ctx, func() error {
 		logits, rows, err := e.model.Forward(ctx, b)
-		var some *gemma.PartError
-		if err != nil && !errors.As(err, &some) || use == nil {
+		if _, some := errors.AsType[*gemma.PartError](err); err != nil && !some || use == nil {
 			return err
 		}
 		return use(logits, rows, err)

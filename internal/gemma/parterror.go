@@ -43,8 +43,7 @@ func (e *PartError) Unwrap() []error {
 // PartErr returns what Forward's error err means for part i: err itself, unless that is
 // a PartError, which may have none for it.
 func PartErr(err error, i int) error {
-	var parts *PartError
-	if errors.As(err, &parts) {
+	if parts, ok := errors.AsType[*PartError](err); ok { // errors.As would allocate, in every step
 		return parts.errs[i]
 	}
 	return err
