@@ -61,39 +61,28 @@ func (m *Model) openPLE(spec ple.Spec, rowBytes int) (src ple.Source, err error)
 }
 
 // openPlace opens a place by its name in Options.PLE, as slow as the options ask for,
-// and says how rows are reached there.
-func (m *Model) openPlace(place string, spec ple.Spec, rowBytes int) (ple.Source, string, error) {
-	src, about, err := m.findPlace(place, spec, rowBytes)
-	if err != nil {
-		return nil, "", err
-	}
-	slow, err := m.opt.emulate(src)
-	if err == nil && slow != src {
-		about += ", as slow as " + slow.(*slowed).name + " would be"
-	}
-	return slow, about, err
-}
-
-// findPlace opens a place by its name in Options.PLE. spec is where the checkpoint
-// has the table; a URL has the same file. Whether it is held in memory is in the
-// plan already, but for "auto", which may take what the plan has left.
-func (m *Model) findPlace(place string, spec ple.Spec, rowBytes int) (src ple.Source, about string, err error) {
-	p, kind := m.plan.p, ple.Kind(place)
+// and says how rows are reached there. spec is where the checkpoint has the table; a URL
+// has the same file. Whether it is held in memory is in the plan already, but for
+// "auto", which may take what the plan has left.
+func (m *Model) openPlace(place string, spec ple.Spec, rowBytes int) (src ple.Source, about string, err error) {
+	p := m.plan.p
+	spec.Through = m.opt.emulate
 	switch {
 	case place == "auto":
 		src, about, err = ple.Auto(spec, rowBytes, max(p.Budget-p.Total, 0))
 		if err == nil && src.Traits().Kind == ple.RAM {
 			p.HoldTable()
 		}
+		if err == nil && m.opt.PLEEmulate != "" {
+			about += ", as on " + m.opt.PLEEmulate
+		}
 		return src, about, err
 	case isURL(place):
 		src, err = m.findRemote(place, spec)
-		if err != nil {
-			return nil, "", err
-		}
-		return src, src.Traits().String(), nil
+	default:
+		src, err = ple.OpenSource(ple.Kind(place), spec)
 	}
-	if src, err = ple.OpenSource(kind, spec); err != nil {
+	if err != nil {
 		return nil, "", err
 	}
 	return src, src.Traits().String(), nil
@@ -103,7 +92,9 @@ func (m *Model) findPlace(place string, spec ple.Spec, rowBytes int) (src ple.So
 // long, and have the same table as far as samples show: another model's rows would make
 // answers that are wrong and look right.
 func (m *Model) findRemote(url string, spec ple.Spec) (ple.Source, error) {
-	own, err := ple.OpenSource(ple.Disk, spec)
+	local := spec
+	local.Through = nil
+	own, err := ple.OpenSource(ple.Disk, local)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,7 @@ func Auto(spec Spec, rowBytes int, memory int64) (Source, string, error) {
 		src, err := OpenSource(HTTP, spec)
 		return src, "rows come by range requests, since the table is a URL", err
 	}
+	begin := time.Now()
 	src, noDirect, err := openFast(&spec)
 	if err != nil {
 		return nil, "", err
@@ -62,6 +63,7 @@ func Auto(spec Spec, rowBytes int, memory int64) (Source, string, error) {
 		return nil, "", fmt.Errorf("measure %s: %w", spec.name(), err)
 	}
 	kind, why := choose(m, spec.Bytes, memory, noDirect)
+	why += fmt.Sprintf(" (found out in %v)", time.Since(begin).Round(time.Millisecond))
 	if kind == m.Kind && (m.fast() || !spec.Drop) {
 		return src, why, nil
 	}

@@ -85,6 +85,11 @@ type Spec struct {
 	// HTTP sets how a server is asked.
 	HTTP HTTPOptions
 
+	// Through, when set, stands between the source and whoever reads it, but for kind
+	// RAM: to make it as slow as another one. What it returns owns the source; when it
+	// fails, the source is closed.
+	Through func(Source) (Source, error)
+
 	// Progress, when set, is told how much of the table kind RAM has read. It is
 	// called by one goroutine at a time.
 	Progress func(done, total int64)
@@ -115,6 +120,9 @@ func (s Spec) name() string {
 // does not have fails with errors.ErrUnsupported.
 func OpenSource(kind Kind, spec Spec) (Source, error) {
 	src, err := openSource(kind, spec)
+	if err == nil && spec.Through != nil && kind != RAM {
+		src, err = spec.Through(src)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open table %s as %s: %w", spec.name(), kind, err)
 	}
