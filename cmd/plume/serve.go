@@ -80,6 +80,7 @@ func (f *serveFlags) addFlags(cmd *cobra.Command) {
 
 	fs.StringArrayVar(&f.o.Keys, "api-key", nil, "`key` that requests must carry (may be repeated; others may see it in the list\nof processes, which $"+keyVariable+" and --api-key-file avoid)")
 	fs.StringVar(&f.keyFile, "api-key-file", "", "`file` with keys, one a line")
+	fs.BoolVar(&f.o.OpenMetrics, "open-metrics", false, "answer /metrics without a key")
 	fs.StringArrayVar(&f.o.Hosts, "host", nil, "`name` by which clients reach this server, beside localhost and addresses; \"*\" for\nany (may be repeated)")
 	fs.StringArrayVar(&f.o.CORSOrigins, "cors-origin", nil, "`origin` of web pages that may ask, as https://example.com (may be repeated)")
 	fs.StringVar(&f.tlsCert, "tls-cert", "", "`file` with the certificate and its chain, PEM, for https (TLS 1.2 or later); read\nagain when it changes")

@@ -73,7 +73,7 @@ func (s *Server) mayAsk(w http.ResponseWriter, r *http.Request, keys [][sha256.S
 		}
 	}
 	preflight := r.Method == http.MethodOptions // browsers send no key with it
-	if len(keys) == 0 || open(r.URL.Path) || preflight {
+	if len(keys) == 0 || open(r.URL.Path) || preflight || s.opt.OpenMetrics && r.URL.Path == "/metrics" {
 		return nil
 	}
 	if !knownKey(r, keys) {

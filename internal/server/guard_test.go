@@ -43,6 +43,7 @@ func ask(t *testing.T, method, url, body string, headers ...string) (int, http.H
 func TestWhoMayAsk(t *testing.T) {
 	plain := func(*Options) {}
 	keys := func(o *Options) { o.Keys = []string{"one", "two"} }
+	open := func(o *Options) { o.Keys, o.OpenMetrics = []string{"one"}, true }
 	cors := func(o *Options) { o.CORSOrigins = []string{"https://friend.example"} }
 	host := func(o *Options) { o.Hosts = []string{"plume.example"} }
 	for _, c := range []struct {
@@ -61,6 +62,8 @@ func TestWhoMayAsk(t *testing.T) {
 		{"empty key", keys, "/v1/models", []string{"Authorization: Bearer "}, 401},
 		{"another scheme", keys, "/v1/models", []string{"Authorization: Basic one"}, 401},
 		{"metrics need a key", keys, "/metrics", nil, 401},
+		{"unless they are open", open, "/metrics", nil, 200},
+		{"nothing else is then", open, "/api/plume/stats", nil, 401},
 		{"figures need a key", keys, "/api/plume/stats", nil, 401},
 		{"ollama needs a key", keys, "/api/tags", nil, 401},
 		{"unknown paths need a key", keys, "/nothing", nil, 401},

@@ -31,6 +31,7 @@ type Options struct {
 	Pull func(ctx context.Context, name string, progress func(PullProgress)) error
 
 	Keys        []string // API keys; none: anybody may ask
+	OpenMetrics bool     // /metrics needs no key: what scrapes it often cannot send one
 	Hosts       []string // names in the Host header beside localhost and addresses; "*" is any
 	CORSOrigins []string // web pages of other origins that may ask; "*" is any
 
