@@ -151,6 +151,8 @@ type Forecast struct {
 	Streamed   int64 `json:"streamed_bytes_per_token"`
 	// Slower is how much longer a token takes than with all weights in memory; 1: not at all.
 	Slower float64 `json:"slower"`
+	// Card is what a graphics card would hold; nil without one.
+	Card *CardShare `json:"card,omitempty"`
 
 	Prefill   StepForecast   `json:"prefill"`
 	Decode    []StepForecast `json:"decode"`
@@ -271,6 +273,7 @@ func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) (err error) {
 	f.Streamed = ahead + chosen
 	f.TableBytes = int64(w.PLERows) * w.PLERow
 	f.DiskBytes = f.TableBytes + f.Plan.p.NotHeld()
+	f.Card = cardShare(f.Plan, o.Machine.VRAM)
 	if f.store, err = o.device(); err != nil {
 		return requestError{err}
 	}
@@ -372,6 +375,9 @@ func (f *Forecast) String() string {
 		}
 		fmt.Fprintf(&b, "; %.1f ms a step, of which %.2f ms wait for the table\n",
 			1000*time.Duration(d.Step).Seconds(), 1000*time.Duration(d.Wait).Seconds())
+	}
+	if f.Card != nil {
+		fmt.Fprintf(&b, "card     %s\n", f.Card)
 	}
 	fmt.Fprintf(&b, "energy   %8.2f J per token; a million tokens cost %.2f (power %.2f, machine %.2f)\n",
 		f.Cost.Energy, f.Cost.Total, f.Cost.Power, f.Cost.Machine)

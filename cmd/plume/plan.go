@@ -25,7 +25,7 @@ type planFlags struct {
 	compare                    []string
 
 	hardware, storage, probe, save string
-	ram                            sizeFlag
+	ram, vram                      sizeFlag
 	context, chunk, prompt         int
 	kvType                         string
 	contexts, users                []int
@@ -129,6 +129,7 @@ func (f *planFlags) addMachine(cmd *cobra.Command) {
 	fs.StringVar(&f.probe, "probe", "", "measure the storage under this `FILE` (default: the model's)")
 	fs.StringVar(&f.save, "save-hardware", "", "write the machine's profile to `FILE`")
 	fs.Var(&f.ram, "ram", "memory that the process may take (default: what the machine has)")
+	fs.Var(&f.vram, "vram", "memory of a graphics card, to see what would fit (default: what the machine has)")
 	fs.Float64Var(&f.price, "price", -1, "price of the machine (default: the profile's)")
 	fs.Float64Var(&f.busy, "watts", -1, "watts while generating (default: the profile's)")
 	fs.Float64Var(&f.idle, "idle-watts", -1, "watts while waiting (default: the profile's)")
@@ -167,7 +168,28 @@ func (f *planFlags) specs(cmd *cobra.Command, model string) ([]plume.ModelSpec, 
 	return specs, nil
 }
 
+// checkNumbers refuses numbers that would be taken for defaults, or mean nothing.
+func (f *planFlags) checkNumbers(cmd *cobra.Command) error {
+	for _, x := range []struct {
+		flag  string
+		value float64
+		least float64
+	}{
+		{"prompt", float64(f.prompt), 1}, {"users", float64(slices.Min(append(f.users[:len(f.users):len(f.users)], 1))), 1},
+		{"at", float64(slices.Min(append(f.contexts[:len(f.contexts):len(f.contexts)], 0))), 0}, {"layers", float64(f.layers), 0},
+		{"target-tps", f.target, 0}, {"price", f.price, 0}, {"watts", f.busy, 0}, {"idle-watts", f.idle, 0}, {"repeat", float64(f.checkRepeat), 1},
+	} {
+		if cmd.Flags().Changed(x.flag) && !(x.value >= x.least) {
+			return fmt.Errorf("--%s %g, want at least %g", x.flag, x.value, x.least)
+		}
+	}
+	return nil
+}
+
 func (f *planFlags) run(cmd *cobra.Command, model string) error {
+	if err := f.checkNumbers(cmd); err != nil {
+		return usageError{err, cmd}
+	}
 	specs, err := f.specs(cmd, model)
 	if err != nil {
 		return usageError{err, cmd}
@@ -232,6 +254,9 @@ func (f *planFlags) machine(cmd *cobra.Command, specs []plume.ModelSpec) (*plume
 			*x.dst = x.flag
 		}
 	}
+	if f.vram > 0 {
+		m.VRAM = int64(f.vram)
+	}
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
@@ -292,6 +317,14 @@ type candidate struct {
 	*plume.Forecast
 
 	spec plume.ModelSpec
+}
+
+// InVRAM is the share of the model that a graphics card would hold.
+func (c *candidate) InVRAM() string {
+	if c.Card == nil {
+		return "–"
+	}
+	return fmt.Sprintf("%d %%", 100*c.Card.Held/c.Card.Of) // 100 only when all fits
 }
 
 // judge holds a forecast against the limits.
@@ -356,10 +389,14 @@ func printForecast(w io.Writer, c *candidate) error {
 func printCandidates(w io.Writer, m *plume.Machine, memory string, list []candidate) error {
 	fmt.Fprintf(w, "on %s (%s), memory %s\n\n", m.Name, m.About, memory)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "model\tlimits\tmemory MiB\ton storage\tprefill tok/s\tdecode tok/s\ttimes slower\twait ms\tcold start s\tJ/token\tcost/M tokens\t")
+	head, card := "", func(candidate) string { return "" }
+	if m.VRAM > 0 {
+		head, card = "in VRAM\t", func(c candidate) string { return c.InVRAM() + "\t" }
+	}
+	fmt.Fprintln(t, "model\tlimits\tmemory MiB\ton storage\t"+head+"prefill tok/s\tdecode tok/s\ttimes slower\twait ms\tcold start s\tJ/token\tcost/M tokens\t")
 	for _, c := range list {
 		if !c.Fits {
-			fmt.Fprintf(t, "%s\tno\t–\t–\t–\t–\t–\t–\t–\t–\t–\t\n", c.Name)
+			fmt.Fprintf(t, "%s\tno\t–\t–\t%s–\t–\t–\t–\t–\t–\t–\t\n", c.Name, card(c))
 			continue
 		}
 		keeps := "yes"
@@ -367,12 +404,15 @@ func printCandidates(w io.Writer, m *plume.Machine, memory string, list []candid
 			keeps = "no"
 		}
 		d := c.Decode[0]
-		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f\t%.1f\t%.2f\t%.1f\t%.2f\t%.1f\t%.2f\t%.2f\t\n", c.Name, keeps,
-			float64(c.RAMBytes)/(1<<20), float64(c.DiskBytes)/(1<<20), c.Prefill.Rate, d.Rate, c.Slower,
+		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f\t%s%.1f\t%.2f\t%.1f\t%.2f\t%.1f\t%.2f\t%.2f\t\n", c.Name, keeps,
+			float64(c.RAMBytes)/(1<<20), float64(c.DiskBytes)/(1<<20), card(c), c.Prefill.Rate, d.Rate, c.Slower,
 			1000*time.Duration(d.Wait).Seconds(), c.Cold(), c.Cost.Energy, c.Cost.Total)
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	if m.VRAM > 0 {
+		fmt.Fprintf(w, "\nin VRAM: what a card of %s would hold of all that a step computes with; plume has no GPU backend yet, so all speeds are the processor's", sizeText(m.VRAM))
 	}
 	for _, c := range list {
 		if c.Reason != "" {
