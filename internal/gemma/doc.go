@@ -14,16 +14,16 @@
 //
 // The matrices of a forward pass are groups in order of use: the projection of the
 // per-layer embeddings, each layer's matrices, each mixture layer's experts, the output
-// matrix. Forward says use before a group and done after it, and does not know where
-// its matrices come from (supply.go):
+// matrix. Forward says use before a group, multiplies by what stays of a matrix, and then
+// by the blocks of its rows that are read for every step, one after the other:
 //
-//	stays      in one slab of device memory, read once
-//	streams    read for every step, into two slabs that such groups take turns in (stream.go)
+//	stays      in one slab of device memory, read once (supply.go)
+//	streams    in blocks of rows, into a ring that is read ahead (blocks.go, stream.go)
 //	experts    in slots of equal size, read when a router chooses them (expertcache.go)
 //
-// Residency says which is which, by one function for plan and Bind (residency.go). Four
-// goroutines read for all of them, the most urgent group first, pieces of several
-// matrices at once (reader.go). Bind in the background is the same without waiting.
+// Residency says which is which, by one function for plan and Bind (residency.go). A few
+// goroutines read for all of them, the most urgent first, pieces of several matrices at
+// once (reader.go). Bind in the background is the same without waiting.
 // When the output matrix is not there, input rows are read singly (inputrows.go).
 //
 // # Glossary
@@ -43,8 +43,9 @@
 //	donor       owner whose keys and values later layers share
 //	prefill     evaluating a prompt, many tokens at once; decode: one at a time
 //	step        one Forward; session: one sequence with its Cache
-//	group       weights that are used, and read, together
-//	slab        memory that groups take turns in; slot: the same for experts
+//	group       weights that are loaded and waited for together
+//	block       rows of a matrix that stay or are streamed together
+//	ring        memory that blocks take turns in; slot: the same for experts
 //
 // # The family
 //
