@@ -32,7 +32,7 @@
 //
 // Names from a server become file names only when they are plain ones (no
 // separators, no reserved names of any system). Sizes are bounded, answers in
-// JSON are read up to a limit, compressed answers are refused, ranges are
+// JSON are read up to a limit, compressed files are refused, ranges are
 // compared with what was asked for. A token goes to the origin that it belongs
 // to and to no other, whatever redirects say; https never becomes http.
 //

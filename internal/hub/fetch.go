@@ -94,6 +94,9 @@ func (f *fetcher) fetch(ctx context.Context, s *span, buf []byte) error {
 		return err
 	}
 	defer res.Body.Close()
+	if err := plainBytes(res); err != nil {
+		return err
+	}
 	total := res.ContentLength
 	if res.StatusCode == http.StatusPartialContent {
 		var first int64

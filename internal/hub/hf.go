@@ -193,7 +193,7 @@ func (repo *repository) file(ctx context.Context, c *client, path string) (remot
 // explainHF says what can be done about an answer.
 func explainHF(err error, endpoint *url.URL, r *ref) error {
 	var s *statusError
-	if !errors.As(err, &s) {
+	if !errors.As(err, &s) || s.host != endpoint.Host { // the storage behind it knows no terms
 		return err
 	}
 	page := endpoint.String() + "/" + r.repo

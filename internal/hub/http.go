@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -137,21 +139,18 @@ func (c *client) get(ctx context.Context, address string, header http.Header) (*
 	}
 	body.timer.Stop()
 	body.body, res.Body = res.Body, body
-	if err := c.checkAnswer(res); err != nil {
+	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusPartialContent {
 		res.Body.Close()
-		return nil, err
+		kind := res.Header.Get("X-Error-Code")
+		return nil, &statusError{host: res.Request.URL.Host, code: res.StatusCode, kind: printable(kind), wait: retryAfter(res.Header), token: c.hasToken}
 	}
 	return res, nil
 }
 
-func (c *client) checkAnswer(res *http.Response) error {
-	host := res.Request.URL.Host
-	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusPartialContent {
-		kind := res.Header.Get("X-Error-Code")
-		return &statusError{host: host, code: res.StatusCode, kind: printable(kind), wait: retryAfter(res.Header), token: c.hasToken}
-	}
+// plainBytes refuses an answer whose bytes are not the file's.
+func plainBytes(res *http.Response) error {
 	if e := res.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return finalError{fmt.Errorf("%s sends compressed data (%s) that nobody asked for", host, printable(e))}
+		return finalError{fmt.Errorf("%s sends compressed data (%s) that nobody asked for", res.Request.URL.Host, printable(e))}
 	}
 	return nil
 }
@@ -219,9 +218,16 @@ func printable(s string) string {
 	return s[:min(len(s), 60)]
 }
 
-// retryAfter reads the header in both of its forms.
+// rateReset finds the seconds until a limit ends: RateLimit: "api";r=0;t=55
+var rateReset = regexp.MustCompile(`; *r=0 *; *t=(\d{1,9})\b`)
+
+// retryAfter reads the header in both of its forms, or, as the Hugging Face hub
+// sends it instead, when the limit that was met ends.
 func retryAfter(h http.Header) time.Duration {
 	text := h.Get("Retry-After")
+	if m := rateReset.FindStringSubmatch(h.Get("RateLimit")); m != nil && text == "" {
+		text = m[1]
+	}
 	if s, err := strconv.Atoi(text); err == nil {
 		return time.Duration(min(max(s, 0), 1<<30)) * time.Second
 	}
@@ -338,7 +344,15 @@ func (c *client) read(ctx context.Context, what, address string, header http.Hea
 		if res.StatusCode != http.StatusOK {
 			return false, finalError{fmt.Errorf("%s sends a part of a document that was asked for whole", res.Request.URL.Host)}
 		}
-		data, err = io.ReadAll(io.LimitReader(res.Body, limit+1))
+		body := io.Reader(res.Body)
+		if res.Header.Get("Content-Encoding") == "gzip" { // some proxies do so whatever was asked for
+			if body, err = gzip.NewReader(res.Body); err != nil {
+				return false, fmt.Errorf("%s: unpack its answer: %w", res.Request.URL.Host, err)
+			}
+		} else if err := plainBytes(res); err != nil {
+			return false, err
+		}
+		data, err = io.ReadAll(io.LimitReader(body, limit+1))
 		if err == nil && int64(len(data)) > limit {
 			err = finalError{fmt.Errorf("the answer of %s is longer than %d bytes", res.Request.URL.Host, limit)}
 		}
@@ -372,6 +386,9 @@ func (c *client) probe(ctx context.Context, what, address string) (bytes int64, 
 			return false, err
 		}
 		defer res.Body.Close()
+		if err := plainBytes(res); err != nil {
+			return false, err
+		}
 		bytes, etag = res.ContentLength, version(res.Header)
 		if res.StatusCode == http.StatusPartialContent {
 			if _, bytes, err = contentRange(res.Header); err != nil {
@@ -386,9 +403,10 @@ func (c *client) probe(ctx context.Context, what, address string) (bytes int64, 
 	return bytes, etag, err
 }
 
-// version is what tells one version of a file from another, "" when nothing does.
+// version is what tells one version of a file from another, "" when nothing
+// does. One server of several may call its tag weak and another not.
 func version(h http.Header) string {
-	v := cmp.Or(h.Get("ETag"), h.Get("Last-Modified"))
+	v := cmp.Or(strings.TrimPrefix(h.Get("ETag"), "W/"), h.Get("Last-Modified"))
 	return v[:min(len(v), 300)]
 }
 

@@ -116,6 +116,9 @@ func (j *job) download(ctx context.Context, c *client, old *manifest) (*Model, e
 		},
 	}
 	if err := f.run(ctx, j.h.o.Connections); err != nil {
+		if j.r.hf { // a gated repository tells everybody what it holds, and refuses only here
+			err = explainHF(err, j.h.hf, j.r)
+		}
 		return nil, err
 	}
 	return j.install()

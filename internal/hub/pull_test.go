@@ -2,7 +2,9 @@ package hub
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -214,6 +216,97 @@ func TestWaits(t *testing.T) {
 	pull(t, w.open(), name, data)
 }
 
+// TestLikeTheRealOnes: what public services do that a plain file server does
+// not: a renamed repository's relative redirect, JSON that a proxy packs, storage
+// behind addresses that are signed for one request and soon, that knows no HEAD
+// and tags its files weakly now and then, and a limit that says when it ends
+// without Retry-After.
+func TestLikeTheRealOnes(t *testing.T) {
+	w := newWorld(t)
+	data := w.put("me/new-GGUF", "tiny-Q4_0.gguf", noise(1, 37*testChunk+11))
+	w.put("me/new-GGUF", "README.md", []byte("no"))
+	var mu sync.Mutex
+	signed := map[string]bool{} // signatures that are good for one more request
+	limited := first(1, func(res http.ResponseWriter, r *http.Request) {
+		res.Header().Set("RateLimit", `"resolvers";r=0;t=55`)
+		res.Header().Set("RateLimit-Policy", `"fixed window";"resolvers";q=3000;w=300`)
+		res.WriteHeader(http.StatusTooManyRequests)
+	})
+	n := 0
+	w.fault(func(res http.ResponseWriter, r *http.Request) bool {
+		if rest, old := strings.CutPrefix(r.URL.Path, "/api/models/me/old-GGUF"); old {
+			res.Header().Set("Location", "/api/models/me/new-GGUF"+rest+"?"+r.URL.RawQuery)
+			res.WriteHeader(http.StatusTemporaryRedirect)
+			return true
+		}
+		if strings.HasPrefix(r.URL.Path, "/api/models/") {
+			res.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(res)
+			defer z.Close()
+			json.NewEncoder(z).Encode(map[string]any{"sha": w.commit, "gated": false, "siblings": siblings(w.repos["me/new-GGUF"])})
+			return true
+		}
+		if rest, old := strings.CutPrefix(r.URL.Path, "/me/old-GGUF/"); old {
+			res.Header().Set("Location", "/me/new-GGUF/"+rest)
+			res.WriteHeader(http.StatusTemporaryRedirect)
+			return true
+		}
+		if limited(res, r) {
+			return true
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		n++
+		signature := strconv.Itoa(n)
+		signed[signature] = true
+		res.Header().Set("X-Linked-Etag", `"`+sumOf(data)+`"`)
+		res.Header().Set("X-Linked-Size", strconv.Itoa(len(data)))
+		res.Header().Set("Location", w.cdn.URL+"/"+sumOf(data)+"?X-Signature="+signature)
+		res.WriteHeader(http.StatusFound)
+		return true
+	}, func(res http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		signature := r.URL.Query().Get("X-Signature")
+		if r.Method != http.MethodGet || !signed[signature] {
+			res.WriteHeader(http.StatusForbidden)
+			return true
+		}
+		delete(signed, signature)
+		res.Header().Set("ETag", []string{`"tag"`, `W/"tag"`}[len(signature)%2])
+		return false
+	})
+	h := w.open()
+	var waited []time.Duration
+	h.sleep = func(ctx context.Context, d time.Duration) error {
+		mu.Lock()
+		defer mu.Unlock()
+		waited = append(waited, d)
+		return ctx.Err()
+	}
+	pull(t, h, "me/old-GGUF", data)
+	if len(waited) == 0 || waited[0] != 55*time.Second {
+		t.Errorf("waits %v, want 55 s first", waited)
+	}
+	if n < 3 {
+		t.Errorf("%d signatures: not fetched in pieces", n)
+	}
+}
+
+// TestVersion: what is the same version for us.
+func TestVersion(t *testing.T) {
+	for _, c := range []struct{ etag, modified, want string }{
+		{`"a"`, "Mon", `"a"`}, {`W/"a"`, "Mon", `"a"`}, {"a", "", "a"}, {"", "Mon", "Mon"}, {"", "", ""},
+	} {
+		h := http.Header{}
+		h.Set("ETag", c.etag)
+		h.Set("Last-Modified", c.modified)
+		if got := version(h); got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
+
 // TestStall: a connection that brings nothing is given up and replaced.
 func TestStall(t *testing.T) {
 	w := newWorld(t)
@@ -251,6 +344,12 @@ func TestRefusals(t *testing.T) {
 			res.WriteHeader(code)
 		})
 	}
+	// The hub shows everybody the list of a gated repository's files, not the files.
+	gated := func(code int) func(http.ResponseWriter, *http.Request) bool {
+		return func(res http.ResponseWriter, r *http.Request) bool {
+			return strings.Contains(r.URL.Path, "/resolve/") && answer(code, "GatedRepo")(res, r)
+		}
+	}
 	cases := []struct {
 		name, token string
 		onHub       func(http.ResponseWriter, *http.Request) bool
@@ -272,9 +371,17 @@ func TestRefusals(t *testing.T) {
 			}
 		}), nil, []string{"is longer than"}},
 		{"compressed", "", always(func(res http.ResponseWriter, r *http.Request) {
-			res.Header().Set("Content-Encoding", "gzip")
+			res.Header().Set("Content-Encoding", "br")
 			res.Write([]byte("\x1f\x8b"))
-		}), nil, []string{"compressed data (gzip)"}},
+		}), nil, []string{"compressed data (br)"}},
+		{"a small answer that unpacks to a large one", "", always(func(res http.ResponseWriter, r *http.Request) {
+			res.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(res)
+			z.Write(bytes.Repeat([]byte(" "), maxInfoBytes+1<<20))
+			z.Close()
+		}), nil, []string{"is longer than"}},
+		{"files that nobody may read, no token", "", gated(401), ErrDenied, []string{"me/tiny-GGUF is gated", "accept its terms at http", "HF_TOKEN"}},
+		{"files that nobody may read, token", "t", gated(403), ErrDenied, []string{"the token may not read me/tiny-GGUF"}},
 		{"redirects for ever", "", always(func(res http.ResponseWriter, r *http.Request) { http.Redirect(res, r, r.URL.Path, http.StatusFound) }), nil, []string{"more than 10 redirects"}},
 		{"redirect to a file", "", always(func(res http.ResponseWriter, r *http.Request) {
 			res.Header().Set("Location", "file:///etc/passwd")
