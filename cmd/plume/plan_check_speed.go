@@ -52,6 +52,12 @@ func (f *planFlags) checkSpeed(cmd *cobra.Command, ctx context.Context, m *plume
 	if k.bench, err = model.NewBench(); err != nil {
 		return nil, err
 	}
+	if energy, err := plume.OpenEnergyMeter(); err == nil {
+		defer energy.Close()
+		k.bench.Meter = energy
+	} else {
+		fmt.Fprintln(cmd.ErrOrStderr(), "plume: energy is not checked:", err)
+	}
 	k.meter, err = plume.NewMachineMeter(plume.MeasureOptions{
 		Threads: fc.Plan.Threads(), Models: []plume.ModelSpec{c.spec}, KVType: fc.Plan.KVType(),
 	})
@@ -118,6 +124,7 @@ func (k *checker) point(ctx context.Context, what string, forecast func(*plume.M
 			return err
 		}
 		p.add(s, &r, before, after)
+		p.watts = k.base.BusyWatts
 		before = after
 	}
 	k.lines = append(k.lines, p.lines(what, k.fc.TableBytes > 0)...)
@@ -144,6 +151,7 @@ type checkPoint struct {
 	measured              float64
 	predictedWait, waited float64 // milliseconds of a step, summed over the runs
 	slowest, fastest      float64 // of the measured memory
+	watts, joules         float64 // of the machine when it computes, and of all runs together; 0: not counted
 }
 
 func (p *checkPoint) add(s plume.StepForecast, r *plume.BenchRun, machines ...*plume.Machine) {
@@ -152,6 +160,7 @@ func (p *checkPoint) add(s plume.StepForecast, r *plume.BenchRun, machines ...*p
 	p.tokens += tokens
 	p.predicted, p.low, p.high = p.predicted+tokens/s.Rate, p.low+tokens/s.Low, p.high+tokens/s.High
 	p.measured += r.Time.Seconds()
+	p.joules += r.Joules
 	steps := math.Ceil(float64(s.Tokens) * float64(r.Steps) / tokens) // of a forecast: a prompt's chunks, or one
 	p.predictedWait += 1000 * time.Duration(s.Wait).Seconds() / steps
 	p.waited += 1000 * r.PLE.Wait.Seconds() / float64(r.Steps)
@@ -164,16 +173,24 @@ func (p *checkPoint) add(s plume.StepForecast, r *plume.BenchRun, machines ...*p
 	}
 }
 
-// lines are the point's speed and, of models with a table, its wait.
+// energyMark is the error that a power measured beforehand may lead to.
+const energyMark = 0.25
+
+// lines are the point's speed, its energy where that was counted and, of models with a table,
+// its wait.
 func (p *checkPoint) lines(what string, table bool) []checkLine {
 	speed := newCheckLine(what, "tok/s", p.tokens/p.predicted, p.tokens/p.measured, speedMark)
 	speed.Low, speed.High = p.tokens/p.low, p.tokens/p.high
 	speed.SlowestMemory, speed.FastestMemory = p.slowest, p.fastest
+	lines := []checkLine{speed}
+	if p.joules > 0 {
+		lines = append(lines, newCheckLine("energy, "+what, "J/token", p.watts*p.predicted/p.tokens, p.joules/p.tokens, energyMark))
+	}
 	if !table {
-		return []checkLine{speed}
+		return lines
 	}
 	n := float64(p.runs)
 	wait := newCheckLine("wait for rows, "+what, "ms/step", p.predictedWait/n, p.waited/n, waitMark)
 	wait.Within = wait.Within || wait.Predicted < waitFloor && wait.Measured < waitFloor
-	return []checkLine{speed, wait}
+	return append(lines, wait)
 }
