@@ -28,5 +28,10 @@ async function* ask(question) {
   throw new Error("the answer ended early");
 }
 
-for await (const piece of ask(process.argv.slice(2).join(" ") || "Tell me a story about a fox.")) process.stdout.write(piece);
-console.log();
+try {
+  for await (const piece of ask(process.argv.slice(2).join(" ") || "Tell me a story about a fox.")) process.stdout.write(piece);
+  console.log();
+} catch (error) {
+  console.error(`ask ${url}: ${error.message}${error.cause ? ": " + error.cause.message : ""}`);
+  process.exitCode = 1;
+}

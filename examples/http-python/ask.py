@@ -43,3 +43,5 @@ if __name__ == "__main__":
         print()
     except urllib.error.HTTPError as e:
         sys.exit(f"{e}: {e.read().decode()}")
+    except (urllib.error.URLError, RuntimeError) as e:
+        sys.exit(f"ask {URL}: {e}")
