@@ -167,7 +167,7 @@ func TestCallsRefused(t *testing.T) {
 		{"name", []Tool{{Name: "a{b"}}, "brace"},
 		{"empty", []Tool{{}}, "0 bytes"},
 		{"twice", []Tool{{Name: "a"}, {Name: "a"}}, "twice"},
-		{"schema", []Tool{{"a", []byte(`{"type":"object","properties":{"x":{"not":{}}}}`)}}, `tool "a"`},
+		{"schema", []Tool{{"a", []byte(`{"type":"object","properties":{"x":{"not":{"multipleOf":2}}}}`)}}, `tool "a"`},
 		{"noObject", []Tool{{Name: "b"}, {"a", []byte(`{"type":"string"}`)}}, `tool "a"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

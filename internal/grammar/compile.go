@@ -103,6 +103,9 @@ func (c *compiler) readSchema(text []byte) (*schema, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.oppose(); err != nil {
+		return nil, err
+	}
 	loops := map[*schema]int{}
 	for _, s := range r.made {
 		if err := checkLoops(s, loops); err != nil {

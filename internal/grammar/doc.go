@@ -53,8 +53,11 @@
 //   - keys that the schema leaves open may repeat.
 //
 // oneOf is anyOf where no value can satisfy two branches, and an error where that
-// cannot be shown. Keywords that cannot be enforced (not, if, uniqueItems, …) are
-// errors, annotations are ignored; so are the formats that Formats does not name.
+// cannot be shown. not and if hold for schemas of which every keyword has an opposite
+// that can be enforced. uniqueItems needs items from a list of values; more than seven
+// come in the order of that list. contains comes once. What cannot be enforced
+// (maxContains, unevaluatedProperties, the opposite of multipleOf, …) is an error that
+// names its place, annotations are ignored; so are the formats that Formats does not name.
 //
 // # Bounds
 //

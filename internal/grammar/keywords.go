@@ -12,8 +12,7 @@ var annotations = wordSet(`$schema $id $defs $anchor $comment $vocabulary defini
 	contentEncoding contentMediaType contentSchema discriminator externalDocs xml`)
 
 // refused are conditions that cannot be enforced token by token.
-var refused = wordSet(`not if then else contains minContains maxContains uniqueItems dependentRequired
-	dependentSchemas dependencies unevaluatedItems unevaluatedProperties $dynamicRef $recursiveRef`)
+var refused = wordSet(`maxContains unevaluatedItems unevaluatedProperties $dynamicRef $recursiveRef`)
 
 func wordSet(list string) map[string]bool {
 	set := map[string]bool{}
@@ -30,7 +29,7 @@ func (r *reader) keyword(s *schema, key string, v, whole *value) error {
 		return nil
 	}
 	for _, read := range []func(*reader, *schema, string, string, *value, *value) (bool, error){
-		(*reader).logic, (*reader).scalars, (*reader).arrays, (*reader).objects,
+		(*reader).logic, (*reader).scalars, (*reader).arrays, (*reader).objects, (*reader).dependent,
 	} {
 		if known, err := read(r, s, key, ptr, v, whole); known {
 			return err
@@ -48,8 +47,6 @@ func (r *reader) keyword(s *schema, key string, v, whole *value) error {
 // harmless reports whether a condition that is not supported says nothing.
 func harmless(key string, v *value) bool {
 	switch key {
-	case "uniqueItems":
-		return v.kind == kindFalse
 	case "unevaluatedItems", "unevaluatedProperties":
 		return v.kind == kindTrue
 	}
@@ -191,6 +188,16 @@ func (r *reader) arrays(s *schema, key, ptr string, v, whole *value) (known bool
 		s.minItems, err = natural(ptr, v)
 		if err == nil && s.minItems > maxItems {
 			err = at(ptr, tooComplex("at least %d items, at most %d are supported", s.minItems, maxItems))
+		}
+	case "contains":
+		if s.contains, err = r.read(v, ptr); err == nil && s.minContains == 0 && whole.get("minContains") == nil {
+			s.minContains = 1
+		}
+	case "minContains":
+		s.minContains, err = natural(ptr, v)
+	case "uniqueItems":
+		if s.unique = v.kind == kindTrue; v.kind&kindBoolean == 0 {
+			err = at(ptr, fmt.Errorf("must be true or false"))
 		}
 	case "maxItems":
 		s.maxItems, err = natural(ptr, v)

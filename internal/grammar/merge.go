@@ -12,7 +12,9 @@ type spec struct {
 	minLen   int
 	maxLen   int // −1: no bound
 	patterns []string
+	unlike   []string
 	formats  []string
+	exclude  []*value
 	num      numberSet
 }
 
@@ -51,7 +53,7 @@ func (a *alternatives) expand(all []*schema, chosen []*group) error {
 		}
 		kinds &= s.kinds
 	}
-	if kinds == 0 {
+	if kinds == 0 || len(chosen) > 0 && a.c.impossible(members) {
 		return nil
 	}
 	for _, g := range groups {
@@ -74,6 +76,49 @@ func (a *alternatives) expand(all []*schema, chosen []*group) error {
 	}
 	a.out = append(a.out, merge(members))
 	return nil
+}
+
+// impossible reports whether members require a property that they leave no value, as far
+// as that can be seen at once. It keeps chains of conditions on one property short: of
+// twenty schemas for twenty kinds of a thing, one is chosen.
+func (c *compiler) impossible(members []*schema) bool {
+	for _, m := range members {
+		for _, name := range m.required {
+			if c.noValue(members, name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// noValue is impossible for one property.
+func (c *compiler) noValue(members []*schema, name string) bool {
+	var lists [][]*value
+	for _, m := range members {
+		own := m.byName[name]
+		if own == nil {
+			continue
+		}
+		all, _ := flatten([]*schema{own})
+		for _, s := range all {
+			if s.never {
+				return true
+			}
+			if s.values != nil {
+				lists = append(lists, s.values)
+			}
+		}
+	}
+	if len(lists) < 2 {
+		return false
+	}
+	var left []*value
+	for _, list := range lists {
+		c.work += len(list)
+		left = bothOf(left, list)
+	}
+	return len(left) == 0
 }
 
 // flatten follows $ref and allOf, and lists the groups met.
@@ -112,6 +157,8 @@ func merge(members []*schema) *spec {
 		s.minLen = max(s.minLen, m.minLen)
 		s.maxLen = least(s.maxLen, m.maxLen)
 		s.patterns = append(s.patterns, m.patterns...)
+		s.unlike = append(s.unlike, m.unlike...)
+		s.exclude = append(s.exclude, m.exclude...)
 		if _, known := formats[m.format]; known {
 			s.formats = append(s.formats, m.format)
 		}
@@ -125,7 +172,20 @@ func merge(members []*schema) *spec {
 		s.values = bothOf(s.values, m.values)
 	}
 	s.num.integer = s.kinds&kindFraction == 0
+	if s.values == nil {
+		s.leaveOut()
+	}
 	return s
+}
+
+// leaveOut takes excluded values out of kinds. Strings are left to stringSet. Of arrays
+// and objects all are left out where some must not be: fewer answers remain.
+func (s *spec) leaveOut() {
+	for _, v := range s.exclude {
+		if v.kind&(kindString|kindNumber) == 0 {
+			s.kinds &^= v.kind
+		}
+	}
 }
 
 // least is the smaller of two bounds of which −1 is none.
@@ -138,7 +198,7 @@ func least(a, b int) int {
 
 // holds reports whether the value v of an enum meets the other conditions of s.
 func (c *compiler) holds(s *spec, v *value) (bool, error) {
-	if v.kind&s.kinds == 0 {
+	if v.kind&s.kinds == 0 || slices.ContainsFunc(s.exclude, func(x *value) bool { return x.key() == v.key() }) {
 		return false, nil
 	}
 	switch v.kind {
@@ -159,8 +219,8 @@ func (c *compiler) holds(s *spec, v *value) (bool, error) {
 // constrains reports whether s has conditions on the inside of arrays or objects.
 func (s *schema) constrains(k kind) bool {
 	if k == kindArray {
-		return s.prefix != nil || s.items != nil || s.minItems > 0 || s.maxItems >= 0
+		return s.prefix != nil || s.items != nil || s.minItems > 0 || s.maxItems >= 0 || s.contains != nil || s.unique
 	}
-	return s.hasProps || s.patternProps != nil || s.additional != nil || s.names != nil ||
+	return s.hasProps || s.props != nil || s.patternProps != nil || s.additional != nil || s.names != nil ||
 		s.required != nil || s.minProps > 0 || s.maxProps >= 0
 }

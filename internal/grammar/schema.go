@@ -15,13 +15,15 @@ type schema struct {
 	never bool // false as a schema
 	kinds kind // kindAny: no condition
 
-	values []*value // enum or const; nil: no condition
-	ref    *schema
-	all    []*schema
-	groups []*group
+	values  []*value // enum or const; nil: no condition
+	exclude []*value // none of these
+	ref     *schema
+	all     []*schema
+	groups  []*group
 
 	minLen, maxLen int // maxLen −1: no bound
 	patterns       []string
+	unlike         []string // patterns that do not match
 	format         string
 
 	num numberSet
@@ -29,6 +31,9 @@ type schema struct {
 	prefix             []*schema
 	items              *schema // nil: any
 	minItems, maxItems int     // maxItems −1: no bound
+	contains           *schema // of at least minContains items; nil: no condition
+	minContains        int
+	unique             bool
 
 	props              []prop
 	hasProps           bool // even if there are none
@@ -50,6 +55,7 @@ type group struct {
 	ptr      string
 	one      bool
 	checked  bool // the branches of a oneOf are known to exclude each other
+	open     bool // more branches are to come, see opposite
 	branches []*schema
 }
 
@@ -62,9 +68,10 @@ func (c *compiler) newSchema(ptr string) *schema {
 
 // reader reads the schemas of one document.
 type reader struct {
-	c    *compiler
-	root *value
-	made map[*value]*schema
+	c       *compiler
+	root    *value
+	made    map[*value]*schema
+	waiting []opposite
 	// anchors are the objects with an $anchor; nil until one is looked for.
 	anchors map[string]*value
 }

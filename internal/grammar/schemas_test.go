@@ -139,6 +139,41 @@ var cases = []struct {
 	{"allOfAnyOf", `{"allOf":[{"anyOf":[{"type":"string"},{"type":"integer"}]},{"anyOf":[{"maxLength":1},{"minimum":10}]}]}`, []string{`"a"`, `12`}, nil},
 	{"allOfProperty", `{"allOf":[{"type":"object","properties":{"a":{"type":"integer"}}},{"properties":{"a":{"minimum":5}}}],"required":["a"]}`, []string{`{"a":5}`}, []string{`{"a":4}`}},
 	{"deadOption", `{"type":"object","properties":{"a":false,"b":{"type":"integer"}}}`, []string{`{"b":1}`, `{}`}, []string{`{"a":1}`}},
+	{"notConst", `{"type":"string","not":{"const":"no"}}`, []string{`"yes"`, `"nope"`, `""`}, []string{`"no"`}},
+	{"notEnum", `{"enum":["a","b",3,null],"not":{"enum":["b",3.0]}}`, []string{`"a"`, `null`}, []string{`"b"`, `3`}},
+	{"notNumber", `{"type":"integer","minimum":0,"maximum":5,"not":{"enum":[2,4,"x"]}}`, []string{`0`, `3`, `5`}, []string{`2`, `4`}},
+	{"notType", `{"not":{"type":["object","array","null"]}}`, []string{`"a"`, `1`, `true`}, []string{`null`, `{}`, `[]`}},
+	{"notPattern", `{"type":"string","not":{"pattern":"^[0-9]"},"maxLength":5}`, []string{`"a1"`, `""`}, []string{`"1a"`, `"abcdef"`}},
+	{"notRange", `{"type":"integer","not":{"minimum":3,"maximum":6}}`, []string{`2`, `7`, `-1`}, []string{`3`, `6`}},
+	{"notLength", `{"type":"string","not":{"minLength":2,"maxLength":3}}`, []string{`"a"`, `"abcd"`}, []string{`"ab"`, `"abc"`}},
+	{"notRequired", `{"type":"object","properties":{"a":{"const":1},"b":{"const":2}},"not":{"required":["a","b"]}}`, []string{`{"a":1}`, `{"b":2}`, `{}`}, []string{`{"a":1,"b":2}`}},
+	{"notAnyOf", `{"type":"object","properties":{"a":{"const":1},"b":{"const":2},"c":{"const":3}},"not":{"anyOf":[{"required":["a"]},{"required":["b"]}]}}`, []string{`{"c":3}`, `{}`}, []string{`{"a":1}`, `{"b":2,"c":3}`}},
+	{"notProperty", `{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"not":{"properties":{"a":{"const":5}}}}`, []string{`{"a":4}`}, []string{`{"a":5}`}},
+	{"notNot", `{"not":{"not":{"type":"null"}}}`, []string{`null`}, []string{`1`}},
+	{"notItems", `{"type":"array","items":{"const":1},"not":{"minItems":2}}`, []string{`[]`, `[1]`}, []string{`[1,1]`}},
+	{"ifThenElse", `{"type":"object","properties":{"country":{"enum":["US","CA","FR"]},"zip":{"type":"string"}},"required":["country","zip"],"if":{"properties":{"country":{"const":"US"}}},"then":{"properties":{"zip":{"pattern":"^[0-9]{5}$"}}},"else":{"properties":{"zip":{"maxLength":3}}}}`,
+		[]string{`{"country":"US","zip":"12345"}`, `{"country":"FR","zip":"abc"}`}, []string{`{"country":"US","zip":"abc"}`, `{"country":"CA","zip":"12345"}`}},
+	{"ifThen", `{"type":"object","properties":{"kind":{"type":"string","maxLength":4},"size":{"type":"integer"}},"required":["kind"],"if":{"properties":{"kind":{"const":"box"}},"required":["kind"]},"then":{"required":["size"]}}`,
+		[]string{`{"kind":"box","size":1}`, `{"kind":"bag"}`, `{"kind":"bag","size":2}`}, []string{`{"kind":"box"}`}},
+	{"ifOptional", `{"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"integer"}},"if":{"required":["a"]},"then":{"required":["b"]},"else":{"properties":{"b":{"const":7}}}}`,
+		[]string{`{"a":1,"b":2}`, `{"b":7}`, `{}`}, []string{`{"a":1}`, `{"b":2}`}},
+	{"ifChain", `{"type":"object","properties":{"t":{"enum":["a","b","c"]},"v":{}},"required":["t","v"],"allOf":[{"if":{"properties":{"t":{"const":"a"}}},"then":{"properties":{"v":{"type":"integer"}}}},{"if":{"properties":{"t":{"const":"b"}}},"then":{"properties":{"v":{"type":"null"}}}}]}`,
+		[]string{`{"t":"a","v":1}`, `{"t":"b","v":null}`, `{"t":"c","v":"x"}`}, []string{`{"t":"a","v":null}`, `{"t":"b","v":1}`}},
+	{"ifNested", `{"type":"integer","if":{"if":{"minimum":5},"then":{"maximum":7},"else":{"maximum":2}},"then":{"not":{"const":6}},"else":{"minimum":9}}`, []string{`5`, `7`, `1`, `9`}, []string{`6`, `3`, `8`}},
+	{"ifAlone", `{"type":"integer","if":{"items":{}}}`, []string{`1`}, []string{`null`}},
+	{"ifRef", `{"$defs":{"big":{"minimum":10}},"type":"integer","if":{"$ref":"#/$defs/big"},"then":{"multipleOf":5}}`, []string{`9`, `10`, `15`}, []string{`11`}},
+	{"dependentRequired", `{"type":"object","properties":{"card":{"const":1},"address":{"const":2},"x":{"const":3}},"dependentRequired":{"card":["address"]}}`, []string{`{}`, `{"address":2}`, `{"card":1,"address":2}`, `{"x":3}`}, []string{`{"card":1}`, `{"card":1,"x":3}`}},
+	{"dependentSchemas", `{"type":"object","properties":{"a":{"const":1},"b":{"type":"integer"}},"dependentSchemas":{"a":{"properties":{"b":{"minimum":5}}}}}`, []string{`{"b":1}`, `{"a":1,"b":5}`, `{"a":1}`}, []string{`{"a":1,"b":1}`}},
+	{"dependencies", `{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","properties":{"a":{"const":1},"b":{"const":2},"c":{"const":3}},"dependencies":{"a":["b"],"b":{"required":["c"]}}}`, []string{`{"c":3}`, `{"b":2,"c":3}`, `{"a":1,"b":2,"c":3}`}, []string{`{"a":1}`, `{"a":1,"b":2}`, `{"b":2}`}},
+	{"contains", `{"type":"array","items":{"type":["integer","string"]},"contains":{"type":"integer","minimum":10}}`, []string{`[10]`, `["a",12,"b"]`, `[1,2,30]`}, []string{`[]`, `["a"]`, `[1,9]`}},
+	{"containsTwo", `{"type":"array","items":{"enum":[1,2,3]},"contains":{"const":3},"minContains":2,"maxItems":3}`, []string{`[3,3]`, `[3,1,3]`, `[3,3,3]`}, []string{`[3]`, `[3,1,2]`, `[1,3,3,3]`}},
+	{"containsNone", `{"type":"array","items":{"type":"null"},"contains":{"const":3},"minContains":0}`, []string{`[]`, `[null]`}, []string{`[3]`}},
+	{"containsTuple", `{"type":"array","prefixItems":[{"type":"string"}],"items":{"type":"integer"},"contains":{"minimum":5,"type":"integer"},"maxItems":3}`, []string{`["a",5]`, `["a",1,9]`}, []string{`["a"]`, `["a",1,2]`, `[7]`}},
+	{"unique", `{"type":"array","items":{"enum":["a","b",1]},"uniqueItems":true,"minItems":1}`, []string{`["a"]`, `["b","a"]`, `[1,"b","a"]`}, []string{`[]`, `["a","a"]`, `[1,1]`}},
+	{"uniqueMany", `{"type":"array","items":{"enum":["a","b","c","d","e","f","g","h","i","j"]},"uniqueItems":true,"minItems":2,"maxItems":4}`, []string{`["a","j"]`, `["b","c","e","h"]`}, []string{`["a"]`, `["a","a"]`, `["a","b","c","d","e"]`}},
+	{"uniqueAll", `{"type":"array","items":{"enum":["a","b","c","d","e","f","g","h"]},"uniqueItems":true,"minItems":8}`, []string{`["a","b","c","d","e","f","g","h"]`}, []string{`["a"]`}},
+	{"uniqueBooleans", `{"type":"array","items":{"type":["boolean","null"]},"uniqueItems":true}`, []string{`[]`, `[true,null,false]`}, []string{`[null,null]`}},
+	{"uniqueOne", `{"type":"array","items":{"type":"string"},"uniqueItems":true,"maxItems":1}`, []string{`[]`, `["a"]`}, []string{`["a","b"]`}},
 	{"draft7", `{"$schema":"http://json-schema.org/draft-07/schema#","type":"array","items":[{"type":"string"}],"additionalItems":{"type":"integer"}}`, []string{`["a",1]`}, []string{`[1]`}},
 	{"annotations", `{"title":"t","description":"d","default":1,"examples":[1],"x-order":3,"type":"integer","$comment":"c"}`, []string{`1`}, nil},
 }
@@ -284,7 +319,15 @@ func TestRefused(t *testing.T) {
 		kind         error
 		says         string
 	}{
-		{"not", `{"type":"object","properties":{"a":{"not":{}}}}`, ErrUnsupported, "/properties/a/not"},
+		{"not", `{"type":"object","properties":{"a":{"type":"number","not":{"multipleOf":2}}}}`, ErrUnsupported, "/properties/a/not"},
+		{"notAnything", `{"type":"object","properties":{"a":{"not":{}}},"required":["a"]}`, ErrUnsupported, "no value"},
+		{"if", `{"if":{"additionalProperties":false},"then":{"required":["x"]}}`, ErrUnsupported, "/if"},
+		{"notItself", `{"type":"array","items":{"not":{"$ref":"#"}}}`, ErrUnsupported, "/items/not"},
+		{"dependent", `{"dependentRequired":{"a":"b"}}`, nil, "/dependentRequired/a"},
+		{"containsTwice", `{"type":"array","allOf":[{"contains":{"const":1}},{"contains":{"const":2}}]}`, ErrUnsupported, "contains twice"},
+		{"maxContains", `{"type":"array","contains":{"const":1},"maxContains":2}`, ErrUnsupported, "/maxContains"},
+		{"containsMany", `{"type":"array","contains":{"const":1},"minContains":100}`, ErrTooComplex, "minContains"},
+		{"uniqueTuple", `{"type":"array","prefixItems":[{"const":1}],"items":{"const":2},"uniqueItems":true}`, ErrUnsupported, "prefixItems"},
 		{"unknown", `{"minimun":3}`, ErrUnsupported, "/minimun"},
 		{"unique", `{"type":"array","uniqueItems":true}`, ErrUnsupported, "/uniqueItems"},
 		{"overlap", `{"oneOf":[{"type":"integer"},{"type":"number"}]}`, ErrUnsupported, "/oneOf"},
@@ -315,6 +358,27 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestLongChains: one condition for each of many kinds of a thing is common.
+func TestLongChains(t *testing.T) {
+	const kinds = 30
+	var all, enum []string
+	for i := range kinds {
+		enum = append(enum, fmt.Sprintf(`"k%d"`, i))
+		all = append(all, fmt.Sprintf(`{"if":{"properties":{"kind":{"const":"k%d"}},"required":["kind"]},"then":{"properties":{"v":{"const":%d}},"required":["v"]}}`, i, i))
+	}
+	schema := `{"type":"object","properties":{"kind":{"enum":[` + strings.Join(enum, ",") + `]},"v":{"type":"integer"}},"required":["kind"],"allOf":[` + strings.Join(all, ",") + `]}`
+	g, err := FromSchema([]byte(schema), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{`{"kind":"k7","v":7}`: true, `{"kind":"k29","v":29}`: true, `{"kind":"k7","v":8}`: false, `{"kind":"k7"}`: false} {
+		m := g.NewMatcher(tinyVocab())
+		if may := accept(m, text) == nil && m.CanEnd(); may != want {
+			t.Errorf("%s: %v", text, may)
+		}
+	}
+}
+
 // TestHostile gives schemas made to exhaust time or memory. Each must compile or
 // be refused as too complex; the limits see to it that it is soon.
 func TestHostile(t *testing.T) {
@@ -340,6 +404,15 @@ func TestHostile(t *testing.T) {
 		{"product", `{"allOf":[` + many(20, func(i int) string {
 			return fmt.Sprintf(`{"anyOf":[{"minimum":%d},{"maxLength":%d},{"maxItems":%d}]}`, i, i, i)
 		}) + `]}`, true},
+		{"notDoubling", strings.Replace(doubling.String(), `"$ref":"#/$defs/d40"}`, `"not":{"$ref":"#/$defs/d40"}}`, 1), true},
+		{"notWide", `{"$defs":{"a":{"allOf":[` + many(500, func(int) string { return `{"$ref":"#/$defs/b"}` }) + `]},"b":{"allOf":[` + many(500, func(int) string { return `{"$ref":"#/$defs/c"}` }) +
+			`]},"c":{"allOf":[` + many(500, func(int) string { return `{}` }) + `]}},"not":{"$ref":"#/$defs/a"}}`, true},
+		{"ifs", `{"type":"object","properties":{"a":{}},"allOf":[` + many(40, func(i int) string {
+			return fmt.Sprintf(`{"if":{"required":["a%d"]},"then":{"required":["b%d"]}}`, i, i)
+		}) + `]}`, true},
+		{"dependent", `{"dependentRequired":{` + many(60, func(i int) string { return fmt.Sprintf(`"a%d":["b%d"]`, i, i) }) + `}}`, true},
+		{"contains", `{"type":"array","maxItems":4000,"contains":{"type":"integer"},"minContains":60}`, true},
+		{"unique", `{"type":"array","uniqueItems":true,"items":{"enum":[` + many(5000, func(i int) string { return fmt.Sprint(i) }) + `]}}`, true},
 		{"counted", `{"type":"string","pattern":"^(a{1,1000}){1,1000}$"}`, true},
 		{"counted2", `{"type":"string","pattern":"^(([a-z]{1,30}){1,30}x){1,30}$"}`, true},
 		{"subsets", `{"type":"string","pattern":"^(a|b)*a(a|b){16}$"}`, true},

@@ -95,6 +95,24 @@ func (c *compiler) stringSet(s *spec) (*automaton, error) {
 			return nil, err
 		}
 	}
+	for _, p := range s.unlike {
+		a, err := c.pattern(p)
+		if err == nil {
+			err = and(complement(a), nil)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if texts := s.excludedTexts(); len(texts) > 0 {
+		a, err := words(texts)
+		if err == nil {
+			err = and(complement(a), nil)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	if s.minLen > 0 || s.maxLen >= 0 {
 		if s.maxLen >= 0 && s.maxLen < s.minLen {
 			return &automaton{make([]runeState, 1)}, nil
@@ -106,13 +124,27 @@ func (c *compiler) stringSet(s *spec) (*automaton, error) {
 	return out, nil
 }
 
+// excludedTexts are the strings that s must not be, sorted.
+func (s *spec) excludedTexts() []string {
+	var texts []string
+	for _, v := range s.exclude {
+		if v.kind == kindString {
+			texts = append(texts, v.text)
+		}
+	}
+	slices.Sort(texts)
+	return slices.Compact(texts)
+}
+
 // stringLexeme is the inside of a string that s describes, and its closing quote.
 func (c *compiler) stringLexeme(s *spec) (*lexeme, error) {
 	patterns := slices.Sorted(slices.Values(append(slices.Clone(s.patterns), s.formats...)))
 	patterns = slices.Compact(patterns)
-	key := fmt.Sprintf("string %q %d %d", patterns, s.minLen, s.maxLen)
+	unlike := slices.Compact(slices.Sorted(slices.Values(s.unlike)))
+	texts := s.excludedTexts()
+	key := fmt.Sprintf("string %q %q %q %d %d", patterns, unlike, texts, s.minLen, s.maxLen)
 	return c.lexemeFor(key, func() (*lexeme, error) {
-		if len(patterns) > 0 {
+		if len(patterns)+len(unlike)+len(texts) > 0 {
 			a, err := c.stringSet(s)
 			if err != nil {
 				return nil, err
@@ -147,6 +179,11 @@ func (c *compiler) stringHolds(s *spec, text string) (bool, error) {
 	}
 	for _, p := range s.patterns {
 		if a, err := c.pattern(p); err != nil || !a.accepts(text) {
+			return false, err
+		}
+	}
+	for _, p := range s.unlike {
+		if a, err := c.pattern(p); err != nil || a.accepts(text) {
 			return false, err
 		}
 	}
