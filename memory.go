@@ -36,6 +36,10 @@ func (p *MemoryPlan) Budget() int64 { return p.p.Budget }
 // Total is what the process will take at most with one session.
 func (p *MemoryPlan) Total() int64 { return p.p.Total }
 
+// Expected is the peak to expect of one session that fills so many positions, without guessing
+// ahead and without penalties; Total is never less than what it takes.
+func (p *MemoryPlan) Expected(positions int) int64 { return p.p.Expected(positions) }
+
 // Minimum is the smallest budget that works with these options.
 func (p *MemoryPlan) Minimum() int64 { return p.p.Minimum }
 
@@ -76,9 +80,10 @@ func (p *MemoryPlan) String() string {
 func (p *MemoryPlan) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		*plan.Plan
-		From string  `json:"budget_from,omitempty"`
-		Rate float64 `json:"disk_bytes_s,omitempty"` // measured where weights are streamed
-	}{p.p, p.from, p.rate})
+		Expected int64   `json:"expected"` // of a session that fills the context
+		From     string  `json:"budget_from,omitempty"`
+		Rate     float64 `json:"disk_bytes_s,omitempty"` // measured where weights are streamed
+	}{p.p, p.p.Expected(p.p.Context), p.from, p.rate})
 }
 
 // memoryError marks err as ErrMemory without changing its text.

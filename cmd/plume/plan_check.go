@@ -25,7 +25,7 @@ type checkLine struct {
 	Predicted float64 `json:"predicted"`
 	Measured  float64 `json:"measured"`
 	Error     float64 `json:"error"` // predicted/measured − 1
-	Mark      float64 `json:"mark"`  // the error that planning promises to stay below
+	Mark      float64 `json:"mark"`  // the error that planning promises to stay below; 0: no more than predicted
 	Within    bool    `json:"within"`
 
 	// Of speeds: the forecast while memory is as slow, or as fast, as in a tenth of the
@@ -134,7 +134,12 @@ func memoryLines(fc *plume.Forecast, session *sessionReport) []checkLine {
 	if peak == 0 {
 		return nil
 	}
-	return []checkLine{newCheckLine("memory at most", "MiB", mib(fc.Plan.Total()), mib(peak), memoryMark)}
+	most := newCheckLine("memory, at most", "MiB", mib(fc.Plan.Total()), mib(peak), 0)
+	most.Within = fc.Plan.Total() >= peak
+	return []checkLine{
+		most,
+		newCheckLine("memory, expected", "MiB", mib(fc.Plan.Expected(session.Prompt+session.Tokens)), mib(peak), memoryMark),
+	}
 }
 
 func printCheck(w io.Writer, lines []checkLine) error {
@@ -152,8 +157,12 @@ func printCheck(w io.Writer, lines []checkLine) error {
 		if l.SlowestMemory > 0 {
 			memory = fmt.Sprintf("%.1f–%.1f", l.SlowestMemory, l.FastestMemory)
 		}
+		mark := "no more"
+		if l.Mark > 0 {
+			mark = fmt.Sprintf("%.0f %%", 100*l.Mark)
+		}
 		moved = moved || l.FastestMemory > drifted*l.SlowestMemory
-		fmt.Fprintf(t, "%s, %s\t%s\t%.2f\t%+.1f %%\t%.0f %%\t%s\t%s\n", l.What, l.Unit, predicted, l.Measured, 100*l.Error, 100*l.Mark, verdict, memory)
+		fmt.Fprintf(t, "%s, %s\t%s\t%.2f\t%+.1f %%\t%s\t%s\t%s\n", l.What, l.Unit, predicted, l.Measured, 100*l.Error, mark, verdict, memory)
 	}
 	if err := t.Flush(); err != nil || !moved {
 		return err

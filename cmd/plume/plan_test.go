@@ -55,6 +55,28 @@ func TestCheckPointsSumUp(t *testing.T) {
 	}
 }
 
+func TestMemoryLines(t *testing.T) {
+	fc, err := plume.MakeForecast(plume.ModelSpec{Shape: "e2b"}, plume.ForecastOptions{Machine: laptop(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := sessionReport{Prompt: 1000, Tokens: 24}
+	if lines := memoryLines(fc, &s); lines != nil {
+		t.Errorf("nothing was measured: %+v", lines)
+	}
+	expected := fc.Plan.Expected(1024)
+	for _, c := range []struct {
+		peak       int64
+		most, near bool
+	}{{expected, true, true}, {expected * 100 / 105, true, false}, {fc.Plan.Total() + 1, false, false}} {
+		s.Stats.Memory.ProcessPeak = c.peak
+		lines := memoryLines(fc, &s)
+		if len(lines) != 2 || lines[0].Within != c.most || lines[1].Within != c.near {
+			t.Errorf("a peak of %d, %d planned, %d expected: %+v", c.peak, fc.Plan.Total(), expected, lines)
+		}
+	}
+}
+
 func laptop(t *testing.T) *plume.Machine {
 	t.Helper()
 	m, err := plume.LoadMachine("laptop")

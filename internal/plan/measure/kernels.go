@@ -30,7 +30,7 @@ const (
 )
 
 // fewRows are the numbers of rows that products are measured for beside one and many.
-var fewRows = []int{4, 8}
+var fewRows = []int{4, 8, 16}
 
 // stepTime is what a step takes beside its operations (sampling from 262,144 logits, laying
 // out the batch), in microseconds: measured on two machines, 2026-11-23.
