@@ -362,7 +362,8 @@ func (f *Forecast) String() string {
 		fmt.Fprintf(&b, "does not fit: %s\n", f.Reason)
 		return b.String()
 	}
-	fmt.Fprintf(&b, "memory   %8.0f MiB at most, %.0f MiB stay on storage\n", mibs(f.RAMBytes), mibs(f.DiskBytes))
+	fmt.Fprintf(&b, "memory   %8.0f MiB at most, %.0f expected with a full context, %.0f stay on storage\n",
+		mibs(f.RAMBytes), mibs(f.Plan.Expected(f.Plan.Context())), mibs(f.DiskBytes))
 	if f.Streamed > 0 {
 		fmt.Fprintf(&b, "streams  %8.0f MiB of weights from storage for every token, which then takes %.1f times as long\n", mibs(f.Streamed), f.Slower)
 	}
