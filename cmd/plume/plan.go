@@ -50,8 +50,9 @@ file on the storage that rows will come from; a MODEL file serves), or a
 writes what was measured as a profile to keep or to edit.
 
 --compare puts several shapes side by side under the same limits, best first:
-those that keep every limit, larger models before smaller ones; then those that
-do not, each with its reason. --check runs the benchmark on this machine and
+those that keep every limit, larger models before smaller ones, and behind them
+those whose weights must be read from storage for every token, by speed; then
+those that do not, each with its reason. --check runs the benchmark on this machine and
 prints what was predicted beside what is measured. docs/planning.md has every
 formula with its units.`
 
@@ -353,7 +354,8 @@ func (f *planFlags) judge(spec plume.ModelSpec, fc *plume.Forecast) candidate {
 }
 
 // better orders candidates: those that keep the limits first, then those whose weights stay
-// in memory, larger models before smaller ones, then the faster.
+// in memory, larger models before smaller ones. Of those whose weights do not, the faster
+// come first: a large model at a word in ten seconds is no choice.
 func better(a, b candidate) int {
 	first := func(a, b bool) int {
 		if a == b {
@@ -368,6 +370,9 @@ func better(a, b candidate) int {
 	}
 	if c := first(a.Streamed == 0, b.Streamed == 0); c != 0 {
 		return c
+	}
+	if a.Streamed > 0 {
+		return cmp.Compare(b.Decode[0].Rate, a.Decode[0].Rate)
 	}
 	return cmp.Or(cmp.Compare(b.FileBytes, a.FileBytes), cmp.Compare(b.Decode[0].Rate, a.Decode[0].Rate))
 }

@@ -119,3 +119,12 @@ func TestVerdictOnGathering(t *testing.T) {
 		t.Errorf("%d plots", len(plots))
 	}
 }
+
+func TestBetterPutsFasterStreamersFirst(t *testing.T) {
+	c := func(bytes, streamed int64, rate float64) candidate {
+		return candidate{Keeps: true, Forecast: &plume.Forecast{Fits: true, FileBytes: bytes, Streamed: streamed, Decode: []plume.StepForecast{{Rate: rate}}}}
+	}
+	if better(c(9, 5, 0.4), c(3, 1, 6)) <= 0 || better(c(9, 5, 0.4), c(1, 0, 0.1)) <= 0 || better(c(9, 0, 3), c(1, 0, 30)) >= 0 {
+		t.Error("the order is wrong")
+	}
+}
