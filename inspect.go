@@ -31,7 +31,11 @@ type Inspection struct {
 	Types []TypeUse  `json:"types"` // how they are stored, most bytes first
 	Tiers []TierUse  `json:"tiers"` // where their bytes will be
 	PLE   *PLELayout `json:"ple,omitempty"`
-	Notes []string   `json:"notes,omitempty"`
+
+	// Packed is the model's packed copy in the cache folder, if there is one.
+	Packed *PackedCopy `json:"packed,omitempty"`
+
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Tier is a place where the bytes of a tensor end up.
@@ -94,6 +98,10 @@ func Inspect(path string) (*Inspection, error) {
 	in.text(cat, cfg)
 	in.tensors(cat, cfg)
 	in.table(cat, cfg)
+	in.Packed, err = FindPacked(path, "")
+	if err != nil {
+		in.Notes = append(in.Notes, err.Error())
+	}
 	if len(cfg.Unknown) > 0 {
 		in.Notes = append(in.Notes, "unknown config keys: "+strings.Join(cfg.Unknown, ", "))
 	}

@@ -40,6 +40,7 @@ type Model struct {
 	closeErr  error
 	closers   []func() error
 	place     string // how the rows of the table are reached
+	weights   string // where the weights come from; guarded by mu
 }
 
 // Open reads a model. path is a GGUF file (any part of a split one), a
@@ -143,7 +144,11 @@ func (m *Model) bind(cat *checkpoint.Catalog, size vocabularySize, b budget) (er
 		return err
 	}
 	m.closers = append(m.closers, m.back.Close)
-	m.gm, err = gemma.Bind(cat, m.cfg, m.back, m.bindOptions(b))
+	o := m.bindOptions(b)
+	if o.Packed, err = m.findPacked(cat); err != nil {
+		return err
+	}
+	m.gm, err = gemma.Bind(cat, m.cfg, m.back, o)
 	if err != nil {
 		return err
 	}
@@ -163,7 +168,7 @@ func (m *Model) bindOptions(b budget) gemma.BindOptions {
 	return gemma.BindOptions{
 		PLE: rows, PLESource: m.openPLE,
 		KVType: kvTypes[m.opt.KVType], Residency: m.plan.p.Residency(), DropRead: b.limited,
-		Background: m.opt.Background, Progress: m.opt.Progress,
+		Background: m.opt.Background, Progress: m.opt.Progress, PackedFault: m.copyFault,
 	}
 }
 

@@ -72,6 +72,16 @@ type Options struct {
 	// or with a limit of the caller's own that is no larger than MemoryPlan.GoHeap.
 	LimitGo bool
 
+	// Packed is where a packed copy of the weights is, see Pack: PackedAuto (the default:
+	// PackedPath, if there is one), PackedOff, or a file. A copy that is damaged, or of
+	// another model, or older than the model, is not used, and Note is told so. Results
+	// are the same.
+	Packed string
+
+	// Note, when set, is told in a sentence what a user should know and what is no error.
+	// It may be called by any goroutine until Close has returned.
+	Note func(text string)
+
 	// Progress, when set, is told how many bytes of the weights have been loaded,
 	// one call at a time, from several goroutines.
 	Progress func(done, total int64)
@@ -95,6 +105,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.KVType == "" {
 		o.KVType = "f16"
+	}
+	if o.Packed == "" {
+		o.Packed = PackedAuto
 	}
 	return o
 }

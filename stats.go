@@ -102,6 +102,7 @@ type Stats struct {
 	Place   string      `json:"ple_place,omitempty"` // see Model.PLEPlace
 	PLE     PLEStats    `json:"ple"`                 // since Open
 	Weights WeightStats `json:"weights"`             // since Open, the first reading included
+	From    string      `json:"weights_from"`        // see Model.WeightsPlace
 }
 
 // MemoryStats say what memory is taken for.
@@ -126,7 +127,7 @@ type MemoryUse struct {
 // be called at any time, also while sessions compute.
 func (m *Model) Stats() Stats {
 	w := m.gm.WeightStats()
-	return Stats{Memory: m.memoryStats(), Place: m.place, PLE: m.PLEStats(), Weights: WeightStats{
+	return Stats{Memory: m.memoryStats(), Place: m.place, From: m.WeightsPlace(), PLE: m.PLEStats(), Weights: WeightStats{
 		ReadBytes: w.ReadBytes, Wait: w.Wait, Overlap: w.Overlap(), ExpertHits: w.ExpertHits, ExpertMisses: w.ExpertMisses,
 	}}
 }

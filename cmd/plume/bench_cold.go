@@ -19,17 +19,28 @@ import (
 // coldReport is what `plume bench cold --json` prints. Bytes are those of the weights
 // as stored, the per-layer table's left out.
 type coldReport struct {
-	Plume  string    `json:"plume"`
-	CPU    string    `json:"cpu"`
-	Model  string    `json:"model"`
-	Prompt int       `json:"prompt_tokens"`
-	Bytes  int64     `json:"bytes_read"`
-	Runs   []coldRun `json:"runs"`
-	First  spread    `json:"first_token_seconds"`
-	Rate   spread    `json:"disk_bytes_s"`
-	Ratio  spread    `json:"ratio"` // of the first token's time to Bytes/Rate
-	Warm   []float64 `json:"warm_first_token_seconds"`
+	Plume  string       `json:"plume"`
+	CPU    string       `json:"cpu"`
+	Model  string       `json:"model"`
+	Prompt int          `json:"prompt_tokens"`
+	Bytes  int64        `json:"bytes_read"`
+	Limit  float64      `json:"ratio_limit"` // what the project wants Ratio to stay within
+	Starts []coldStarts `json:"starts"`      // from the model's file, then from its packed copy, if it has one
 }
+
+// coldStarts are starts that read their weights from one file.
+type coldStarts struct {
+	Weights string    `json:"weights"` // "model" or "packed copy"
+	Runs    []coldRun `json:"runs"`
+	First   spread    `json:"first_token_seconds"`
+	Rate    spread    `json:"disk_bytes_s"`
+	Ratio   spread    `json:"ratio"` // of the first token's time to Bytes/Rate
+	Warm    []float64 `json:"warm_first_token_seconds"`
+}
+
+// coldLimit is what a start should stay within: the rest is a process's own start, the
+// first computation and the last.
+const coldLimit = 1.3
 
 // coldRun is one start. Rate is the mean of the disk's right before and after.
 type coldRun struct {
@@ -52,7 +63,10 @@ before and after, the file is read by large direct reads, for as many bytes as
 the weights have: ratio is the time to the first token over the time that these
 bytes take at the mean of both rates. A disk may keep a cache of its own; it
 serves both alike. The last column of the table is a start with the file in the
-page cache. Where there are no direct reads, rate and ratio are 0.`
+page cache. Where there are no direct reads, rate and ratio are 0.
+
+A model that has a packed copy (see plume pack) is measured with and without it,
+in turn.`
 
 func newBenchCold() *cobra.Command {
 	var f coldFlags
@@ -90,8 +104,12 @@ func (f *coldFlags) run(cmd *cobra.Command, name string) error {
 	}
 	ctx, stop := interruptible(cmd.Context())
 	defer stop()
-	out := coldReport{Plume: version(), CPU: cpuName(), Model: path, Prompt: f.prompt, Bytes: in.TierBytes(plume.TierResident)}
-	if err := f.starts(ctx, path, file, &out); err != nil {
+	out := coldReport{Plume: version(), CPU: cpuName(), Model: path, Prompt: f.prompt, Bytes: in.TierBytes(plume.TierResident), Limit: coldLimit}
+	homes := []coldHome{{"model", file, plume.PackedOff}}
+	if c := in.Packed; c != nil && c.Reason == "" {
+		homes = append(homes, coldHome{"packed copy", c.Path, c.Path})
+	}
+	if err := f.measure(ctx, path, homes, &out); err != nil {
 		return err
 	}
 	if f.json {
@@ -121,43 +139,65 @@ func weightsFile(path string) (string, error) {
 // maxRateTime bounds one measurement of the disk.
 const maxRateTime = 20 * time.Second
 
-// starts measures --repeat cold starts, and as many warm ones.
-func (f *coldFlags) starts(ctx context.Context, path, file string, out *coldReport) error {
-	var first, rates, ratios []float64
-	before, err := diskRate(file, out.Bytes)
-	if err != nil {
-		return err
+// coldHome is where starts read their weights.
+type coldHome struct{ name, file, packed string }
+
+// measure takes --repeat cold starts of each home in turn, and as many warm ones.
+func (f *coldFlags) measure(ctx context.Context, path string, homes []coldHome, out *coldReport) error {
+	for _, h := range homes {
+		out.Starts = append(out.Starts, coldStarts{Weights: h.name})
 	}
 	for range f.repeat {
-		if err := dropFile(path); err != nil {
-			return err
+		for i, h := range homes {
+			r, err := f.cold(ctx, path, h, out.Bytes)
+			if err != nil {
+				return err
+			}
+			out.Starts[i].Runs = append(out.Starts[i].Runs, r)
 		}
-		r, err := f.start(ctx, path)
-		if err != nil {
-			return err
-		}
-		after, err := diskRate(file, out.Bytes)
-		if err != nil {
-			return err
-		}
-		r.Rate = (before + after) / 2
-		r.Ratio = r.First * r.Rate / float64(out.Bytes)
-		before = after
-		out.Runs = append(out.Runs, r)
-		first, rates, ratios = append(first, r.First), append(rates, r.Rate), append(ratios, r.Ratio)
 	}
-	out.First, out.Rate, out.Ratio = newSpread(first), newSpread(rates), newSpread(ratios)
-	for range f.repeat {
-		if err := warmFile(file); err != nil {
-			return err
+	for i, h := range homes {
+		out.Starts[i].sum()
+		for range f.repeat {
+			if err := warmFile(h.file); err != nil {
+				return err
+			}
+			r, err := f.start(ctx, path, h.packed)
+			if err != nil {
+				return err
+			}
+			out.Starts[i].Warm = append(out.Starts[i].Warm, r.First)
 		}
-		r, err := f.start(ctx, path)
-		if err != nil {
-			return err
-		}
-		out.Warm = append(out.Warm, r.First)
 	}
 	return nil
+}
+
+// cold is one start, and the disk's rate before and after it.
+func (f *coldFlags) cold(ctx context.Context, path string, h coldHome, bytes int64) (coldRun, error) {
+	before, err := diskRate(h.file, bytes)
+	if err != nil {
+		return coldRun{}, err
+	}
+	if err := errors.Join(dropFile(path), dropFile(h.file)); err != nil {
+		return coldRun{}, err
+	}
+	r, err := f.start(ctx, path, h.packed)
+	if err != nil {
+		return coldRun{}, err
+	}
+	after, err := diskRate(h.file, bytes)
+	r.Rate = (before + after) / 2
+	r.Ratio = r.First * r.Rate / float64(bytes)
+	return r, err
+}
+
+// sum fills in the spreads.
+func (s *coldStarts) sum() {
+	var first, rates, ratios []float64
+	for _, r := range s.Runs {
+		first, rates, ratios = append(first, r.First), append(rates, r.Rate), append(ratios, r.Ratio)
+	}
+	s.First, s.Rate, s.Ratio = newSpread(first), newSpread(rates), newSpread(ratios)
 }
 
 // diskRate is plume.ReadRate, 0 where it cannot be measured.
@@ -191,8 +231,9 @@ func warmFile(path string) error {
 }
 
 // start runs `plume bench session` in a process of its own up to the first token.
-func (f *coldFlags) start(ctx context.Context, path string) (coldRun, error) {
+func (f *coldFlags) start(ctx context.Context, path, packed string) (coldRun, error) {
 	args := append([]string{"bench", "session", path, "--json", "--repeat", "1", "--tokens", "1", "--prompt", strconv.Itoa(f.prompt)}, f.open.args()...)
+	args = append(args, "--packed", packed)
 	var r struct {
 		First time.Time  `json:"first_token"`
 		Model benchModel `json:"model"`
@@ -208,10 +249,25 @@ func (f *coldFlags) start(ctx context.Context, path string) (coldRun, error) {
 func (r *coldReport) print(out io.Writer) error {
 	fmt.Fprintf(out, "%s: %s of weights, a prompt of %d tokens\n", r.Model, sizeText(r.Bytes), r.Prompt)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "start\tfirst token s\tdisk MB/s\tbytes/disk s\tratio\twarm start s\t\n")
-	for i, c := range r.Runs {
-		fmt.Fprintf(w, "%d\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f\t\n", i+1, c.First, c.Rate/1e6, share(float64(r.Bytes), c.Rate), c.Ratio, r.Warm[i])
+	fmt.Fprint(w, "weights from\tstart\tfirst token s\tdisk MB/s\tbytes/disk s\tratio\twarm start s\t\n")
+	for _, s := range r.Starts {
+		for i, c := range s.Runs {
+			fmt.Fprintf(w, "%s\t%d\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f\t\n", s.Weights, i+1, c.First, c.Rate/1e6, share(float64(r.Bytes), c.Rate), c.Ratio, s.Warm[i])
+		}
+		fmt.Fprintf(w, "%s\tmedian\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f\t\n", s.Weights, s.First.Median, s.Rate.Median/1e6, share(float64(r.Bytes), s.Rate.Median), s.Ratio.Median, newSpread(s.Warm).Median)
 	}
-	fmt.Fprintf(w, "median\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f\t\n", r.First.Median, r.Rate.Median/1e6, share(float64(r.Bytes), r.Rate.Median), r.Ratio.Median, newSpread(r.Warm).Median)
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, s := range r.Starts {
+		word := "within"
+		if s.Ratio.Median > r.Limit {
+			word = "above"
+		}
+		fmt.Fprintf(out, "%s: ratio %.2f, %s the %.1f that is wanted\n", s.Weights, s.Ratio.Median, word, r.Limit)
+	}
+	if len(r.Starts) == 1 {
+		fmt.Fprintf(out, "no packed copy to compare with: plume pack %s writes one\n", r.Model)
+	}
+	return nil
 }

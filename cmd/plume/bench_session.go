@@ -156,6 +156,7 @@ func (r *sessionReport) print(out io.Writer) error {
 	fmt.Fprintf(w, "decode\t%d tokens, %s tok/s\n", r.Tokens, r.Decode)
 	fmt.Fprintf(w, "major faults\t%d until the first answer's end, %d later\n", r.FaultsFirst, r.FaultsLater)
 	printWeights(w, "weights\t", r.Stats.Weights)
+	fmt.Fprintf(w, "\tfrom %s\n", r.Stats.From)
 	if err := w.Flush(); err != nil {
 		return err
 	}

@@ -91,6 +91,11 @@ func printInspection(out io.Writer, in *plume.Inspection) error {
 	} else {
 		fmt.Fprintf(w, "  text\tno vocabulary: token ids only (%d)\n", in.Vocab)
 	}
+	if c := in.Packed; c != nil && c.Reason == "" {
+		fmt.Fprintf(w, "  packed copy\t%s, weights are read from it: %s\n", sizeText(c.Bytes), c.Path)
+	} else if c != nil {
+		fmt.Fprintf(w, "  packed copy\tnot used: %s\n", c.Reason)
+	}
 	if p := in.PLE; p != nil {
 		fmt.Fprintf(w, "  PLE table\t%d rows of %d values, %s, %s a token\n", p.Rows, p.Values, p.Type, sizeText(p.RowBytes))
 	}

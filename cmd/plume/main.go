@@ -101,7 +101,7 @@ func newRoot() *cobra.Command {
 	add("talk", newRun(), newChat(), newServe(), newRender())
 	add("look", newInspect(), newPlan(), newBench(), newLogits(), newPerplexity(), newTokenize(), newDetokenize())
 	add("get", newPull(), newList(), newRm())
-	add("make", newConvert(), newSynth())
+	add("make", newConvert(), newSynth(), newPack())
 	root.AddCommand(newVersion())
 	completeModels(root)
 	return root

@@ -27,6 +27,7 @@ type modelFlags struct {
 
 	stream      cacheFlag
 	expertSlots int
+	packed      string
 
 	background bool // weights may arrive while the first prompt is computed
 	bar        *bar // shows that they do
@@ -56,6 +57,8 @@ func (f *modelFlags) addMemory(cmd *cobra.Command) {
 	complete(cmd, "ple-emulate", plume.StorageNames()...)
 	fs.Var(&f.ram, "ram", "memory that the process may take, as 1500MiB or 1.5G (default: $"+plume.RAMVariable+",\nthe memory cgroup's limit, or what is free)")
 	fs.Var(&f.stream, "stream", "read so much of the weights from disk for every token, as 40MiB; 0: nothing, ever\n(default: what memory has no room for)")
+	fs.StringVar(&f.packed, "packed", plume.PackedAuto, "read weights from their packed copy (see plume pack): auto, if there is one; off;\nor its `file`")
+	complete(cmd, "packed", plume.PackedAuto, plume.PackedOff)
 	fs.IntVar(&f.expertSlots, "expert-slots", 0, "of a mixture model, hold so many experts at once (default: as many as memory\nhas room for)")
 }
 
@@ -71,6 +74,7 @@ func (f *modelFlags) open(cmd *cobra.Command, name string) (*plume.Model, error)
 	}
 	f.bar = newBar(cmd.ErrOrStderr(), "loading", unitBytes)
 	o.Progress, o.Background = f.bar.set, f.background
+	o.Note = func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), "plume:", text) }
 	m, err := plume.Open(path, o)
 	if err != nil || !f.background {
 		f.bar.end()
@@ -118,6 +122,7 @@ func (f *modelFlags) options() (plume.Options, error) {
 		Context:       f.context,
 		Chunk:         f.chunk,
 		Stream:        stream,
+		Packed:        f.packed,
 		LimitGo:       true,
 	}, nil
 }
@@ -127,6 +132,9 @@ func (f *modelFlags) args() []string {
 	args := []string{"--backend", f.backend, "--threads", strconv.Itoa(f.threads), "--kv-type", f.kvType, "--ple", f.ple}
 	for _, h := range f.headers {
 		args = append(args, "--ple-header", h)
+	}
+	if f.packed != plume.PackedAuto {
+		args = append(args, "--packed", f.packed)
 	}
 	if f.emulate != "" {
 		args = append(args, "--ple-emulate", f.emulate)

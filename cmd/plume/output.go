@@ -78,6 +78,7 @@ func printStats(w io.Writer, m *plume.Model, s *plume.Session, r *plume.Result) 
 		fmt.Fprintf(w, "         %s\n", live.Place)
 	}
 	printWeights(w, "weights  ", live.Weights)
+	fmt.Fprintf(w, "         from %s\n", live.From)
 	printMemory(w, live.Memory, s)
 	fmt.Fprintf(w, "seed     %d\n", r.Seed)
 }
