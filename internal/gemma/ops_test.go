@@ -2,6 +2,7 @@ package gemma_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/plume-run/plume/internal/backend/cpu"
@@ -98,5 +99,30 @@ func TestOpsAttention(t *testing.T) {
 	}
 	if got := macs(5000) - macs(4000); got != want {
 		t.Errorf("1000 more positions cost %d multiply-adds, want %d", got, want)
+	}
+}
+
+// E2B's layers of a token: queries with keys and values, output, gate with up, down, and the
+// two of the per-layer embedding, 35 times; the projection in two parts and the head.
+func TestOpsCountOperations(t *testing.T) {
+	_, w := weighShape(t, "e2b")
+	var products, attention float64
+	for _, op := range w.Ops(cpu.Sizer{Threads: 2}, gemma.StepWork{Sequences: 1, Rows: 1, Wanted: 1, KVType: quant.F16}) {
+		if op.Kind == gemma.OpAttention {
+			attention += op.Calls
+		} else {
+			products += op.Calls
+		}
+	}
+	if products != 6*35+2+1 || attention != 35 {
+		t.Errorf("%g operations with weights, %g of attention", products, attention)
+	}
+	if got := len(w.Attentions()); got != 2 {
+		t.Errorf("%d shapes of attention", got)
+	}
+	for i, m := range w.Matrices() {
+		if slices.Contains(w.Matrices()[:i], m) {
+			t.Errorf("%v is listed twice", m)
+		}
 	}
 }

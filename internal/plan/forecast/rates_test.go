@@ -1,0 +1,143 @@
+package forecast
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/plume-run/plume/internal/backend"
+	"github.com/plume-run/plume/internal/gemma"
+	"github.com/plume-run/plume/internal/quant"
+)
+
+// A product of 8000 bytes and 100 multiply-adds a row: 1000 ns with one row, 2000 with 4,
+// 4000 with 8, and at 50 a nanosecond 256 with 128 rows were it for the arithmetic alone.
+func TestProductsByRows(t *testing.T) {
+	m := flat()
+	m.Few = []FewRows{{4, map[string]float64{"other": 4}}, {8, map[string]float64{"other": 2}}}
+	m.Matrix["other"] = 1
+	for _, c := range []struct {
+		rows int
+		want time.Duration
+	}{{1, 1000}, {2, 1333}, {4, 2000}, {6, 3000}, {8, 4000}, {68, 8400}, {128, 12800}, {256, 25600}} {
+		op := gemma.Op{Type: quant.Q4_0, Out: 10, In: 10, Rows: c.rows, Bytes: 8000, MACs: int64(100 * c.rows)}
+		if got := m.product(&op); got != c.want {
+			t.Errorf("%d rows take %d ns, want %d", c.rows, got, c.want)
+		}
+	}
+	m.Few = nil
+	for rows, want := range map[int]time.Duration{4: 1000, 20: 2000} { // the longer of both
+		op := gemma.Op{Type: quant.Q4_0, Out: 10, In: 10, Rows: rows, Bytes: 8000, MACs: int64(100 * rows)}
+		if got := m.product(&op); got != want {
+			t.Errorf("%d rows take %d ns, want %d", rows, got, want)
+		}
+	}
+}
+
+// The rate of the shape comes before that of the type, and that before any other.
+func TestRatesByShape(t *testing.T) {
+	m := flat()
+	m.Vector = map[string]float64{"q4_0 10x20": 1, "q4_0": 2, "q4_0 16384x20": 4, "other": 8}
+	for _, c := range []struct {
+		typ     quant.Type
+		out, in int
+		want    time.Duration
+	}{{quant.Q4_0, 10, 20, 8000}, {quant.Q4_0, 10, 21, 4000}, {quant.Q4_0, 262144, 20, 2000}, {quant.Q8_0, 10, 20, 1000}} {
+		op := gemma.Op{Type: c.typ, Out: c.out, In: c.in, Rows: 1, Bytes: 8000}
+		if got := m.product(&op); got != c.want {
+			t.Errorf("%s %dx%d takes %d ns, want %d", c.typ, c.out, c.in, got, c.want)
+		}
+	}
+	a := backend.Attention{Heads: 16, KVHeads: 8, HeadDim: 256, Window: 1024}
+	if got := AttentionKey(quant.F16, a); got != "f16 16/8x256" {
+		t.Errorf("attention is named %q", got)
+	}
+	m.AttendOne["f16 16/8x256"], m.AttendMany["f16 16/8x256"], m.Threads[0].Stream = 5, 50, 1e6
+	for rows, want := range map[int]time.Duration{1: 2000, 2: 200} {
+		op := gemma.Op{Kind: gemma.OpAttention, Type: quant.F16, Rows: rows, MACs: 10000, Attention: a}
+		if got := m.time([]gemma.Op{op}).Attention; got != want {
+			t.Errorf("attention with %d queries takes %d ns, want %d", rows, got, want)
+		}
+	}
+}
+
+// The mean takes as long as both on average: rates of 2 and 6 make 3.
+func TestMeanOfMachines(t *testing.T) {
+	a, b := flat(), flat()
+	for m, x := range map[*Machine]float64{a: 2, b: 6} {
+		m.Vector["other"], m.Matrix["other"], m.AttendOne["other"], m.AttendMany["other"] = x, x, x, x
+		m.Threads[0].Stream, m.Rows, m.RowsOne, m.ReadRate, m.Call, m.Step = x, x, x, x, x, x
+		m.Few = []FewRows{{4, map[string]float64{"other": x}}}
+		m.Low, m.High = x/10, x
+	}
+	n := Mean(a, b)
+	for name, got := range map[string]float64{
+		"vector": n.Vector["other"], "matrix": n.Matrix["other"], "one": n.AttendOne["other"], "many": n.AttendMany["other"],
+		"stream": n.Threads[0].Stream, "rows": n.Rows, "rows of one": n.RowsOne, "read": n.ReadRate, "few": n.Few[0].Rate["other"],
+		"call": n.Call - 1, "step": n.Step - 1, "low": n.Low + 2.8, "high": n.High - 3,
+	} {
+		if math.Abs(got-3) > 1e-9 {
+			t.Errorf("%s: %g, want 3", name, got)
+		}
+	}
+	if a.Vector["other"] != 2 || a.Few[0].Rate["other"] != 2 || a.Threads[0].Stream != 2 {
+		t.Error("the mean changed what it is of")
+	}
+	if Mean() != nil {
+		t.Error("a mean of nothing")
+	}
+}
+
+// Memory of four fifths makes decoding slower by that, and leaves a prompt as it is.
+func TestForecastsHaveBounds(t *testing.T) {
+	m, mod := flat(), model(t, "e2b")
+	m.Call, m.Step, m.Rows = 0, 0, 1e6
+	d, err := m.Decode(mod, nil, 1, 16)
+	if err != nil || d.Low != d.Rate || d.High != d.Rate {
+		t.Errorf("without a spread %g to %g around %g (%v)", d.Low, d.High, d.Rate, err)
+	}
+	m.Low, m.High = 0.8, 1.25
+	if d, err = m.Decode(mod, nil, 1, 16); err != nil || math.Abs(d.Low/d.Rate-0.8) > 0.01 || math.Abs(d.High/d.Rate-1.25) > 0.01 {
+		t.Errorf("%g to %g around %g (%v)", d.Low, d.High, d.Rate, err)
+	}
+	p, err := m.Prefill(mod, nil, 256)
+	if err != nil || p.Low/p.Rate < 0.95 || p.High/p.Rate > 1.05 {
+		t.Errorf("a prompt: %g to %g around %g (%v)", p.Low, p.High, p.Rate, err)
+	}
+}
+
+// Rows are hidden behind what comes before their use, and no more.
+func TestRowsAreHiddenBehindLayer0(t *testing.T) {
+	m, mod := flat(), model(t, "e2b")
+	work := gemma.StepWork{Sequences: 1, Rows: 1, Wanted: 1, Position: 16, KVType: quant.F16}
+	var want float64 // bytes at 8 per ns: the projection, q, k, v, o, gate, up and down of layer 0
+	z := mod.Sizer
+	for _, s := range []backend.MatrixSpec{
+		{Out: 2048, In: 1536}, {Out: 256, In: 1536}, {Out: 256, In: 1536}, {Out: 1536, In: 2048},
+		{Out: 6144, In: 1536}, {Out: 6144, In: 1536}, {Out: 1536, In: 6144},
+	} {
+		want += float64(z.MatrixBytes(quant.Q4_0, s.Out, s.In)) / 8
+	}
+	for _, s := range mod.Weights.Matrices() {
+		if s.Out == 3584 || s.Out == 5376 { // both parts of the projection
+			want += float64(z.MatrixBytes(s.Type, s.Out, s.In)) / 8
+		}
+	}
+	m.Call, m.Rows, m.AttendOne["other"], m.Threads[0].Stream = 0, 1e9, 1e9, 1e9
+	if got := m.hide(mod, work); math.Abs(float64(got)/want-1) > 1e-3 {
+		t.Errorf("%v come before the rows' use, want %.0f ns", got, want)
+	}
+}
+
+func TestFewRowsAreChecked(t *testing.T) {
+	for _, few := range [][]FewRows{
+		{{1, map[string]float64{"other": 1}}}, {{ManyRows, map[string]float64{"other": 1}}}, {{4, nil}},
+		{{4, map[string]float64{"other": 1}}, {4, map[string]float64{"other": 1}}}, {{4, map[string]float64{"other": 0}}},
+	} {
+		m := flat()
+		m.Few = few
+		if m.Validate() == nil {
+			t.Errorf("took %v", few)
+		}
+	}
+}
