@@ -2,6 +2,7 @@ package plume
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -212,6 +213,8 @@ type forms struct {
 	vocab   *grammar.Vocab // nil until it is first needed
 	thought []uint64       // what a thought is made of, its end included
 	known   map[[sha256.Size]byte]*grammar.Grammar
+	held    int64 // bytes of these
+	most    int64 // of them all; 0: until vocabulary has set it, maxFormBytes
 }
 
 const (
@@ -219,8 +222,10 @@ const (
 	// schemas again and again.
 	maxForms = 64
 
-	// What formats take of the memory budget: the vocabulary's tree, and masks.
+	// What formats take of the memory budget: the vocabulary's tree, masks, and compiled
+	// grammars, a quarter as much as masks.
 	formTokenBytes = 48
+	maxFormBytes   = maxMaskBytes / 4
 	maxMaskBytes   = 64 << 20
 	minMaskBytes   = 1 << 20
 )
@@ -236,7 +241,7 @@ func (f *forms) vocabulary(m *Model) (*grammar.Vocab, error) {
 	t := m.text
 	masks := int64(maxMaskBytes)
 	for {
-		err := m.admit("prepare formats", formTokenBytes*int64(t.tok.Len())+masks, 0)
+		err := m.admit("prepare formats", formTokenBytes*int64(t.tok.Len())+masks+masks/4, 0)
 		if err == nil {
 			break
 		}
@@ -246,6 +251,7 @@ func (f *forms) vocabulary(m *Model) (*grammar.Vocab, error) {
 	}
 	f.vocab = grammar.NewVocab(t.tok)
 	f.vocab.Limit(int(masks))
+	f.most = masks / 4
 	f.thought = make([]uint64, (t.tok.Len()+63)/64)
 	for id := range int32(t.tok.Len()) {
 		set(f.thought, id, !t.tok.IsSpecial(id))
@@ -299,10 +305,16 @@ func (f *forms) compile(kind string, text []byte, do func() (*grammar.Grammar, e
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.known == nil || len(f.known) >= maxForms {
-		f.known = map[[sha256.Size]byte]*grammar.Grammar{}
+	most := cmp.Or(f.most, maxFormBytes)
+	if g.Bytes() > most {
+		return nil, requestError{fmt.Errorf("the compiled %s takes %d KiB, memory allows %d KiB: make it simpler", kind, g.Bytes()>>10, most>>10)}
 	}
-	f.known[key] = g
+	if f.known == nil || len(f.known) >= maxForms || f.held+g.Bytes() > most {
+		f.known, f.held = map[[sha256.Size]byte]*grammar.Grammar{}, 0
+	}
+	if f.known[key] == nil { // else another request has been as fast
+		f.known[key], f.held = g, f.held+g.Bytes()
+	}
 	return g, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math/bits"
 	"math/rand/v2"
@@ -181,7 +182,7 @@ func TestForms(t *testing.T) {
 	tools, err := ParseTools([]byte(`[
 		{"type":"function","function":{"name":"weather","description":"","parameters":{"type":"object","properties":{"days":{"type":"integer","minimum":1,"maximum":9}},"required":["days"]}}},
 		{"type":"function","function":{"name":"stop","description":""}},
-		{"type":"function","function":{"name":"odd","description":"","parameters":{"type":"object","properties":{"x":{"not":{}}}}}}]`))
+		{"type":"function","function":{"name":"odd","description":"","parameters":{"type":"object","properties":{"x":{"not":{"multipleOf":2}}}}}}]`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +247,7 @@ func TestForms(t *testing.T) {
 		"beyond us":       {ToolChoice: "required", Tools: tools},
 		"no schema":       {Format: &Format{Schema: json.RawMessage(`{"type":7}`)}},
 		"no regex":        {Format: &Format{Regex: `(`}},
-		"beyond the form": {Format: &Format{Schema: json.RawMessage(`{"not":{"type":"null"}}`)}},
+		"beyond the form": {Format: &Format{Schema: json.RawMessage(`{"not":{"multipleOf":2}}`)}},
 	} {
 		a := &answer{m: m}
 		if _, err := a.constraint(r); !errors.Is(err, ErrRequest) && !errors.Is(err, ErrUnsupported) {
@@ -279,5 +280,29 @@ func TestFormBudget(t *testing.T) {
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// Compiled grammars are kept within their share of the memory; one that is larger than
+// all of that is refused.
+func TestFormsAreBounded(t *testing.T) {
+	f := forms{most: 40 << 10}
+	for i := range 50 {
+		if _, err := f.format(&Format{Schema: fmt.Appendf(nil, `{"type":"string","pattern":"^[a-z]{1,%d}$"}`, 40+i)}); err != nil {
+			t.Fatal(err)
+		}
+		var held int64
+		for _, g := range f.known {
+			held += g.Bytes()
+		}
+		if held != f.held || held > f.most || held == 0 {
+			t.Fatalf("%d bytes are held, the books say %d of %d", held, f.held, f.most)
+		}
+	}
+	if len(f.known) == 50 {
+		t.Error("the bound is too large for the test")
+	}
+	if _, err := f.format(&Format{Schema: []byte(`{"type":"array","items":{"type":"string","pattern":"^[A-Za-z ]{1,200}$"},"maxItems":4000}`)}); !errors.Is(err, ErrRequest) {
+		t.Errorf("a schema of more than a megabyte: %v", err)
 	}
 }

@@ -13,6 +13,21 @@ type Grammar struct {
 	ready sync.Map // *Vocab → *sync.Once
 }
 
+// Bytes is about how much memory g takes, masks left out.
+func (g *Grammar) Bytes() int64 {
+	n := int64(len(g.p.nodes)) * nodeBytes
+	for i := range g.p.nodes {
+		n += int64(4*len(g.p.nodes[i].to) + len(g.p.nodes[i].text))
+	}
+	for _, l := range g.p.lexemes {
+		n += int64(8*len(l.dfa.edges) + 5*len(l.dfa.first))
+	}
+	return n
+}
+
+// nodeBytes is a node with its height.
+const nodeBytes = 80
+
 // Prepare computes ahead what masks for v need, so that no Mask has to: for
 // schemas without patterns it is a matter of milliseconds, once per Vocab; for
 // large patterns up to some 300 ms, beyond which the rest is left to the first
