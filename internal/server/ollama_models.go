@@ -3,9 +3,12 @@ package server
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/plume-run/plume"
 )
 
 type ollamaModel struct {
@@ -149,7 +152,7 @@ func (s *Server) ollamaPull(w http.ResponseWriter, r *http.Request) {
 	}
 	if !stream {
 		if err := s.opt.Pull(r.Context(), name, func(PullProgress) {}); err != nil {
-			s.failed(w, r, ollama, err)
+			s.failed(w, r, ollama, pullError(err))
 			return
 		}
 		s.deadline(w)
@@ -213,4 +216,17 @@ func (s *Server) pullRequest(w http.ResponseWriter, r *http.Request) (name strin
 		return "", false, refuse("model", "missing")
 	}
 	return q.Model, q.Stream == nil || *q.Stream, nil
+}
+
+// pullError is what a client is told of a download that failed: all of it, since
+// only the one who asked can mend a name or accept terms.
+func pullError(err error) error {
+	e := &apiError{kind: internalError, code: "pull_failed", text: err.Error()}
+	switch {
+	case errors.Is(err, plume.ErrHubName):
+		e.kind = badRequest
+	case errors.Is(err, plume.ErrHubNotFound):
+		e.kind = notFound
+	}
+	return e
 }
