@@ -6,9 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropCached takes a stretch of a file out of the page cache. Reading through the cache
-// and dropping was as fast as O_DIRECT (docs/measurements/memory.md), needs no aligned
-// buffers and works on every file system.
+// dropCached takes a stretch of a file out of the page cache, for files that cannot be read
+// past it, and for what small reads leave there.
 func dropCached(f *os.File, off, n int64) {
 	_ = unix.Fadvise(int(f.Fd()), off, n, unix.FADV_DONTNEED)
 }
