@@ -36,7 +36,7 @@ func PeakF32(threads int, d time.Duration) float64 { return cpu.PeakF32(threads,
 type Bench struct {
 	m    *Model
 	cpu  *cpu.CPU
-	next int // state of the walk through the vocabulary
+	walk *int // state of the walk through the vocabulary
 
 	prompt *gemma.Cache // of Prefill
 	caches []*gemma.Cache
@@ -58,7 +58,13 @@ func (m *Model) NewBench() (*Bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Bench{m: m, cpu: c, pick: pick}, nil
+	return &Bench{m: m, cpu: c, pick: pick, walk: new(int)}, nil
+}
+
+// Beside returns a Bench over the same model with caches of its own, for the same
+// goroutine. It goes on in the same walk of ids, so that it meets none that b has met.
+func (b *Bench) Beside() *Bench {
+	return &Bench{m: b.m, cpu: b.cpu, pick: b.pick, walk: b.walk, Meter: b.Meter}
 }
 
 // Backend names what computes and the instructions in use: "cpu avx2".
@@ -362,8 +368,8 @@ func (b *Bench) draw(ids []int32) {
 		stride++
 	}
 	for i := range ids {
-		b.next = (b.next + stride) % n
-		ids[i] = int32(b.next)
+		*b.walk = (*b.walk + stride) % n
+		ids[i] = int32(*b.walk)
 	}
 }
 

@@ -34,7 +34,8 @@ and after every block, since other users of a machine move them by a factor of
 two within minutes; shares of a limit use these neighbours in time. Every number
 is the median of --repeat blocks, with the least and the greatest beside it. A
 block during which other processes used more than 10 % of the processors is
-counted as disturbed.
+counted as disturbed. The contexts of --ctx are measured in turn, block by block,
+and "of first" is their speed against the first one's.
 
 Decoding is measured with token ids that do not repeat, so that every row of the
 per-layer table is read anew; --greedy also lets the engine choose them. The
@@ -223,14 +224,14 @@ func (r *benchRunner) all(ctx context.Context) error {
 			}
 		}
 	}
-	for _, context := range r.f.contexts {
-		for _, batch := range r.f.batches {
-			for _, threads := range r.f.threads {
-				if err := r.decode(ctx, threads, context, batch); err != nil {
-					return err
-				}
+	for _, batch := range r.f.batches {
+		for _, threads := range r.f.threads {
+			if err := r.decode(ctx, threads, batch); err != nil {
+				return err
 			}
 		}
+	}
+	for _, context := range r.f.contexts {
 		for _, threads := range r.f.threads {
 			if err := r.generate(ctx, threads, context); err != nil {
 				return err

@@ -61,32 +61,46 @@ type block struct {
 	others float64
 }
 
-// blocks measures --repeat times and then once more with a profile.
-func (r *benchRunner) blocks(threads int, limit func(int) float64, once func(profile bool) (plume.BenchRun, error)) (plain []block, profiled block, err error) {
+// series is the blocks of one thing that is measured.
+type series struct {
+	plain    []block
+	profiled block // one more, with a clock around every operation
+}
+
+// blocks measures things --repeat times, one after the other, so that all of them meet
+// the same machine, and then once more with a profile.
+func (r *benchRunner) blocks(threads int, limit func(int) float64, things ...func(profile bool) (plume.BenchRun, error)) ([]series, error) {
 	if err := r.bench.SetThreads(threads); err != nil {
-		return nil, block{}, err
+		return nil, err
 	}
-	if _, err := once(false); err != nil { // fills caches and buffers
-		return nil, block{}, err
+	for _, once := range things { // fills caches and buffers
+		if _, err := once(false); err != nil {
+			return nil, err
+		}
 	}
+	out := make([]series, len(things))
 	for i := range r.f.repeat + 1 {
-		load := readTimes()
-		b := block{limit: limit(threads)}
-		if b.run, err = once(i == r.f.repeat); err != nil {
-			return nil, block{}, err
+		for k, once := range things {
+			load, b := readTimes(), block{limit: limit(threads)}
+			var err error
+			if b.run, err = once(i == r.f.repeat); err != nil {
+				return nil, err
+			}
+			b.limit = (b.limit + limit(threads)) / 2
+			b.others = readTimes().others(load)
+			if i < r.f.repeat {
+				out[k].plain = append(out[k].plain, b)
+			} else {
+				out[k].profiled = b
+			}
 		}
-		b.limit = (b.limit + limit(threads)) / 2
-		b.others = readTimes().others(load)
-		if i == r.f.repeat {
-			return plain, b, nil
-		}
-		plain = append(plain, b)
 	}
-	panic("plume: internal error: no profiled block")
+	return out, nil
 }
 
 // result is what every measurement has.
-func (r *benchRunner) result(threads int, plain []block, profiled block) benchResult {
+func (r *benchRunner) result(threads int, s series) benchResult {
+	plain := s.plain
 	out := benchResult{
 		Threads: threads,
 		Rate:    spreadOf(plain, func(b block) float64 { return b.run.Rate() }),
@@ -105,8 +119,8 @@ func (r *benchRunner) result(threads int, plain []block, profiled block) benchRe
 	last := plain[len(plain)-1].run
 	out.PLEWait = last.PLE.Wait.Seconds() / float64(last.Steps)
 	out.PLEBytes = float64(last.PLE.ReadBytes) / float64(last.Tokens)
-	for _, c := range profiled.run.Classes {
-		out.Time = append(out.Time, classShare{c.Name, c.Time.Seconds() / profiled.run.Time.Seconds()})
+	for _, c := range s.profiled.run.Classes {
+		out.Time = append(out.Time, classShare{c.Name, c.Time.Seconds() / s.profiled.run.Time.Seconds()})
 	}
 	return out
 }
@@ -116,16 +130,16 @@ var products = []string{"products", "head"}
 
 func (r *benchRunner) prefill(ctx context.Context, threads, tokens int) error {
 	r.status.show("prefill of %d tokens, %d threads", tokens, threads)
-	plain, prof, err := r.blocks(threads, r.peak, func(bool) (plume.BenchRun, error) {
+	all, err := r.blocks(threads, r.peak, func(bool) (plume.BenchRun, error) {
 		// Steps are so long that the profile of all of them costs nothing.
 		return r.bench.Prefill(ctx, plume.BenchPrefill{Tokens: tokens, Chunk: r.f.chunk, Profile: true})
 	})
 	if err != nil {
 		return err
 	}
-	macs := float64(prof.run.Sum().MACs)
+	plain, macs := all[0].plain, float64(all[0].profiled.run.Sum().MACs)
 	p := prefillResult{
-		benchResult: r.result(threads, plain, prof), Prompt: tokens, MACs: macs / float64(tokens),
+		benchResult: r.result(threads, all[0]), Prompt: tokens, MACs: macs / float64(tokens),
 		GMACs:  spreadOf(plain, func(b block) float64 { return macs / b.run.Time.Seconds() / 1e9 }),
 		OfPeak: spreadOf(plain, func(b block) float64 { return share(macs/b.run.Time.Seconds(), b.limit) }),
 		Peak:   spreadOf(plain, func(b block) float64 { return b.limit / 1e9 }),
@@ -138,20 +152,44 @@ func (r *benchRunner) prefill(ctx context.Context, threads, tokens int) error {
 	return nil
 }
 
-func (r *benchRunner) decode(ctx context.Context, threads, context, batch int) error {
-	r.status.show("decoding after %d tokens, %d sequences, %d threads", context, batch, threads)
-	plain, prof, err := r.blocks(threads, r.stream, func(profile bool) (plume.BenchRun, error) {
-		return r.bench.Decode(ctx, plume.BenchDecode{Context: context, Tokens: r.f.tokens, Batch: batch, Profile: profile})
-	})
+// decode measures all contexts in turn.
+func (r *benchRunner) decode(ctx context.Context, threads, batch int) error {
+	r.status.show("decoding after %v tokens, %d sequences, %d threads", r.f.contexts, batch, threads)
+	var things []func(bool) (plume.BenchRun, error)
+	for _, context := range r.f.contexts {
+		b := r.bench.Beside()
+		things = append(things, func(profile bool) (plume.BenchRun, error) {
+			return b.Decode(ctx, plume.BenchDecode{Context: context, Tokens: r.f.tokens, Batch: batch, Profile: profile})
+		})
+	}
+	all, err := r.blocks(threads, r.stream, things...)
 	if err != nil {
 		return err
 	}
-	steps := float64(prof.run.Steps)
-	d := decodeResult{
-		benchResult: r.result(threads, plain, prof), Context: context, Batch: batch,
-		KVBytes: float64(prof.run.Sum("attention").Bytes) / steps,
+	for i, s := range all {
+		d := r.decoded(threads, batch, s)
+		if i > 0 {
+			ratios := make([]float64, len(s.plain))
+			for k := range ratios {
+				ratios[k] = s.plain[k].run.Rate() / all[0].plain[k].run.Rate()
+			}
+			ofFirst := newSpread(ratios)
+			d.OfFirst = &ofFirst
+		}
+		r.out.Decode = append(r.out.Decode, d)
 	}
-	d.WeightBytes = float64(prof.run.Sum().Bytes)/steps - d.KVBytes
+	return nil
+}
+
+// decoded is the result of one context.
+func (r *benchRunner) decoded(threads, batch int, s series) decodeResult {
+	prof, plain := &s.profiled.run, s.plain
+	steps := float64(prof.Steps)
+	d := decodeResult{
+		benchResult: r.result(threads, s), Context: prof.Context, Batch: batch,
+		KVBytes: float64(prof.Sum("attention").Bytes) / steps,
+	}
+	d.WeightBytes = float64(prof.Sum().Bytes)/steps - d.KVBytes
 	bytes := d.WeightBytes + d.KVBytes + d.PLEBytes*float64(batch)
 	rate := func(b block) float64 { return bytes * float64(b.run.Steps) / b.run.Time.Seconds() }
 	d.GBs = spreadOf(plain, func(b block) float64 { return rate(b) / 1e9 })
@@ -162,8 +200,7 @@ func (r *benchRunner) decode(ctx context.Context, threads, context, batch int) e
 		mallocs, tokens = mallocs+float64(b.run.Mallocs), tokens+float64(b.run.Tokens)
 	}
 	d.Mallocs = mallocs / tokens
-	r.out.Decode = append(r.out.Decode, d)
-	return nil
+	return d
 }
 
 // generate measures the engine's own loop, when --greedy asks for it.

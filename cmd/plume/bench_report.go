@@ -115,6 +115,7 @@ type decodeResult struct {
 	GBs         spread  `json:"gb_s"`
 	Stream      spread  `json:"stream_gb_s"`
 	OfStream    spread  `json:"share_of_stream"`
+	OfFirst     *spread `json:"of_first_context,omitempty"` // speed against the first context's, block by block
 	Mallocs     float64 `json:"allocations_per_token"`
 }
 
@@ -161,11 +162,11 @@ func (b *benchReport) print(out io.Writer) error {
 		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%.1f\t%s\t%s\t%s\t%s\t\n", r.Prompt, r.Threads, r.Rate, r.joules(), r.MACs/1e6, r.GMACs, r.OfPeak.percent(), r.Products.percent(), r.load())
 	}
 	if len(b.Decode) > 0 {
-		fmt.Fprintf(w, "\ndecode at\tbatch\tthreads\ttok/s\tJ/token\tMB/step\tGB/s\tstream GB/s\tof stream\tallocs/token\tothers' CPU\t\n")
+		fmt.Fprintf(w, "\ndecode at\tbatch\tthreads\ttok/s\tJ/token\tMB/step\tGB/s\tstream GB/s\tof stream\tof first\tallocs/token\tothers' CPU\t\n")
 	}
 	for _, r := range b.Decode {
 		bytes := r.WeightBytes + r.KVBytes + r.PLEBytes*float64(r.Batch)
-		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\t%.1f\t%s\t%s\t%s\t%.3g\t%s\t\n", r.Context, r.Batch, r.Threads, r.Rate, r.joules(), bytes/1e6, r.GBs, r.Stream, r.OfStream.percent(), r.Mallocs, r.load())
+		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\t%.1f\t%s\t%s\t%s\t%s\t%.3g\t%s\t\n", r.Context, r.Batch, r.Threads, r.Rate, r.joules(), bytes/1e6, r.GBs, r.Stream, r.OfStream.percent(), r.ofFirst(), r.Mallocs, r.load())
 	}
 	if len(b.Greedy) > 0 {
 		fmt.Fprintf(w, "\ngenerate at\tthreads\ttok/s\tallocs/token\t\n")
@@ -179,6 +180,13 @@ func (b *benchReport) print(out io.Writer) error {
 		return err
 	}
 	return b.printNotes(out)
+}
+
+func (d *decodeResult) ofFirst() string {
+	if d.OfFirst == nil {
+		return "–"
+	}
+	return d.OfFirst.String()
 }
 
 // printTime says where the time of each result went, in percent.
