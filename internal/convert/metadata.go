@@ -183,11 +183,7 @@ func folderVocabulary(cat *checkpoint.Catalog, c *gemma.Config) (kv []keyValue, 
 	if err != nil {
 		return nil, "", err
 	}
-	spec, err := tokenizer.ParseSpec(data)
-	if err != nil {
-		return nil, "", err
-	}
-	if kv, err = vocabularyMetadata(spec, c.VocabSize); err != nil {
+	if kv, err = fileVocabulary(data, c); err != nil {
 		return nil, "", err
 	}
 	template, err := chatTemplate(cat)
@@ -198,6 +194,15 @@ func folderVocabulary(cat *checkpoint.Catalog, c *gemma.Config) (kv []keyValue, 
 		kv = append(kv, keyValue{templateKey, template})
 	}
 	return kv, "", nil
+}
+
+// fileVocabulary is the content of a tokenizer.json in GGUF form.
+func fileVocabulary(data []byte, c *gemma.Config) ([]keyValue, error) {
+	spec, err := tokenizer.ParseSpec(data)
+	if err != nil {
+		return nil, err
+	}
+	return vocabularyMetadata(spec, c.VocabSize)
 }
 
 // noVocabulary are the keys of a file that takes token ids only; llama.cpp's

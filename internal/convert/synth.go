@@ -18,8 +18,9 @@ import (
 // SynthOptions are the choices of [Synth].
 type SynthOptions struct {
 	Types
-	Threads  int                     // goroutines that make values; 0 = one for each CPU
-	Progress func(done, total int64) // bytes of weights written; may be nil
+	Threads   int                     // goroutines that make values; 0 = one for each CPU
+	Progress  func(done, total int64) // bytes of weights written; may be nil
+	Tokenizer []byte                  // a tokenizer.json for a GGUF file's vocabulary; nil: none
 }
 
 // hfPrefix stands before the text tensors of published checkpoints.
@@ -29,8 +30,8 @@ const hfPrefix = "model.language_model."
 // rule), so that every engine can rebuild them. What dst becomes depends on its
 // name and the type:
 //
-//   - NAME.gguf, and any name when the type is a quantised one: a GGUF file
-//     without vocabulary;
+//   - NAME.gguf, and any name when the type is a quantised one: a GGUF file,
+//     with a vocabulary if there is a Tokenizer;
 //   - NAME.safetensors: one file, with a config.json beside it;
 //   - any other name: a folder with model.safetensors and config.json.
 //
@@ -56,6 +57,8 @@ func synth(ctx context.Context, cfg *gemma.Config, dst string, o SynthOptions) (
 		return synthGGUF(ctx, cfg, dst, o)
 	case !plain || o.PLE != nil || o.Embed != nil:
 		return nil, fmt.Errorf("safetensors hold one plain type: write a .gguf for %s", o.Type)
+	case o.Tokenizer != nil:
+		return nil, errors.New("safetensors hold no vocabulary: write a .gguf, or put tokenizer.json beside them")
 	case ext == ".safetensors":
 		return synthSafetensors(ctx, cfg, dst, filepath.Join(filepath.Dir(dst), "config.json"), o)
 	}
@@ -109,10 +112,19 @@ func synthGGUF(ctx context.Context, cfg *gemma.Config, dst string, o SynthOption
 		}
 	}
 	r.count(parts)
-	r.note("the weights follow from a rule: the output has no vocabulary and takes token ids only")
+	vocabulary := noVocabulary(cfg)
+	if o.Tokenizer != nil {
+		var err error
+		if vocabulary, err = fileVocabulary(o.Tokenizer, cfg); err != nil {
+			return nil, err
+		}
+		r.note("the weights follow from a rule: what the model writes means nothing")
+	} else {
+		r.note("the weights follow from a rule: the output has no vocabulary and takes token ids only")
+	}
 	meta := append(generalMetadata(synthName(cfg), o.Types, r.Values), modelMetadata(cfg)...)
 	meta = append(meta, tokenMetadata(cfg)...)
-	meta = append(meta, noVocabulary(cfg)...)
+	meta = append(meta, vocabulary...)
 	if err := writeGGUF(ctx, dst, meta, parts, o.Threads, o.Progress); err != nil {
 		return nil, err
 	}

@@ -69,6 +69,25 @@ func TestSynthForms(t *testing.T) {
 	}
 }
 
+// A GGUF file gets the vocabulary that convert would give it, safetensors refuse one.
+func TestSynthTokenizer(t *testing.T) {
+	cfg := synthConfig(t, "e-tiny")
+	o := SynthOptions{Types: Types{Type: quant.Q8_0}, Tokenizer: smallTokenizer(t)}
+	path := filepath.Join(t.TempDir(), "v.gguf")
+	if _, err := Synth(context.Background(), cfg, path, o); err != nil {
+		t.Fatal(err)
+	}
+	compareTokenizers(t, o.Tokenizer, open(t, path).Meta())
+	for name, o := range map[string]SynthOptions{
+		"folder":   {Types: Types{Type: quant.BF16}, Tokenizer: o.Tokenizer},
+		"bad.gguf": {Types: o.Types, Tokenizer: []byte("{")},
+	} {
+		if _, err := Synth(context.Background(), cfg, filepath.Join(t.TempDir(), name), o); err == nil {
+			t.Errorf("%s was written", name)
+		}
+	}
+}
+
 func TestSynthThreads(t *testing.T) {
 	cfg := synthConfig(t, "moe-tiny")
 	var first []byte
