@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"math"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -154,6 +155,32 @@ func TestFixedResidency(t *testing.T) {
 	}
 	if bytesOf(p, "ring") == 0 {
 		t.Errorf("items %v", p.Items)
+	}
+}
+
+// Experts that are not held: of 48, a token goes through 12, so four tokens need
+// 48·(1 − 0.75⁴) = 32.8 of them, and half of those are in 24 slots.
+func TestExpertsThatAStepReads(t *testing.T) {
+	cat, err := checkpoint.Open(filepath.Join("..", "gemma", "testdata", "moe-tiny"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cat.Close()
+	cfg, err := gemma.ReadConfig(cat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options()
+	o.Context, o.FixedResidency, o.Residency = 512, true, gemma.Residency{ExpertSlots: 24}
+	p, err := plan.Make(cfg, cat, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	each := float64(p.Weights().ExpertBytes())
+	for tokens, want := range map[int]float64{1: 6, 4: 16.40625, 1000: 24} {
+		if _, chosen := p.StreamedBytes(tokens); math.Abs(float64(chosen)-want*each) > 1 {
+			t.Errorf("%d tokens read %d bytes of experts, want %g times %g", tokens, chosen, want, each)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/plume-run/plume/internal/gemma"
@@ -112,13 +113,13 @@ func tokenBytesRead(w *gemma.Weights, r gemma.Residency) int64 {
 }
 
 // expertBytes is what a step of so many tokens reads of experts, if all are chosen alike:
-// those that it needs, without the part that slots hold.
+// those that at least one token needs, without the part that slots hold.
 func expertBytes(w *gemma.Weights, r gemma.Residency, tokens int) int64 {
 	n := w.ExpertCount()
 	if r.ExpertSlots == 0 || r.ExpertSlots >= n {
 		return 0
 	}
-	needed := float64(min(n, tokens*w.ExpertsPerToken()))
+	needed := float64(n) * (1 - math.Pow(1-float64(w.ExpertsPerToken())/float64(n), float64(tokens)))
 	return int64(needed * (1 - float64(r.ExpertSlots)/float64(n)) * float64(w.ExpertBytes()))
 }
 

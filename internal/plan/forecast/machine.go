@@ -155,6 +155,22 @@ func (m *Machine) Validate() error {
 	if m.RAM < 0 || m.VRAM < 0 {
 		return fmt.Errorf("ram_bytes %d, vram_bytes %d, want 0 or more", m.RAM, m.VRAM)
 	}
+	if err := m.validateRates(); err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		name string
+		x    float64
+	}{{"rows_one_gelems", m.RowsOne}, {"call_us", m.Call}, {"step_us", m.Step}, {"rate_low", m.Low}, {"rate_high", m.High}, {"idle_watts", m.IdleWatts}, {"busy_watts", m.BusyWatts}, {"price", m.Price}} {
+		if !(c.x >= 0 && c.x <= 1e9) {
+			return fmt.Errorf("%s is %g, want 0 to 1e9", c.name, c.x)
+		}
+	}
+	return nil
+}
+
+// validateRates refuses rates that none can be.
+func (m *Machine) validateRates() error {
 	for i, f := range m.Few {
 		if f.Rows < 2 || f.Rows >= ManyRows || i > 0 && f.Rows <= m.Few[i-1].Rows {
 			return fmt.Errorf("few_gbps[%d] is of %d rows, want 2 to %d, more than the entry before", i, f.Rows, ManyRows-1)
@@ -170,25 +186,10 @@ func (m *Machine) Validate() error {
 			}
 		}
 	}
-	for _, c := range []struct {
-		name string
-		x    float64
-	}{
-		{"rows_gelems", m.Rows}, {"read_gbps", m.ReadRate},
-	} {
-		if err := positive(c.name, c.x); err != nil {
-			return err
-		}
+	if err := positive("rows_gelems", m.Rows); err != nil {
+		return err
 	}
-	for _, c := range []struct {
-		name string
-		x    float64
-	}{{"rows_one_gelems", m.RowsOne}, {"call_us", m.Call}, {"step_us", m.Step}, {"rate_low", m.Low}, {"rate_high", m.High}, {"idle_watts", m.IdleWatts}, {"busy_watts", m.BusyWatts}, {"price", m.Price}} {
-		if !(c.x >= 0 && c.x <= 1e9) {
-			return fmt.Errorf("%s is %g, want 0 to 1e9", c.name, c.x)
-		}
-	}
-	return nil
+	return positive("read_gbps", m.ReadRate)
 }
 
 func positive(name string, x float64) error {
