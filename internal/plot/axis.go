@@ -3,7 +3,6 @@ package plot
 import (
 	"fmt"
 	"math"
-	"strings"
 )
 
 // axis maps values to places.
@@ -78,5 +77,5 @@ func number(v float64) string {
 	case v >= 1e4:
 		return fmt.Sprintf("%gk", v/1e3)
 	}
-	return strings.TrimSuffix(fmt.Sprintf("%.4g", v), ".0")
+	return fmt.Sprintf("%.4g", v)
 }

@@ -11,8 +11,8 @@ type Line struct {
 	Points []Point
 }
 
-// Lines is a plot of series over one axis. Values on a logarithmic axis must be above 0; there
-// a value below the axis is drawn at its end.
+// Lines is a plot of series over one axis. A logarithmic axis begins at the least value above
+// 0; what is below is drawn at its end.
 type Lines struct {
 	Title, X, Y string // texts of the plot and of its axes
 	LogX, LogY  bool
@@ -31,12 +31,17 @@ func (l *Lines) axes() (x, y axis) {
 	}
 	for _, s := range l.Series {
 		for _, p := range s.Points {
-			x.low, x.high = min(x.low, p.X), max(x.high, p.X)
-			y.high = max(y.high, p.Y)
-			if !l.LogY || p.Y > 0 { // a zero has no place on such an axis
+			x.high, y.high = max(x.high, p.X), max(y.high, p.Y)
+			if !l.LogX || p.X > 0 { // a zero has no place on such an axis
+				x.low = min(x.low, p.X)
+			}
+			if !l.LogY || p.Y > 0 {
 				y.low = min(y.low, p.Y)
 			}
 		}
+	}
+	if l.LogX && math.IsInf(x.low, 0) {
+		x.low, x.high = 1, 10
 	}
 	if math.IsInf(y.low, 0) {
 		y.low = 1

@@ -20,6 +20,8 @@ func plots() map[string]Plot {
 		"flat":         &Lines{Title: "flat", Series: []Line{{"none", []Point{{1, 0}, {2, 0}}}}},
 		"both logs":    &Lines{Title: "logs", LogX: true, LogY: true, Series: []Line{{"one", []Point{{0.01, 100}, {1, 0.5}, {2, 0}}}}},
 		"only zeros":   &Lines{Title: "zeros", LogX: true, LogY: true, Series: []Line{{"one", []Point{{1, 0}, {2, 0}}}}},
+		"zeros on x":   &Lines{Title: "zeros", LogX: true, Series: []Line{{"one", []Point{{0, 1}, {2, 3}}}, {"two", []Point{{0, 1}}}}},
+		"only 0 on x":  &Lines{Title: "zeros", LogX: true, Series: []Line{{"one", []Point{{0, 1}}}}},
 		"one point":    &Lines{Title: "point", LogX: true, Series: []Line{{"one", []Point{{5, 1}}}}},
 		"bars":         &Bars{Title: "memory", Unit: "MiB", Apart: "on storage", Rows: []Row{{"m", []Part{{"big", 900, false}, {"tiny", 1, false}, {"disk", 300, true}}}}},
 		"without bars": &Bars{Title: "nothing", Unit: "MiB", Apart: "on storage"},
