@@ -73,30 +73,45 @@ func (m *Meter) String() string { return m.name }
 // Close closes the counters' files.
 func (m *Meter) Close() error {
 	var errs []error
-	for _, s := range m.sources {
-		for _, c := range s.close {
-			errs = append(errs, c.Close())
-		}
+	for i := range m.sources {
+		errs = append(errs, m.sources[i].shut())
 	}
 	return errors.Join(errs...)
 }
 
-// add opens a source's files.
+// add opens a source's files, all or none.
 func (m *Meter) add(h *Host, s source, names ...string) error {
 	for _, name := range names {
-		f, err := h.Files.Open(name)
-		if err != nil {
-			return err
+		if err := s.open(h, name); err != nil {
+			return errors.Join(err, s.shut())
 		}
-		s.close = append(s.close, f)
-		r, ok := f.(io.ReaderAt)
-		if !ok {
-			return fmt.Errorf("%s cannot be read again", name)
-		}
-		s.files = append(s.files, r)
 	}
 	m.sources = append(m.sources, s)
 	return nil
+}
+
+// open opens one of the source's files.
+func (s *source) open(h *Host, name string) error {
+	f, err := h.Files.Open(name)
+	if err != nil {
+		return err
+	}
+	s.close = append(s.close, f)
+	r, ok := f.(io.ReaderAt)
+	if !ok {
+		return fmt.Errorf("%s cannot be read again", name)
+	}
+	s.files = append(s.files, r)
+	return nil
+}
+
+// shut closes the source's files.
+func (s *source) shut() error {
+	var errs []error
+	for _, c := range s.close {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // finish returns m with its name, or closes what is open.

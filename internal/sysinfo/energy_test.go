@@ -2,6 +2,7 @@ package sysinfo
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"math"
 	"strings"
@@ -172,6 +173,39 @@ func TestABatteryOfCurrentAndVoltage(t *testing.T) {
 	files["sys/class/power_supply/BAT0/voltage_now"] = &fstest.MapFile{Data: []byte("12000000\n")}
 	now := time.Unix(0, 0)
 	lap(t, open(t, files).begin(now), now.Add(time.Second), 24)
+}
+
+// counting counts the files that are open.
+type counting struct {
+	fstest.MapFS
+	now *int
+}
+
+type counted struct {
+	fs.File
+	now *int
+}
+
+func (c counting) Open(name string) (fs.File, error) {
+	f, err := c.MapFS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	*c.now++
+	return counted{f, c.now}, nil
+}
+
+func (c counted) ReadAt(p []byte, off int64) (int, error) { return c.File.(io.ReaderAt).ReadAt(p, off) }
+func (c counted) Close() error                            { *c.now--; return c.File.Close() }
+
+func TestABatteryWithoutVoltageLeavesNothingOpen(t *testing.T) {
+	files := laptop("Discharging", "")
+	delete(files, "sys/class/power_supply/BAT0/power_now")
+	files["sys/class/power_supply/BAT0/current_now"] = &fstest.MapFile{Data: []byte("2000000\n")}
+	now := 0
+	if _, err := (&Host{Files: counting{files, &now}}).OpenMeter(); !errors.Is(err, ErrNoCounter) || now != 0 {
+		t.Errorf("%v, %d files are open", err, now)
+	}
 }
 
 func TestABatteryStandsInForCountersOfRoot(t *testing.T) {
