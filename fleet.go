@@ -53,6 +53,9 @@ func ForecastFleet(spec ModelSpec, o FleetOptions) (*FleetForecast, error) {
 	if !f.Fits {
 		return nil, memoryError{errors.New(f.Reason)}
 	}
+	if f.Streamed > 0 {
+		return nil, memoryError{fmt.Errorf("forecast fleet: %s does not fit into a replica's memory: %.0f MiB of weights would be read for every token; want replicas with more memory, or a smaller model", f.Model, mibs(f.Streamed))}
+	}
 	fo := o.ForecastOptions.withDefaults()
 	p := f.Plan.p
 	out := &FleetForecast{Replica: f, Sequences: o.Sequences}

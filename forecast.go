@@ -116,7 +116,7 @@ type ForecastOptions struct {
 	Contexts []int    // positions that decoding is forecast at; nil: 16 and the end of the context
 	Users    []int    // sequences decoded together; nil: 1
 	Prices   Prices   // the zero value: DefaultPrices
-	Storage  string   // another storage profile than the machine's
+	Storage  string   // another storage profile than the machine's, of weights and rows
 	Sense    float64  // µs that the storage's pages take to read, in place of the profile's; 0: the profile's
 }
 
@@ -149,7 +149,8 @@ type Forecast struct {
 	TableBytes int64 `json:"table_bytes"` // of that, the per-layer table
 	FileBytes  int64 `json:"file_bytes"`
 	Streamed   int64 `json:"streamed_bytes_per_token"`
-	// Slower is how much longer a token takes than with all weights in memory; 1: not at all.
+	// Slower is how many times as long as with all weights in memory a token takes, waits for
+	// rows aside; 1: no longer.
 	Slower float64 `json:"slower"`
 	// Card is what a graphics card would hold; nil without one.
 	Card *CardShare `json:"card,omitempty"`
@@ -169,9 +170,6 @@ type seconds time.Duration
 
 // MarshalJSON implements json.Marshaler.
 func (s seconds) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(s).Seconds()) }
-
-// String implements fmt.Stringer.
-func (s seconds) String() string { return time.Duration(s).Round(time.Microsecond).String() }
 
 // StepForecast is the speed of one kind of step.
 type StepForecast struct {
@@ -201,10 +199,10 @@ func stepForecast(s forecast.Speed, context, users, tokens int) StepForecast {
 	}
 }
 
-// slower is how much longer the step takes than what it computes.
+// slower is how many times as long as what it computes the step takes, waits for rows aside.
 func (s *StepForecast) slower() float64 {
 	compute := s.Products + s.Head + s.Experts + s.Attention + s.Rest
-	return max(1, float64(s.Step)/float64(max(1, compute)))
+	return max(1, float64(s.Step-s.Wait)/float64(max(1, compute)))
 }
 
 // between says how far the rate moves with the machine's memory.
@@ -277,25 +275,17 @@ func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) (err error) {
 	if f.store, err = o.device(); err != nil {
 		return requestError{err}
 	}
+	if o.Storage != "" { // weights come from there as well
+		m := *o.Machine
+		m.ReadRate = flash.Sequential(f.store, 1<<20, 8, 256<<20) / 1e9
+		o.Machine = &m
+	}
 	prompt := min(o.Prompt, f.Plan.p.Context)
 	if f.Prefill, err = f.PrefillOn(o.Machine, prompt); err != nil {
 		return requestError{err}
 	}
-	contexts := o.Contexts
-	if contexts == nil {
-		contexts = []int{16, f.Plan.p.Context - 1}
-	}
-	for _, c := range contexts {
-		for _, users := range o.Users {
-			if c < 0 || c >= cfg.MaxPositions || users < 1 || users > 1<<16 {
-				return requestError{fmt.Errorf("forecast decoding: context %d with %d users", c, users)}
-			}
-			d, err := f.DecodeOn(o.Machine, c, users)
-			if err != nil {
-				return err
-			}
-			f.Decode = append(f.Decode, d)
-		}
+	if err := f.decodes(cfg, &o); err != nil {
+		return err
 	}
 	warm, cold, err := o.Machine.FirstToken(f.model, f.store, prompt)
 	if err != nil {
@@ -307,6 +297,30 @@ func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) (err error) {
 	f.Cost, err = o.Machine.Cost(last.Rate, 0, o.Prices)
 	if err != nil {
 		return requestError{err}
+	}
+	return nil
+}
+
+// decodes fills in decoding at every context with every number of users.
+func (f *Forecast) decodes(cfg *gemma.Config, o *ForecastOptions) error {
+	planned, contexts := f.Plan.p.Context, o.Contexts
+	if contexts == nil {
+		contexts = []int{16, planned - 1}
+	}
+	for _, c := range contexts {
+		if o.Contexts != nil && c > planned {
+			return requestError{fmt.Errorf("forecast decoding of %s: position %d, the planned session has %d: plan a longer context or more memory", f.Model, c, planned)}
+		}
+		for _, users := range o.Users {
+			if c < 0 || c >= cfg.MaxPositions || users < 1 || users > 1<<16 {
+				return requestError{fmt.Errorf("forecast decoding: context %d with %d users", c, users)}
+			}
+			d, err := f.DecodeOn(o.Machine, c, users)
+			if err != nil {
+				return err
+			}
+			f.Decode = append(f.Decode, d)
+		}
 	}
 	return nil
 }

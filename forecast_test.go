@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestForecastOfShapes(t *testing.T) {
@@ -25,7 +26,7 @@ func TestForecastOfShapes(t *testing.T) {
 		}
 		// Of the large ones most weights stay on storage, and every token waits for them.
 		if large := shape == "26b-a4b" || shape == "31b"; large != (f.Streamed > 0) || large != (f.Slower > 5) {
-			t.Errorf("%s: %d bytes a token, %.1f times slower", shape, f.Streamed, f.Slower)
+			t.Errorf("%s: %d bytes a token, %.1f times as long", shape, f.Streamed, f.Slower)
 		}
 		if _, err := json.Marshal(f); err != nil {
 			t.Error(err)
@@ -37,6 +38,47 @@ func TestForecastOfShapes(t *testing.T) {
 	f, err := MakeForecast(ModelSpec{Shape: "31b"}, ForecastOptions{Machine: m, Options: Options{RAM: 100 << 20}})
 	if err != nil || f.Fits || !strings.Contains(f.Reason, "smallest budget") {
 		t.Errorf("31B in 100 MiB: %v, %+v", err, f)
+	}
+}
+
+// Weights come from the storage that is asked for: a microSD card in place of an NVMe drive
+// makes streamed steps and cold starts as slow as its link, but not longer by its rows' waits.
+func TestStorageIsThatOfWeights(t *testing.T) {
+	m, err := LoadMachine("laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := ForecastOptions{Machine: m, Options: Options{RAM: 1 << 30, Context: 512}, Contexts: []int{16}}
+	fast, err := MakeForecast(ModelSpec{Shape: "e2b"}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Storage = "microsd-a1"
+	slow, err := MakeForecast(ModelSpec{Shape: "e2b"}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fast.Streamed == 0 || slow.Streamed != fast.Streamed || m.ReadRate != 6.5 {
+		t.Fatalf("%d and %d bytes are streamed, the machine reads %g GB/s", fast.Streamed, slow.Streamed, m.ReadRate)
+	}
+	seconds := float64(slow.Streamed) / 90e6 // what such a card's reader gives
+	if got := slow.Decode[0].Stream; time.Duration(got).Seconds() < seconds || slow.Cold() < 20*fast.Cold() {
+		t.Errorf("a step reads for %v, want %g s at least; a cold start takes %.1f s, %.1f from NVMe", time.Duration(got), seconds, slow.Cold(), fast.Cold())
+	}
+	d := StepForecast{Products: 10, Step: 50, Wait: 30}
+	if got := d.slower(); got != 2 {
+		t.Errorf("a step of 50 that waits for 30 and computes for 10 is %g times as long, want 2", got)
+	}
+}
+
+func TestFleetsDoNotStream(t *testing.T) {
+	m, err := LoadMachine("laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := FleetOptions{ForecastOptions: ForecastOptions{Machine: m, Options: Options{RAM: 1 << 30, Context: 512}}}
+	if _, err := ForecastFleet(ModelSpec{Shape: "e2b"}, o); !errors.Is(err, ErrMemory) || !strings.Contains(err.Error(), "MiB of weights would be read for every token") {
+		t.Errorf("replicas that stream: %v", err)
 	}
 }
 
@@ -75,12 +117,16 @@ func TestForecastRefuses(t *testing.T) {
 		{"unknown table type", ModelSpec{Shape: "e2b", PLE: "q9"}, ForecastOptions{Machine: m}},
 		{"no users", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Users: []int{0}}},
 		{"context", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Contexts: []int{1 << 30}}},
+		{"behind the session", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Options: Options{Context: 100}, Contexts: []int{101}}},
 		{"storage", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Storage: "tape"}},
 		{"prices", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Prices: Prices{Life: -1}}},
 	} {
 		if _, err := MakeForecast(c.spec, c.o); !errors.Is(err, ErrRequest) {
 			t.Errorf("%s: %v", c.name, err)
 		}
+	}
+	if _, err := MakeForecast(ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Options: Options{Context: 8}}); err != nil {
+		t.Errorf("a context of 8 tokens: %v", err)
 	}
 	if _, err := LoadMachine("abacus"); !errors.Is(err, ErrRequest) {
 		t.Errorf("unknown machine: %v", err)

@@ -67,16 +67,19 @@ func MeasureMachine(o MeasureOptions) (*Machine, error) {
 			"all":                   "measured, " + time.Now().Format(time.DateOnly),
 			"idle_watts,busy_watts": "assumption: 15 W for a busy core, 5 W for an idle one; --watts and --idle-watts set your own",
 			"price":                 "nothing: --price sets your own",
+			"step_us":               "measured on two other machines",
 		},
 	}
 	if err := ask(m, func() error { return compute(m, o) }); err != nil {
 		return nil, err
 	}
-	if o.File != "" {
-		o.Progress("storage")
-		if m.Measured, m.ReadRate, err = measureStorage(o.File); err != nil {
-			return nil, err
-		}
+	if o.File == "" {
+		m.Sources["storage,read_gbps"] = "assumption: the storage was not measured"
+		return m, m.Validate()
+	}
+	o.Progress("storage")
+	if m.Measured, m.ReadRate, err = measureStorage(o.File); err != nil {
+		return nil, err
 	}
 	return m, m.Validate()
 }

@@ -52,9 +52,14 @@ writes what was measured as a profile to keep or to edit.
 --compare puts several shapes side by side under the same limits, best first:
 those that keep every limit, larger models before smaller ones, and behind them
 those whose weights must be read from storage for every token, by speed; then
-those that do not, each with its reason. --check runs the benchmark on this machine and
-prints what was predicted beside what is measured. docs/planning.md has every
-formula with its units.`
+those that do not, each with its reason.
+
+--check measures MODEL on this machine: the peak of a session that fills its
+context, then prefill and decoding, and the machine itself right before and
+after each run. It prints what is predicted from that beside what was measured.
+With --users sequences are decoded together, with --ram weights may be streamed,
+and with --storage rows come as slowly as from that device.
+docs/planning.md has every formula with its units.`
 
 const planExample = `  plume plan e2b.gguf
   plume plan --shape e2b --hardware pi5-sd --ctx 8192
@@ -152,11 +157,17 @@ func (f *planFlags) specs(cmd *cobra.Command, model string) ([]plume.ModelSpec, 
 	if f.check && f.shape+strings.Join(f.compare, "") != "" {
 		return nil, errors.New("--check measures a MODEL that exists")
 	}
+	if f.check && f.hardware != "" {
+		return nil, errors.New("--check measures this machine: leave --hardware out")
+	}
 	shapes := f.compare
 	if f.shape != "" {
 		shapes = []string{f.shape}
 	}
 	if len(shapes) == 0 {
+		if err := onlyShapes(cmd); err != nil {
+			return nil, err
+		}
 		path, err := modelPath(cmd, cmp.Or(model, "demo"))
 		return []plume.ModelSpec{{Path: path}}, err
 	}
@@ -167,6 +178,16 @@ func (f *planFlags) specs(cmd *cobra.Command, model string) ([]plume.ModelSpec, 
 		}
 	}
 	return specs, nil
+}
+
+// onlyShapes refuses flags that say what a shape's weights are where a file says it.
+func onlyShapes(cmd *cobra.Command) error {
+	for _, name := range []string{"type", "ple-type", "embed-type", "layers"} {
+		if cmd.Flags().Changed(name) {
+			return fmt.Errorf("--%s is for shapes, not for a MODEL", name)
+		}
+	}
+	return nil
 }
 
 // checkNumbers refuses numbers that would be taken for defaults, or mean nothing.
@@ -398,7 +419,7 @@ func printCandidates(w io.Writer, m *plume.Machine, memory string, list []candid
 	if m.VRAM > 0 {
 		head, card = "in VRAM\t", func(c candidate) string { return c.InVRAM() + "\t" }
 	}
-	fmt.Fprintln(t, "model\tlimits\tmemory MiB\ton storage\t"+head+"prefill tok/s\tdecode tok/s\ttimes slower\twait ms\tcold start s\tJ/token\tcost/M tokens\t")
+	fmt.Fprintln(t, "model\tlimits\tmemory MiB\ton storage\t"+head+"prefill tok/s\tdecode tok/s\ttimes as long\twait ms\tcold start s\tJ/token\tcost/M tokens\t")
 	for _, c := range list {
 		if !c.Fits {
 			fmt.Fprintf(t, "%s\tno\t–\t–\t%s–\t–\t–\t–\t–\t–\t–\t\n", c.Name, card(c))

@@ -52,7 +52,7 @@ func newCheckLine(what, unit string, predicted, measured, mark float64) checkLin
 	if measured != 0 {
 		l.Error = predicted/measured - 1
 	}
-	l.Within = math.Abs(l.Error) <= mark
+	l.Within = math.Abs(l.Error) <= mark && (measured != 0 || predicted == 0)
 	return l
 }
 
@@ -65,9 +65,6 @@ const drifted = 1.15
 func (f *planFlags) runCheck(cmd *cobra.Command, m *plume.Machine, c *candidate) error {
 	if !c.Fits {
 		return errors.New("check the forecast: the model does not fit: " + c.Forecast.Reason)
-	}
-	if f.hardware != "" {
-		return usageError{errors.New("--check measures this machine: leave --hardware out"), cmd}
 	}
 	ctx, stop := interruptible(cmd.Context())
 	defer stop()

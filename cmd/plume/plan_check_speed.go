@@ -18,6 +18,7 @@ type checker struct {
 	base   *plume.Machine // what is not measured again
 	meter  *plume.MachineMeter
 	bench  *plume.Bench
+	limit  int // positions that the model has
 	repeat int
 	status *status
 	lines  []checkLine
@@ -48,7 +49,7 @@ func (f *planFlags) checkSpeed(cmd *cobra.Command, ctx context.Context, m *plume
 		return nil, err
 	}
 	defer model.Close()
-	k := &checker{fc: fc, base: m, repeat: f.checkRepeat, status: newStatus(cmd.ErrOrStderr())}
+	k := &checker{fc: fc, base: m, limit: model.MaxContext(), repeat: f.checkRepeat, status: newStatus(cmd.ErrOrStderr())}
 	if k.bench, err = model.NewBench(); err != nil {
 		return nil, err
 	}
@@ -89,7 +90,6 @@ func (k *checker) prefill(ctx context.Context) error {
 func (k *checker) decode(ctx context.Context, d plume.StepForecast) error {
 	tokens := int(runTime / max(1, time.Duration(d.Step)))
 	tokens = max(leastTokens, min(tokens, mostTokens))
-	at := max(0, d.Context-tokens/2) // the run's middle is where it was forecast
 	what := fmt.Sprintf("decode at context %d", d.Context)
 	if d.Users > 1 {
 		what += fmt.Sprintf(", %d at once", d.Users)
@@ -97,8 +97,14 @@ func (k *checker) decode(ctx context.Context, d plume.StepForecast) error {
 	return k.point(ctx, what,
 		func(m *plume.Machine) (plume.StepForecast, error) { return k.fc.DecodeOn(m, d.Context, d.Users) },
 		func() (plume.BenchRun, error) {
-			return k.bench.Decode(ctx, plume.BenchDecode{Context: at, Tokens: tokens, Batch: d.Users})
+			return k.bench.Decode(ctx, plume.BenchDecode{Context: k.at(d.Context, tokens), Tokens: tokens, Batch: d.Users})
 		})
+}
+
+// at is where a run of so many tokens begins whose middle is to be at context, or as near to it
+// as the model has positions.
+func (k *checker) at(context, tokens int) int {
+	return max(0, min(context-tokens/2, k.limit-tokens))
 }
 
 // point runs something as often as it is to be repeated and forecasts each run on the mean

@@ -163,7 +163,7 @@ func addContexts(l *plot.Lines, m *plume.Machine, c *candidate, f *planFlags) er
 	for n := 16; n < c.Plan.Context(); n *= 2 {
 		o.Contexts = append(o.Contexts, n)
 	}
-	o.Contexts = append(o.Contexts, c.Plan.Context()-1)
+	o.Contexts = append(o.Contexts, max(1, c.Plan.Context()-1)) // the axis has no 0
 	fc, err := plume.MakeForecast(c.spec, o)
 	if err != nil {
 		return err
@@ -194,7 +194,7 @@ func addSense(l *plot.Lines, m *plume.Machine, c *candidate, f *planFlags) error
 	s := plot.Line{Name: c.Name}
 	for _, us := range []float64{20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000} {
 		o := f.forecast(m)
-		o.Contexts, o.Users, o.Sense = []int{16}, []int{1}, us
+		o.Contexts, o.Users, o.Sense = []int{min(16, c.Plan.Context())}, []int{1}, us
 		fc, err := plume.MakeForecast(c.spec, o)
 		if err != nil {
 			return err

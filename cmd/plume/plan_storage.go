@@ -30,17 +30,19 @@ them need in the same step is read once, and the host keeps rows that may come
 again in memory, by the policy that plume runs with (--ple-cache). No product
 gathers rows yet: those lines are what could be gained.`
 
-func newPlanStorage() *cobra.Command {
-	var (
-		spec    plume.ModelSpec
-		o       plume.StorageOptions
-		ids     streamFlags
-		asJSON  bool
-		compute float64
-		cache   cacheFlag
+// storageFlags are the command line of `plume plan storage`.
+type storageFlags struct {
+	spec     plume.ModelSpec
+	o        plume.StorageOptions
+	ids      streamFlags
+	cache    cacheFlag
+	compute  float64 // ms
+	json     bool
+	svg, png string
+}
 
-		svg, png string
-	)
+func newPlanStorage() *cobra.Command {
+	f := &storageFlags{}
 	cmd := &cobra.Command{
 		Use:   "storage [MODEL]",
 		Short: "Simulate look-ups by the host and inside the device",
@@ -51,51 +53,69 @@ func newPlanStorage() *cobra.Command {
   plume plan storage --shape e2b --text book.txt --tokenizer e2b.gguf --ple-cache 16MiB
   plume tokenize demo <lines.json | plume plan storage demo --ids -`,
 		Args: args(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if (len(args) > 0) == (spec.Shape != "") {
-				return usageError{fmt.Errorf("want a MODEL or a --shape"), cmd}
-			}
-			var err error
-			if len(args) > 0 {
-				if spec.Path, err = modelPath(cmd, args[0]); err != nil {
-					return err
-				}
-			}
-			if o.IDs, err = ids.stream(cmd, args); err != nil {
-				return err
-			}
-			o.Cache = int64(cache)
-			o.Compute = time.Duration(compute * float64(time.Millisecond))
-			list, err := plume.ForecastStorage(spec, o)
-			if err != nil {
-				return err
-			}
-			if err := writePlots(storagePlots(list), svg, png); err != nil {
-				return fmt.Errorf("write plots: %w", err)
-			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), list)
-			}
-			return printStorage(cmd.OutOrStdout(), list)
-		},
+		RunE: f.run,
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&spec.Shape, "shape", "", "a model that need not exist: e2b or e4b")
-	fs.StringVar(&spec.Type, "type", "q4_0", "type of the shape's weights")
-	fs.StringVar(&spec.PLE, "ple-type", "", "type of the shape's table (default: as convert chooses)")
-	fs.StringSliceVar(&o.Storage, "storage", nil, "storage profiles: files, or "+strings.Join(plume.StorageNames(), ", ")+" (default: all)")
-	fs.IntSliceVar(&o.Users, "users", nil, "sequences that need a row in the same step (default 1,16,256,4096)")
-	fs.Float64Var(&compute, "compute-ms", 25, "what a step computes; a 35th of it passes before rows are used")
-	fs.StringVar(&ids.ids, "ids", "", "`FILE` of token ids to look up, - for standard input")
-	fs.StringVar(&ids.text, "text", "", "`FILE` of text whose tokens are looked up, - for standard input")
-	fs.StringVar(&ids.tokenizer, "tokenizer", "", "model, or tokenizer.json, that cuts --text into tokens (default: MODEL)")
-	fs.Var(&cache, "ple-cache", "memory for rows that may come again, as 8MiB; 0: none (default: 2MiB)")
-	fs.StringVar(&svg, "svg", "", "write plots against the number of users as SVG files into `FOLDER`")
-	fs.StringVar(&png, "png", "", "write these plots as PNG files into `FOLDER`")
-	fs.BoolVar(&asJSON, "json", false, "print JSON")
+	fs.StringVar(&f.spec.Shape, "shape", "", "a model that need not exist: e2b or e4b")
+	fs.StringVar(&f.spec.Type, "type", "q4_0", "type of the shape's weights")
+	fs.StringVar(&f.spec.PLE, "ple-type", "", "type of the shape's table (default: as convert chooses)")
+	fs.StringSliceVar(&f.o.Storage, "storage", nil, "storage profiles: files, or "+strings.Join(plume.StorageNames(), ", ")+" (default: all)")
+	fs.IntSliceVar(&f.o.Users, "users", nil, "sequences that need a row in the same step (default 1,16,256,4096)")
+	fs.Float64Var(&f.compute, "compute-ms", 25, "what a step computes; a 35th of it passes before rows are used")
+	fs.StringVar(&f.ids.ids, "ids", "", "`FILE` of token ids to look up, - for standard input")
+	fs.StringVar(&f.ids.text, "text", "", "`FILE` of text whose tokens are looked up, - for standard input")
+	fs.StringVar(&f.ids.tokenizer, "tokenizer", "", "model, or tokenizer.json, that cuts --text into tokens (default: MODEL)")
+	fs.Var(&f.cache, "ple-cache", "memory for rows that may come again, as 8MiB; 0: none (default: 2MiB)")
+	fs.StringVar(&f.svg, "svg", "", "write plots against the number of users as SVG files into `FOLDER`")
+	fs.StringVar(&f.png, "png", "", "write these plots as PNG files into `FOLDER`")
+	fs.BoolVar(&f.json, "json", false, "print JSON")
 	complete(cmd, "shape", gemma.Shapes()...)
 	complete(cmd, "storage", plume.StorageNames()...)
 	return cmd
+}
+
+func (f *storageFlags) run(cmd *cobra.Command, args []string) (err error) {
+	if err := f.check(cmd, args); err != nil {
+		return usageError{err, cmd}
+	}
+	if len(args) > 0 {
+		if f.spec.Path, err = modelPath(cmd, args[0]); err != nil {
+			return err
+		}
+	}
+	if f.o.IDs, err = f.ids.stream(cmd, args); err != nil {
+		return err
+	}
+	f.o.Cache = int64(f.cache)
+	f.o.Compute = time.Duration(f.compute * float64(time.Millisecond))
+	list, err := plume.ForecastStorage(f.spec, f.o)
+	if err != nil {
+		return err
+	}
+	if err := writePlots(storagePlots(list), f.svg, f.png); err != nil {
+		return fmt.Errorf("write plots: %w", err)
+	}
+	if f.json {
+		return printJSON(cmd.OutOrStdout(), list)
+	}
+	return printStorage(cmd.OutOrStdout(), list)
+}
+
+// mostCompute is a step of a quarter of an hour: more is a slip, and would not fit a clock.
+const mostCompute = 1e6
+
+// check refuses what would be ignored or taken for a default.
+func (f *storageFlags) check(cmd *cobra.Command, args []string) error {
+	if (len(args) > 0) == (f.spec.Shape != "") {
+		return errors.New("want a MODEL or a --shape")
+	}
+	if !(f.compute > 0 && f.compute <= mostCompute) { // NaN too
+		return fmt.Errorf("--compute-ms %g, want more than 0 and at most %g", f.compute, mostCompute)
+	}
+	if len(args) > 0 {
+		return onlyShapes(cmd)
+	}
+	return nil
 }
 
 func printStorage(w io.Writer, list []plume.StorageOutcome) error {

@@ -55,6 +55,31 @@ func TestCheckPointsSumUp(t *testing.T) {
 	}
 }
 
+// A wait that was not there has no error to be within, unless none was predicted.
+func TestNothingMeasuredIsNotWithin(t *testing.T) {
+	if l := newCheckLine("wait", "ms", 3, 0, waitMark); l.Within {
+		t.Errorf("%+v", l)
+	}
+	if l := newCheckLine("wait", "ms", 0, 0, waitMark); !l.Within {
+		t.Errorf("%+v", l)
+	}
+	var p checkPoint
+	p.add(plume.StepForecast{Tokens: 1, Rate: 10, Low: 10, High: 10, Wait: 1e5}, &plume.BenchRun{Tokens: 10, Steps: 10, Time: time.Second})
+	if l := p.lines("decode", true)[1]; !l.Within { // a tenth of a millisecond is as good as none
+		t.Errorf("%+v", l)
+	}
+}
+
+// A run at the end of the model's positions begins early enough to end there.
+func TestCheckStaysInsideTheModel(t *testing.T) {
+	k := checker{limit: 4096}
+	for _, c := range []struct{ context, tokens, want int }{{100, 32, 84}, {4095, 32, 4064}, {4, 32, 0}} {
+		if got := k.at(c.context, c.tokens); got != c.want {
+			t.Errorf("%d tokens around %d begin at %d, want %d", c.tokens, c.context, got, c.want)
+		}
+	}
+}
+
 func TestMemoryLines(t *testing.T) {
 	fc, err := plume.MakeForecast(plume.ModelSpec{Shape: "e2b"}, plume.ForecastOptions{Machine: laptop(t)})
 	if err != nil {
