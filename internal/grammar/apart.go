@@ -13,6 +13,9 @@ func (c *compiler) checkOneOf(g *group) error {
 	for i := range g.branches {
 		for j := range i {
 			apart, err := c.apart([]*schema{g.branches[i]}, []*schema{g.branches[j]}, &budget)
+			if err == nil && !apart && budget >= 0 {
+				apart, err = c.setApart(g, i, j)
+			}
 			if err != nil {
 				return err
 			}
@@ -22,6 +25,53 @@ func (c *compiler) checkOneOf(g *group) error {
 		}
 	}
 	return nil
+}
+
+// setApart makes two branches of g exclude each other if both are for objects that are
+// closed, and each requires a property that the other does not name: from then on the
+// other must not have it. Being closed is no reason by itself: it is how answers are
+// written, what is beside g may open them, and a validator knows nothing of it.
+func (c *compiler) setApart(g *group, i, j int) (bool, error) {
+	as, err := c.alternatives(g.branches[i : i+1])
+	if err != nil {
+		return false, err
+	}
+	bs, err := c.alternatives(g.branches[j : j+1])
+	if err != nil || len(as) != 1 || len(bs) != 1 || as[0].kinds&bs[0].kinds != kindObject {
+		return false, err
+	}
+	ofA, ok := c.lacking(as[0], bs[0])
+	ofB, ok2 := c.lacking(bs[0], as[0])
+	if ok && ok2 {
+		g.branches[i] = c.lacks(g.branches[i], ofB)
+		g.branches[j] = c.lacks(g.branches[j], ofA)
+	}
+	return ok && ok2, nil
+}
+
+// lacking finds a property that x requires and y, which is closed, does not name. It
+// looks at maxCount of them.
+func (c *compiler) lacking(x, y *spec) (name string, ok bool) {
+	if !y.closed() {
+		return "", false
+	}
+	n := 0
+	for name := range x.required() {
+		if _, named := y.conditions(c, name); !named {
+			return name, true
+		}
+		if n++; n == maxCount {
+			break
+		}
+	}
+	return "", false
+}
+
+// lacks is s without objects that have the property.
+func (c *compiler) lacks(s *schema, name string) *schema {
+	both := c.newSchema(s.ptr)
+	both.all = []*schema{s, c.without(s.ptr, name)}
+	return both
 }
 
 // apart reports whether it is clear that no value satisfies both a and b. It
@@ -71,7 +121,7 @@ func (c *compiler) specsApart(x, y *spec, budget *int) (bool, error) {
 	if kinds&(kindNull|kindBoolean|kindArray) != 0 {
 		return false, nil
 	}
-	if kinds&kindInteger != 0 && !numbersApart(&x.num, &y.num) {
+	if kinds&kindNumber != 0 && !numbersApart(&x.num, &y.num) {
 		return false, nil
 	}
 	if kinds&kindString != 0 {
@@ -115,11 +165,11 @@ func numbersApart(x, y *numberSet) bool {
 func (c *compiler) objectsApart(x, y *spec, budget *int) (bool, error) {
 	for _, p := range [][2]*spec{{x, y}, {y, x}} {
 		for name := range p[0].required() {
-			of, ok := p[1].valuesOf(c, name)
-			if !ok {
+			of, _ := p[1].conditions(c, name)
+			if anyNever(of) {
 				return true, nil // the other cannot have it
 			}
-			mine, _ := p[0].valuesOf(c, name)
+			mine, _ := p[0].conditions(c, name)
 			if apart, err := c.apart(mine, of, budget); apart || err != nil {
 				return apart, err
 			}

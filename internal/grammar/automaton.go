@@ -225,6 +225,9 @@ func words(list []string) (*automaton, error) {
 			b.edge(q, r, r, to)
 			q = to
 		}
+		if len(b.edges) > maxRuneStates {
+			return nil, tooComplex("names or values of more than %d characters to be told apart", maxRuneStates)
+		}
 		b.skip(q, end)
 	}
 	return b.determinise(end)

@@ -77,6 +77,7 @@ type compiler struct {
 	named      map[string]int32      // rules, by their sets of schemas
 	todo       []job
 	object     *schema // {"type":"object"}
+	other      *schema // all but objects
 }
 
 // job is a rule that is called and not built yet.
@@ -89,6 +90,8 @@ func newCompiler(s style) *compiler {
 	c := &compiler{builder: newBuilder(), style: s, parsed: map[string]*automaton{}, named: map[string]int32{}}
 	c.object = c.newSchema("")
 	c.object.kinds = kindObject
+	c.other = c.newSchema("")
+	c.other.kinds = kindAny &^ kindObject
 	return c
 }
 
@@ -173,6 +176,9 @@ func (c *compiler) build(all []*schema) int32 {
 	for _, s := range specs {
 		if s.values == nil {
 			to = append(to, c.kindNodes(s, next)...)
+			if c.err != nil {
+				return 0
+			}
 			continue
 		}
 		for _, v := range s.values {
@@ -192,6 +198,12 @@ func (c *compiler) build(all []*schema) int32 {
 // kindNodes are the ways to write a value that s describes, by its kind.
 func (c *compiler) kindNodes(s *spec, next int32) []int32 {
 	var to []int32
+	for _, v := range s.exclude {
+		if v.kind&s.kinds&(kindArray|kindObject) != 0 {
+			c.check(s, unsupported("an array or object that must differ from a given one"))
+			return nil
+		}
+	}
 	if s.kinds&kindNull != 0 {
 		to = append(to, c.text("null", next))
 	}
@@ -201,7 +213,7 @@ func (c *compiler) kindNodes(s *spec, next int32) []int32 {
 	if s.kinds&kindFalse != 0 {
 		to = append(to, c.text("false", next))
 	}
-	if s.kinds&kindInteger != 0 {
+	if s.kinds&kindNumber != 0 {
 		l, err := c.numberLexeme(s)
 		c.check(s, err)
 		to = append(to, c.lexeme(l, next))

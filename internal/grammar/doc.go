@@ -48,13 +48,15 @@
 //     pattern, format or enum escapes only what must be escaped;
 //   - lengths count code points, patterns match anywhere unless anchored (the
 //     expression of FromRegex matches the whole answer);
-//   - a value lies within at most Options.MaxDepth arrays and objects, and an array
-//     has at most 4,096 items;
+//   - a value lies within at most Options.MaxDepth arrays and objects; a greater
+//     maxItems is lowered to 4,096;
 //   - keys that the schema leaves open may repeat.
 //
 // oneOf is anyOf where no value can satisfy two branches, and an error where that
-// cannot be shown. not and if hold for schemas of which every keyword has an opposite
-// that can be enforced. uniqueItems needs items from a list of values; more than seven
+// cannot be shown. Two closed objects, each of which requires a property that the other
+// does not name, are written without the other's. not and if hold for schemas of which
+// every keyword has an opposite that can be enforced; the opposite of a oneOf is that none
+// of its branches holds. uniqueItems needs items from a list of values; more than seven
 // come in the order of that list. contains comes once. What cannot be enforced
 // (maxContains, unevaluatedProperties, the opposite of multipleOf, …) is an error that
 // names its place, annotations are ignored; so are the formats that Formats does not name.

@@ -20,7 +20,7 @@ func (g *Grammar) Bytes() int64 {
 		n += int64(4*len(g.p.nodes[i].to) + len(g.p.nodes[i].text))
 	}
 	for _, l := range g.p.lexemes {
-		n += int64(8*len(l.dfa.edges) + 5*len(l.dfa.first))
+		n += int64(8*len(l.dfa.edges) + 9*len(l.dfa.first))
 	}
 	return n
 }

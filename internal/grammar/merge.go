@@ -9,6 +9,7 @@ type spec struct {
 	kinds    kind
 	values   []*value        // nil: no condition
 	keys     map[string]bool // of values; made when needed
+	needs    map[string]bool // the names required yields; made when needed
 	minLen   int
 	maxLen   int // −1: no bound
 	patterns []string
@@ -43,8 +44,12 @@ type alternatives struct {
 // decided.
 func (a *alternatives) expand(all []*schema, chosen []*group) error {
 	members, groups := flatten(all)
-	if a.c.work += len(members) + 1; a.c.work > maxWork {
-		return at(members[0].ptr, tooComplex("the combinations of anyOf and allOf"))
+	a.c.work++
+	for _, s := range members {
+		a.c.work += 1 + len(s.exclude) // which merge copies
+	}
+	if a.c.work > maxWork {
+		return at((&spec{members: members}).ptr(), tooComplex("the combinations of anyOf and allOf"))
 	}
 	kinds := kindAny
 	for _, s := range members {
@@ -53,7 +58,10 @@ func (a *alternatives) expand(all []*schema, chosen []*group) error {
 		}
 		kinds &= s.kinds
 	}
-	if kinds == 0 || len(chosen) > 0 && a.c.impossible(members) {
+	if kinds&kindObject != 0 && len(chosen) > 0 && a.c.impossible(members) {
+		members, kinds = append(members, a.c.other), kinds&^kindObject
+	}
+	if kinds == 0 {
 		return nil
 	}
 	for _, g := range groups {
@@ -78,13 +86,22 @@ func (a *alternatives) expand(all []*schema, chosen []*group) error {
 	return nil
 }
 
-// impossible reports whether members require a property that they leave no value, as far
-// as that can be seen at once. It keeps chains of conditions on one property short: of
-// twenty schemas for twenty kinds of a thing, one is chosen.
+// impossible reports whether members require a property that they leave no value, so that
+// no object meets them, as far as that can be seen at once. It keeps chains of conditions
+// on one property short: of twenty schemas for twenty kinds of a thing, one is chosen. It
+// gives up when the work is too much, as the next expand says.
 func (c *compiler) impossible(members []*schema) bool {
+	seen := map[string]bool{}
 	for _, m := range members {
 		for _, name := range m.required {
-			if c.noValue(members, name) {
+			if c.work++; c.work > maxWork {
+				return false
+			}
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			if c.work += len(members) / 8; c.noValue(members, name) {
 				return true
 			}
 		}
@@ -94,31 +111,32 @@ func (c *compiler) impossible(members []*schema) bool {
 
 // noValue is impossible for one property.
 func (c *compiler) noValue(members []*schema, name string) bool {
-	var lists [][]*value
+	var own []*schema
 	for _, m := range members {
-		own := m.byName[name]
-		if own == nil {
-			continue
-		}
-		all, _ := flatten([]*schema{own})
-		for _, s := range all {
-			if s.never {
-				return true
-			}
-			if s.values != nil {
-				lists = append(lists, s.values)
-			}
+		if s := m.byName[name]; s != nil {
+			own = append(own, s)
 		}
 	}
-	if len(lists) < 2 {
-		return false
+	all, _ := flatten(own)
+	c.work += len(all)
+	if anyNever(all) {
+		return true
 	}
 	var left []*value
-	for _, list := range lists {
-		c.work += len(list)
-		left = bothOf(left, list)
+	lists := 0
+	for _, s := range all {
+		if s.values == nil {
+			continue
+		}
+		if lists++; lists > 1 {
+			c.work += len(left) + len(s.values)
+		}
+		if c.work > maxWork {
+			return false
+		}
+		left = bothOf(left, s.values)
 	}
-	return len(left) == 0
+	return lists > 1 && len(left) == 0
 }
 
 // flatten follows $ref and allOf, and lists the groups met.
@@ -172,17 +190,18 @@ func merge(members []*schema) *spec {
 		s.values = bothOf(s.values, m.values)
 	}
 	s.num.integer = s.kinds&kindFraction == 0
+	s.num.fraction = s.kinds&kindNumber == kindFraction
 	if s.values == nil {
 		s.leaveOut()
 	}
 	return s
 }
 
-// leaveOut takes excluded values out of kinds. Strings are left to stringSet. Of arrays
-// and objects all are left out where some must not be: fewer answers remain.
+// leaveOut takes excluded values out of kinds, where they are all of their kind. Strings
+// are left to stringSet.
 func (s *spec) leaveOut() {
 	for _, v := range s.exclude {
-		if v.kind&(kindString|kindNumber) == 0 {
+		if v.kind&(kindNull|kindBoolean) != 0 {
 			s.kinds &^= v.kind
 		}
 	}

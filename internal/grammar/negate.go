@@ -40,6 +40,9 @@ func (r *reader) dependent(s *schema, key, ptr string, v, whole *value) (known b
 		if v.kind != kindObject {
 			return true, at(ptr, fmt.Errorf("must be an object"))
 		}
+		if len(v.keys) > maxAlternatives {
+			return true, at(ptr, tooComplex("%d dependencies, at most %d are supported", len(v.keys), maxAlternatives))
+		}
 		for i, name := range v.keys {
 			if err = r.dependsOn(s, name, v.items[i], pointer(ptr, name), key); err != nil {
 				return true, err
@@ -165,6 +168,9 @@ func (n *negation) of(s *schema, depth int) ([]*schema, error) {
 	if s.never {
 		own.way(kindAny)
 	}
+	if s.partly {
+		own.refuse("the opposite of oneOf")
+	}
 	if s.kinds != kindAny {
 		own.way(kindAny &^ s.kinds)
 	}
@@ -205,14 +211,15 @@ func (n *negation) refuse(keyword string) {
 	}
 }
 
-// group adds where none of the branches holds. Of a oneOf that is only where no two
-// do, which is less than may be, and right.
+// group adds where none of the branches holds. Of a oneOf that leaves out where several
+// do, which is right, but not the opposite of the opposite.
 func (n *negation) group(g *group, depth int) {
 	if g.open {
 		n.refuse("a schema that refers to itself")
 		return
 	}
 	none := n.way(kindAny)
+	none.partly = g.one
 	for _, b := range g.branches {
 		ways, err := n.of(b, depth+1)
 		if err != nil {
@@ -263,9 +270,14 @@ func (n *negation) scalars(s *schema) {
 func (n *negation) otherThan(values []*value) {
 	var numbers []*big.Rat
 	for _, v := range values {
-		if v.kind&kindNumber != 0 {
-			numbers = append(numbers, v.rat())
+		if v.kind&kindNumber == 0 {
+			continue
 		}
+		if len(numbers) == maxAlternatives {
+			n.add(nil, tooComplex("the opposite of an enum of more than %d numbers", maxAlternatives))
+			return
+		}
+		numbers = append(numbers, v.rat())
 	}
 	if numbers == nil {
 		n.way(kindAny).exclude = values
@@ -296,7 +308,10 @@ func (n *negation) arrays(s *schema, depth int) {
 	if s.minItems > 0 {
 		n.way(kindArray).maxItems = s.minItems - 1
 	}
-	if s.maxItems >= 0 {
+	switch {
+	case s.maxItems >= maxItems: // lowered to that when it was read
+		n.refuse(fmt.Sprintf("a maxItems of %d or more", maxItems))
+	case s.maxItems >= 0:
 		n.way(kindArray).minItems = s.maxItems + 1
 	}
 	switch {
@@ -330,6 +345,10 @@ func (n *negation) objects(s *schema, depth int) {
 		with := n.c.withProp(p.ptr, p.name, fails)
 		with.kinds, with.required = kindObject, []string{p.name}
 		n.out = append(n.out, with)
+	}
+	if len(s.required) > maxAlternatives {
+		n.add(nil, tooComplex("the opposite of %d required properties", len(s.required)))
+		return
 	}
 	for _, name := range s.required {
 		lacks := n.c.without(n.ptr, name)

@@ -1,6 +1,7 @@
 package grammar
 
 import (
+	"cmp"
 	"fmt"
 	"math/big"
 	"slices"
@@ -10,6 +11,7 @@ import (
 // numberSet describes numbers in decimal notation.
 type numberSet struct {
 	integer   bool
+	fraction  bool     // no integers
 	min, max  *big.Rat // nil: no bound
 	above     bool     // min itself is excluded
 	below     bool     // max itself is excluded
@@ -47,7 +49,7 @@ func (s *numberSet) atMost(x *big.Rat, open bool) {
 
 // holds reports whether x is in the set.
 func (s *numberSet) holds(x *big.Rat) bool {
-	if s.integer && !x.IsInt() {
+	if s.integer && !x.IsInt() || s.fraction && x.IsInt() {
 		return false
 	}
 	if s.min != nil {
@@ -69,24 +71,31 @@ func (s *numberSet) holds(x *big.Rat) bool {
 }
 
 // automaton is the set as texts. Zero is never written with a sign where the set
-// is bounded.
+// is bounded. What must not be an integer ends in a digit behind the point, not 0.
 func (s *numberSet) automaton() (*automaton, error) {
 	if !s.bounded() {
 		expr := `-?(0|[1-9][0-9]{0,17})`
-		if !s.integer {
+		switch {
+		case s.fraction:
+			expr += `\.[0-9]{0,14}[1-9]`
+		case !s.integer:
 			expr += `(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?`
 		}
 		return parsePattern(expr, true)
 	}
 	a, err := s.interval()
-	for _, m := range s.multiples {
-		var b *automaton
-		if err == nil {
-			b, err = multiplesOf(m)
-		}
-		if err == nil {
+	and := func(b *automaton, e error) {
+		if err = cmp.Or(err, e); err == nil {
 			a, err = intersect(a, b)
 		}
+	}
+	for _, m := range s.multiples {
+		if err == nil {
+			and(multiplesOf(m))
+		}
+	}
+	if s.fraction {
+		and(parsePattern(`-?[0-9]+\.[0-9]*[1-9]`, true))
 	}
 	return a, err
 }
@@ -302,7 +311,7 @@ func multiplesOf(m *big.Rat) (*automaton, error) {
 // key tells sets of numbers apart.
 func (s *numberSet) key() string {
 	var b strings.Builder
-	fmt.Fprint(&b, s.integer, s.above, s.below)
+	fmt.Fprint(&b, s.integer, s.fraction, s.above, s.below)
 	for _, x := range append(slices.Clone(s.multiples), s.min, s.max) {
 		if x == nil {
 			b.WriteString(" none")

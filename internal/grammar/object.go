@@ -21,6 +21,17 @@ func (s *spec) required() iter.Seq[string] {
 	}
 }
 
+// requires reports whether some member requires the property.
+func (s *spec) requires(name string) bool {
+	if s.needs == nil {
+		s.needs = map[string]bool{}
+		for name := range s.required() {
+			s.needs[name] = true
+		}
+	}
+	return s.needs[name]
+}
+
 // closed reports whether properties that no member names are left out because
 // properties are listed and nothing is said about others.
 func (s *spec) closed() bool {
@@ -36,8 +47,20 @@ func (s *spec) closed() bool {
 
 // valuesOf are the schemas for the property name; false if there cannot be one.
 func (s *spec) valuesOf(c *compiler, name string) ([]*schema, bool) {
-	var all []*schema
-	named := false
+	all, named := s.conditions(c, name)
+	if !named && s.closed() || anyNever(all) {
+		return nil, false
+	}
+	return all, true
+}
+
+func anyNever(all []*schema) bool {
+	return slices.ContainsFunc(all, func(s *schema) bool { return s.never })
+}
+
+// conditions are the schemas for the property name, and whether any member names it.
+func (s *spec) conditions(c *compiler, name string) (all []*schema, named bool) {
+	named = s.requires(name)
 	for _, m := range s.members {
 		own := m.byName[name]
 		matched := own != nil
@@ -53,12 +76,9 @@ func (s *spec) valuesOf(c *compiler, name string) ([]*schema, bool) {
 		if !matched && m.additional != nil {
 			all = append(all, m.additional)
 		}
-		named = named || matched || slices.Contains(m.required, name)
+		named = named || matched
 	}
-	if !named && s.closed() || slices.ContainsFunc(all, func(m *schema) bool { return m.never }) {
-		return nil, false
-	}
-	return all, true
+	return all, named
 }
 
 // entry is a property with a known name.
@@ -71,21 +91,21 @@ type entry struct {
 // entries are the properties that have names, in the order they are written. ok
 // is false if one that is required cannot be.
 func (c *compiler) entries(s *spec, names *automaton) (list []entry, ok bool) {
-	required := map[string]bool{}
-	for name := range s.required() {
-		required[name] = true
-	}
 	seen := map[string]bool{}
 	add := func(name string) bool {
 		if seen[name] {
 			return true
 		}
 		seen[name] = true
+		if c.work += 1 + len(s.members)/8; c.work > maxWork {
+			c.fail(at(s.ptr(), tooComplex("the properties of schemas that hold at once")))
+			return false
+		}
 		all, may := s.valuesOf(c, name)
 		if !may || names != nil && !names.accepts(name) {
-			return !required[name]
+			return !s.requires(name)
 		}
-		list = append(list, entry{name, required[name], c.rule(all)})
+		list = append(list, entry{name, s.requires(name), c.rule(all)})
 		return true
 	}
 	for _, m := range s.members {
@@ -210,7 +230,7 @@ func (s *spec) valuesMatching(matched map[string]bool) ([]*schema, bool) {
 			all = append(all, m.additional)
 		}
 	}
-	return all, !slices.ContainsFunc(all, func(m *schema) bool { return m.never })
+	return all, !anyNever(all)
 }
 
 // nameSet is the set of names propertyNames allows; nil if it is not there.

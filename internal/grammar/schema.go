@@ -15,6 +15,8 @@ type schema struct {
 	never bool // false as a schema
 	kinds kind // kindAny: no condition
 
+	partly bool // this is less than the opposite it was made as
+
 	values  []*value // enum or const; nil: no condition
 	exclude []*value // none of these
 	ref     *schema

@@ -134,7 +134,7 @@ func (callStyle) anyKey(c *compiler, set *automaton, next int32) (int32, error) 
 // keyLexeme is the inside of a free key and what ends it.
 func (c *compiler) keyLexeme(set *automaton, q quoting) (*lexeme, error) {
 	if set == nil && q == jsonText {
-		return c.lexemeFor(`string [] 0 -1`, func() (*lexeme, error) { return &lexeme{dfa: freeJSON(), max: -1}, nil })
+		return c.lexemeFor(`string [] [] [] 0 -1`, func() (*lexeme, error) { return &lexeme{dfa: freeJSON(), max: -1}, nil })
 	}
 	if set == nil {
 		set = anyText()
