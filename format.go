@@ -209,7 +209,9 @@ func markForm(err error) error {
 
 // forms holds what the constraints of one model share. The zero value is ready.
 type forms struct {
-	mu      sync.Mutex
+	building sync.Mutex // one grammar is compiled at a time: each may take much memory meanwhile
+
+	mu      sync.Mutex     // of what follows
 	vocab   *grammar.Vocab // nil until it is first needed
 	thought []uint64       // what a thought is made of, its end included
 	known   map[[sha256.Size]byte]*grammar.Grammar
@@ -223,7 +225,8 @@ const (
 	maxForms = 64
 
 	// What formats take of the memory budget: the vocabulary's tree, masks, and compiled
-	// grammars, a quarter as much as masks.
+	// grammars, a quarter as much as masks. Grammars that running answers still hold when
+	// they are no longer kept come on top, and what one compilation takes meanwhile.
 	formTokenBytes = 48
 	maxFormBytes   = maxMaskBytes / 4
 	maxMaskBytes   = 64 << 20
@@ -293,10 +296,12 @@ func (f *forms) toolCalls(tools []Tool) (*grammar.Grammar, error) {
 // compile returns the grammar of that kind and text, compiled now or before.
 func (f *forms) compile(kind string, text []byte, do func() (*grammar.Grammar, error)) (*grammar.Grammar, error) {
 	key := sha256.Sum256(append([]byte(kind+" "), text...))
-	f.mu.Lock()
-	g := f.known[key]
-	f.mu.Unlock()
-	if g != nil {
+	if g := f.find(key); g != nil {
+		return g, nil
+	}
+	f.building.Lock()
+	defer f.building.Unlock()
+	if g := f.find(key); g != nil { // compiled meanwhile
 		return g, nil
 	}
 	g, err := do()
@@ -312,10 +317,15 @@ func (f *forms) compile(kind string, text []byte, do func() (*grammar.Grammar, e
 	if f.known == nil || len(f.known) >= maxForms || f.held+g.Bytes() > most {
 		f.known, f.held = map[[sha256.Size]byte]*grammar.Grammar{}, 0
 	}
-	if f.known[key] == nil { // else another request has been as fast
-		f.known[key], f.held = g, f.held+g.Bytes()
-	}
+	f.known[key], f.held = g, f.held+g.Bytes()
 	return g, nil
+}
+
+// find returns a grammar that is kept, or nil.
+func (f *forms) find(key [sha256.Size]byte) *grammar.Grammar {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known[key]
 }
 
 // validate refuses formats that say nothing or several things.

@@ -13,9 +13,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/plume-run/plume/internal/chat"
+	"github.com/plume-run/plume/internal/grammar"
 	"github.com/plume-run/plume/internal/tokenizer"
 )
 
@@ -280,6 +283,32 @@ func TestFormBudget(t *testing.T) {
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// One grammar is compiled at a time, and once for all who ask for it together.
+func TestFormsAreCompiledInTurn(t *testing.T) {
+	var f forms
+	var all sync.WaitGroup
+	var running, compiled atomic.Int32
+	for i := range 40 {
+		all.Go(func() {
+			_, err := f.compile("regex", []byte{byte(i % 4)}, func() (*grammar.Grammar, error) {
+				if n := running.Add(1); n > 1 {
+					t.Errorf("%d are compiled at once", n)
+				}
+				defer running.Add(-1)
+				compiled.Add(1)
+				return grammar.FromRegex("[a-z]{1,30}", grammar.Options{})
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := compiled.Load(); n != 4 {
+		t.Errorf("4 grammars were compiled %d times", n)
 	}
 }
 
