@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/plume-run/plume/internal/gemma"
 )
@@ -27,13 +29,13 @@ import (
 //	         K/V bytes, as many as such a piece has: full layers, then a mark's rings
 //	         crc  u32     Castagnoli, of the record so far
 //
-// The key names everything that the bytes depend on. Nodes come before what hangs on
-// them, marks from the one not used for longest to the last used. A record's size
-// follows from its ids and the model, so a file cannot make the reader allocate more
-// than the budget. One that is cut or damaged anywhere is not believed at all: the writer
-// never leaves one behind.
+// The key names everything that the bytes depend on. Marks come from the last used to the
+// one not used for longest, each behind the nodes that lead to it, so that a reader with
+// less room has what was used last. A record's size follows from its ids and the model, so
+// a file cannot make the reader allocate more than the budget. One that is cut or damaged
+// anywhere is not believed at all: the writer never leaves one behind.
 
-const fileMagic = "plume prefixes 1"
+const fileMagic = "plume prefixes 2"
 
 // PrefixKey names what computed prefixes depend on: the model, its numbers' format, the
 // device's way of computing.
@@ -59,17 +61,18 @@ type record struct {
 func (p *prefixes) snapshot() snapshot {
 	numbers := map[*node]uint32{&p.root: 0}
 	var all snapshot
-	var visit func(at *node)
-	visit = func(at *node) {
-		for _, kid := range at.kids {
-			all = append(all, record{kind: 'N', at: numbers[at], ids: kid.ids, pieces: [2]*gemma.Piece{kid.full}})
-			numbers[kid] = uint32(len(numbers))
-			visit(kid)
+	var lead func(at *node)
+	lead = func(at *node) {
+		if _, ok := numbers[at]; ok {
+			return
 		}
+		lead(at.parent)
+		all = append(all, record{kind: 'N', at: numbers[at.parent], ids: at.ids, pieces: [2]*gemma.Piece{at.full}})
+		numbers[at] = uint32(len(numbers))
 	}
-	visit(&p.root)
-	for e := p.recent.Back(); e != nil; e = e.Prev() {
+	for e := p.recent.Front(); e != nil; e = e.Next() {
 		m := e.Value.(*mark)
+		lead(m.at)
 		all = append(all, record{'M', numbers[m.at], m.n, m.tail, [2]*gemma.Piece{m.full, m.rings}})
 	}
 	return append(all, record{kind: 'E'})
@@ -78,11 +81,23 @@ func (p *prefixes) snapshot() snapshot {
 // tempPattern is added to the name of a file while it is written. A crash may leave one.
 const tempPattern = ".*.part"
 
+// leftFor is how long nothing must have been written to such a file until it is taken for
+// what a crash has left: another server may be writing it.
+const leftFor = 10 * time.Minute
+
 // removeParts removes what a crash has left of a file.
 func removeParts(path string) {
-	left, _ := filepath.Glob(path + tempPattern)
-	for _, part := range left {
-		os.Remove(part)
+	folder := filepath.Dir(path)
+	list, _ := os.ReadDir(folder)
+	for _, e := range list {
+		middle, ok := strings.CutPrefix(e.Name(), filepath.Base(path)+".")
+		middle, part := strings.CutSuffix(middle, ".part")
+		if !ok || !part || strings.Trim(middle, "0123456789") != "" { // as os.CreateTemp names them
+			continue
+		}
+		if about, err := e.Info(); err == nil && time.Since(about.ModTime()) > leftFor {
+			os.Remove(filepath.Join(folder, e.Name()))
+		}
 	}
 }
 

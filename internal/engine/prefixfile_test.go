@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/plume-run/plume/internal/gemma"
 )
@@ -18,15 +20,30 @@ import (
 // little, and leaves nothing half written.
 func TestPrefixFileSurvivesACrash(t *testing.T) {
 	e, _ := load(t)
-	dir := t.TempDir()
-	path := filepath.Join(dir, "p")
-	if err := os.WriteFile(path+".123.part", []byte("half"), 0o600); err != nil {
+	dir := filepath.Join(t.TempDir(), "[a]") // is no pattern
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "p")
+	parts := map[string]bool{".123.part": false, ".456.part": true, ".x.123.part": true} // that stay
+	long := time.Now().Add(-24 * time.Hour)
+	for part := range parts {
+		if err := os.WriteFile(path+part, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if part == ".456.part" { // another server may be writing it
+			continue
+		}
+		if err := os.Chtimes(path+part, long, long); err != nil {
+			t.Fatal(err)
+		}
 	}
 	o := SchedulerOptions{Sequences: 3, Context: 600, Queue: 9, PrefixBytes: 1 << 22, PrefixFile: path, PrefixKey: PrefixKey{1}, PrefixPause: 1}
 	s := newScheduler(t, e, o)
-	if _, err := os.Stat(path + ".123.part"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("what another crash has left is there still: %v", err)
+	for part, stays := range parts {
+		if _, err := os.Stat(path + part); errors.Is(err, os.ErrNotExist) == stays {
+			t.Errorf("%s: %v, it stays is %v", part, err, stays)
+		}
 	}
 	var wg sync.WaitGroup
 	for i := range 9 {
@@ -218,8 +235,16 @@ func TestPrefixFile(t *testing.T) {
 	}
 	small := o
 	small.PrefixBytes = first.Bytes / 2
-	if st := with(small, good); st.Bytes > small.PrefixBytes || !strings.Contains(st.Note, "budget") {
+	if st := with(small, good); st.Bytes > small.PrefixBytes || !strings.Contains(st.Note, fmt.Sprintf("budget: %d places", st.Entries)) {
 		t.Errorf("half the budget: %+v", st)
+	}
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = newScheduler(t, e, small)
+	last := slices.Concat(prompts[2], want[2][:29])
+	if _, res := ask(t, s, Request{Prompt: last, MaxTokens: 1}); res.Reused != len(last)-1 {
+		t.Errorf("half the budget: %d of %d tokens of the last prompt are reused", res.Reused, len(last))
 	}
 	o.PrefixFile = filepath.Join(path, "there is no such folder")
 	s = newScheduler(t, e, o)

@@ -55,7 +55,10 @@ func (p *prefixes) read(from io.Reader, key PrefixKey, c *gemma.Cache, sum hash.
 	for _, at := range r.nodes[1:] {
 		p.prune(at)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%w: %d places to go on from are loaded, those used last", err, p.stats.Entries)
+	}
+	return nil
 }
 
 // prefixReader reads records into a tree.
@@ -150,6 +153,7 @@ func (r *prefixReader) mark(at *node, n int, tail []int32) error {
 	}
 	if err == nil {
 		r.p.link(m)
+		r.p.recent.MoveToBack(m.place) // the last used come first
 	}
 	return err
 }
