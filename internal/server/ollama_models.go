@@ -227,6 +227,8 @@ func pullError(err error) error {
 		e.kind = badRequest
 	case errors.Is(err, plume.ErrHubNotFound):
 		e.kind = notFound
+	case errors.Is(err, plume.ErrHubDenied):
+		e.kind = forbidden
 	}
 	return e
 }

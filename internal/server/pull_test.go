@@ -22,6 +22,8 @@ func TestPull(t *testing.T) {
 			return fmt.Errorf("a/missing: %w: check the spelling", plume.ErrHubNotFound)
 		case "nonsense":
 			return fmt.Errorf("nonsense: %w", plume.ErrHubName)
+		case "a/gated":
+			return fmt.Errorf("a/gated: %w: accept its terms", plume.ErrHubDenied)
 		case "a/broken":
 			return errors.New("a/broken: the disk is full")
 		}
@@ -39,6 +41,7 @@ func TestPull(t *testing.T) {
 		{`{"model":"a/broken"}`, 200, `{"error":"a/broken: the disk is full"}`},
 		{`{"model":"a/broken","stream":false}`, 500, `{"error":"a/broken: the disk is full"}`},
 		{`{"model":"a/missing","stream":false}`, 404, "check the spelling"},
+		{`{"model":"a/gated","stream":false}`, 403, "accept its terms"},
 		{`{"model":"nonsense","stream":false}`, 400, "not a model name"},
 	} {
 		status, _, body := ask(t, "POST", h.URL+"/api/pull", c.body)
