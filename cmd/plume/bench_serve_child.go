@@ -16,7 +16,7 @@ import (
 )
 
 // servedAt finds the address in what serve prints.
-var servedAt = regexp.MustCompile(`^plume: serving \S+ on (http://\S+)`)
+var servedAt = regexp.MustCompile(`^plume: serving .+ on (http://\S+)`)
 
 // childServer is a `plume serve` that belongs to a measurement.
 type childServer struct {
@@ -43,16 +43,8 @@ func (f *benchServeFlags) start(ctx context.Context, cmd *cobra.Command, model s
 		return nil, fmt.Errorf("start plume serve: %w", err)
 	}
 	lines := bufio.NewScanner(out)
-	last := ""
-	for lines.Scan() {
-		if m := servedAt.FindStringSubmatch(lines.Text()); m != nil {
-			s.url = m[1]
-			break
-		}
-		if text, ok := strings.CutPrefix(lines.Text(), "plume: "); ok {
-			last = text // hints are in the lines behind it
-		}
-	}
+	var failure string
+	s.url, failure = awaitServed(lines)
 	s.said.Go(func() { // or it would stand still when the pipe is full
 		for lines.Scan() {
 			if text := lines.Text(); len(text) > 0 && text[0] != ' ' {
@@ -66,9 +58,26 @@ func (f *benchServeFlags) start(ctx context.Context, cmd *cobra.Command, model s
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("start plume serve: %s", last)
+		return nil, fmt.Errorf("start plume serve: %s", failure)
 	}
 	return s, nil
+}
+
+// awaitServed reads what a server prints until it names its address, or until it has ended:
+// then failure is the last error it has told, with the hints in the lines behind it.
+func awaitServed(lines *bufio.Scanner) (url, failure string) {
+	for lines.Scan() {
+		line := lines.Text()
+		if m := servedAt.FindStringSubmatch(line); m != nil {
+			return m[1], ""
+		}
+		if text, ok := strings.CutPrefix(line, "plume: "); ok {
+			failure = text
+		} else if failure != "" && strings.HasPrefix(line, "  ") {
+			failure += "\n" + line
+		}
+	}
+	return "", failure
 }
 
 // stop ends the child. Where there are no interrupts it is killed; it has
