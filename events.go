@@ -105,7 +105,7 @@ type Result struct {
 	Stop    string   `json:"stop,omitempty"` // the stop string that was met
 	Usage   Usage    `json:"usage"`
 	Timings Timings  `json:"timings"`
-	PLE     PLEStats `json:"ple"`  // of this answer's rows; Errors and ReadP50 are not told apart and 0
+	PLE     PLEStats `json:"ple"`  // of this answer's rows; Errors is not told apart and 0
 	Seed    uint64   `json:"seed"` // the seed in force, also when it was chosen at random
 	IDs     []int32  `json:"-"`    // the sampled tokens, a stop token included
 }
