@@ -239,7 +239,20 @@ func MakeForecast(spec ModelSpec, o ForecastOptions) (*Forecast, error) {
 		return nil, err
 	}
 	f.Fits, f.RAMBytes = true, f.Plan.Total()
-	return f, f.speeds(cfg, o)
+	return f, f.speeds(cfg, o, spec.packed(&o.Options))
+}
+
+// packed reports whether Open would read weights from a packed copy.
+func (s *ModelSpec) packed(o *Options) bool {
+	if s.Path == "" || o.Packed == PackedOff {
+		return false
+	}
+	file := o.Packed
+	if file == PackedAuto {
+		file = ""
+	}
+	c, err := FindPacked(s.Path, file)
+	return err == nil && c != nil && c.Reason == ""
 }
 
 // plan plans as Open does.
@@ -260,12 +273,13 @@ func (s *ModelSpec) plan(cat *checkpoint.Catalog, cfg *gemma.Config, o Options) 
 	return p, markUnsupported(err)
 }
 
-// speeds fills in everything that takes time.
-func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions) (err error) {
+// speeds fills in everything that takes time; packed: weights are read from a packed copy.
+func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions, packed bool) (err error) {
 	w := f.Plan.p.Weights()
 	f.model = &forecast.Model{
 		Weights: w, Sizer: newSizer(o.Options), KVType: kvTypes[f.Plan.p.KVType], Chunk: f.Plan.p.Chunk,
 		Stored: f.FileBytes - int64(w.PLERows)*w.PLERow, Streamed: f.Plan.p.StreamedBytes,
+		Packed: packed,
 	}
 	ahead, chosen := f.Plan.p.StreamedBytes(1)
 	f.Streamed = ahead + chosen

@@ -37,6 +37,10 @@ type Machine struct {
 	AttendOne  map[string]float64 `json:"attend_one_gmacs"`
 	AttendMany map[string]float64 `json:"attend_many_gmacs"`
 
+	// Pack is the rate, in bytes as they are stored, at which one thread lays weights out for
+	// the kernels, by type; nil: not counted, as if there were a packed copy of the file.
+	Pack map[string]float64 `json:"pack_gbps,omitempty"`
+
 	Rows float64 `json:"rows_gelems"` // activations through norms, GELU, residuals
 	// RowsOne is Rows for steps of one row; 0: the same.
 	RowsOne float64 `json:"rows_one_gelems,omitempty"`
@@ -132,6 +136,9 @@ func Parse(data []byte) (*Machine, error) {
 func (m *Machine) rateMaps() map[string]map[string]float64 {
 	all := map[string]map[string]float64{
 		"vector_gbps": m.Vector, "matrix_gmacs": m.Matrix, "attend_one_gmacs": m.AttendOne, "attend_many_gmacs": m.AttendMany,
+	}
+	if m.Pack != nil {
+		all["pack_gbps"] = m.Pack
 	}
 	for i := range m.Few {
 		all[fmt.Sprintf("few_gbps[%d]", i)] = m.Few[i].Rate

@@ -9,7 +9,7 @@ import (
 func (m *Machine) clone() *Machine {
 	n := *m
 	n.Threads, n.Few = slices.Clone(m.Threads), slices.Clone(m.Few)
-	for _, rates := range []*map[string]float64{&n.Vector, &n.Matrix, &n.AttendOne, &n.AttendMany} {
+	for _, rates := range []*map[string]float64{&n.Vector, &n.Matrix, &n.AttendOne, &n.AttendMany, &n.Pack} {
 		*rates = maps.Clone(*rates)
 	}
 	for i := range n.Few {

@@ -129,6 +129,51 @@ func TestRowsAreHiddenBehindLayer0(t *testing.T) {
 	}
 }
 
+// Weights that stream are laid out by the threads that compute, 2 ns a byte and thread here,
+// while they are read at 1 ns a byte; those of a packed copy only have to be read.
+func TestStreamedWeightsArePacked(t *testing.T) {
+	const n = 1 << 30
+	m, mod := flat(), model(t, "e2b")
+	m.Threads[0].Threads, m.Pack = 2, map[string]float64{"q4_0": 0.5, "other": 0.5}
+	ahead, chosen := int64(n), int64(0)
+	mod.Streamed = func(int) (int64, int64) { return ahead, chosen }
+	check := func(what string, want func(compute time.Duration) time.Duration) {
+		t.Helper()
+		s, err := m.Decode(mod, nil, 1, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w := want(s.Compute.Total()); s.Step-w > time.Microsecond || w-s.Step > time.Microsecond {
+			t.Errorf("%s: a step takes %v, want %v", what, s.Step, w)
+		}
+	}
+	check("ahead", func(c time.Duration) time.Duration { return c + n })
+	ahead, chosen = 0, n
+	check("chosen", func(c time.Duration) time.Duration { return c + n })
+	m.Threads[0].Threads = 1
+	check("chosen, one thread", func(c time.Duration) time.Duration { return c + 2*n })
+	m.Pack["q4_0"] = 1e6
+	m.Pack["other"] = 1e6
+	check("in no time", func(c time.Duration) time.Duration { return c + n })
+	m.Pack["other"] = 0.1 // of the embedding alone, a quarter of the bytes: some 2.5 ns a byte
+	if s, err := m.Decode(mod, nil, 1, 16); err != nil || s.Step < s.Compute.Total()+2*n || s.Step > s.Compute.Total()+4*n {
+		t.Errorf("by type: a step takes %v, computes for %v (%v)", s.Step, s.Compute.Total(), err)
+	}
+	m.Pack["q4_0"], ahead, chosen, mod.Packed = 0.5, n, 0, true
+	check("packed", func(c time.Duration) time.Duration { return max(c, n) })
+	_, cold, err := m.FirstToken(mod, nil, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod.Packed = false
+	if _, slow, err := m.FirstToken(mod, nil, 16); err != nil || slow < cold+time.Duration(mod.Stored)/2 {
+		t.Errorf("a cold start takes %v, %v from a packed copy (%v)", slow, cold, err)
+	}
+	if mean := Mean(m, m); mean.Pack["q4_0"] != 0.5 {
+		t.Errorf("the mean packs at %v", mean.Pack)
+	}
+}
+
 func TestFewRowsAreChecked(t *testing.T) {
 	for _, few := range [][]FewRows{
 		{{1, map[string]float64{"other": 1}}}, {{ManyRows, map[string]float64{"other": 1}}}, {{4, nil}},

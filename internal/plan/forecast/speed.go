@@ -19,6 +19,7 @@ type Model struct {
 
 	Stored int64 // bytes of all weights in the file, the table left out: what a start reads
 	Chunk  int   // prompt tokens of a step
+	Packed bool  // what is read lies as the kernels want it
 
 	// Streamed is the bytes of weights that a step over so many tokens reads from storage,
 	// those that are known before and experts that a layer has just chosen; nil when all
@@ -171,10 +172,11 @@ func (m *Machine) step(mod *Model, store *flash.Profile, work gemma.StepWork, st
 	if mod.Streamed != nil {
 		ahead, chosen := mod.Streamed(tokens)
 		s.Stream = seconds(float64(ahead+chosen), m.ReadRate)
+		packAhead, packChosen := m.packing(mod, ahead), m.packing(mod, chosen)
 		if tokens < manyTokens { // a layer has nothing else to compute than what it waits for
-			s.Step = max(compute, seconds(float64(ahead), m.ReadRate)) + seconds(float64(chosen), m.ReadRate)
+			s.Step = max(compute+packAhead, seconds(float64(ahead), m.ReadRate)) + max(packChosen, seconds(float64(chosen), m.ReadRate))
 		} else {
-			s.Step = max(compute, s.Stream)
+			s.Step = max(compute+packAhead+packChosen, s.Stream)
 		}
 	}
 	if n := mod.Weights.PLERows; n > 0 && store != nil {
@@ -191,6 +193,22 @@ func (m *Machine) step(mod *Model, store *flash.Profile, work gemma.StepWork, st
 	}
 	s.Rate = float64(tokens) / s.Step.Seconds()
 	return s, nil
+}
+
+// packing is how long all threads take to lay out n bytes of stored weights, which have types
+// in the shares that a step computes with.
+func (m *Machine) packing(mod *Model, n int64) time.Duration {
+	if m.Pack == nil || mod.Packed || n == 0 {
+		return 0
+	}
+	var bytes, ns float64
+	ops := mod.Weights.Ops(mod.Sizer, gemma.StepWork{Sequences: 1, Rows: 1, Wanted: 1, KVType: mod.KVType})
+	for i := range ops {
+		if op := &ops[i]; op.Kind != gemma.OpAttention {
+			bytes, ns = bytes+float64(op.Bytes), ns+float64(op.Bytes)/rate(m.Pack, TypeKey(op.Type))
+		}
+	}
+	return time.Duration(float64(n) * ns / bytes / float64(m.Best().Threads))
 }
 
 // Prefill forecasts a prompt of so many tokens from an empty cache up to the logits of its
@@ -230,6 +248,6 @@ func (m *Machine) FirstToken(mod *Model, store *flash.Profile, tokens int) (warm
 	if err != nil {
 		return 0, 0, err
 	}
-	load := seconds(float64(mod.Stored), m.ReadRate)
-	return s.Step, max(s.Step, load) + min(s.Step, load)/time.Duration(mod.Weights.Layers()), nil
+	load, busy := seconds(float64(mod.Stored), m.ReadRate), s.Step+m.packing(mod, mod.Stored)
+	return s.Step, max(busy, load) + min(busy, load)/time.Duration(mod.Weights.Layers()), nil
 }

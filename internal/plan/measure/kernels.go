@@ -20,6 +20,7 @@ const (
 	tinyOut    = 64        // rows of a matrix that takes next to no time
 	setBytes   = 16 << 20  // of matrices of one shape
 	sweepBytes = 128 << 20 // of all matrices at least: more than the caches hold
+	packBytes  = 1 << 20   // of stored weights that are laid out at once
 	stores     = 4         // keys and values of each shape that take turns
 	mostKeys   = 2048      // positions that attention without a window sees
 	manyKeys   = 1024      // and a prompt's queries
@@ -104,6 +105,9 @@ func NewMeter(b backend.Backend, w Work) (*Meter, error) {
 	for _, rows := range append([]int{1}, fewRows...) {
 		for i := range sets {
 			t.addVector(&sets[i], rows)
+			if rows == 1 && i < len(w.Types) {
+				t.addPack(&sets[i])
+			}
 		}
 		if rows > 1 {
 			continue
@@ -160,14 +164,14 @@ func (t *Meter) Measure(d time.Duration, m *forecast.Machine) {
 	}
 	m.Vector, m.Matrix = map[string]float64{}, map[string]float64{}
 	m.AttendOne, m.AttendMany = map[string]float64{}, map[string]float64{}
-	m.Few, m.Step = nil, stepTime
+	m.Pack, m.Few, m.Step = map[string]float64{}, nil, stepTime
 	for _, rows := range fewRows {
 		m.Few = append(m.Few, forecast.FewRows{Rows: rows, Rate: map[string]float64{}})
 	}
 	for _, fill := range t.fill {
 		fill(m)
 	}
-	all := []map[string]float64{m.Vector, m.Matrix, m.AttendOne, m.AttendMany}
+	all := []map[string]float64{m.Vector, m.Matrix, m.AttendOne, m.AttendMany, m.Pack}
 	for i := range m.Few {
 		all = append(all, m.Few[i].Rate)
 	}
@@ -213,6 +217,7 @@ type matrixSet struct {
 	spec backend.MatrixSpec
 	ws   []backend.Matrix
 	held float64 // bytes of all
+	raw  []byte  // the first rows as they are stored, some packBytes
 }
 
 // make fills so many bytes, one matrix behind the other as a model's are.
@@ -226,6 +231,8 @@ func (s *matrixSet) make(b backend.Backend, total int) error {
 		return fmt.Errorf("%s cannot multiply them", b.Name())
 	}
 	each = (each + backend.SlabAlign - 1) / backend.SlabAlign * backend.SlabAlign
+	row := len(raw) / s.spec.Out
+	s.raw = slices.Clone(raw[:min(len(raw), max(1, packBytes/row/backend.FillRows)*backend.FillRows*row)])
 	n := (int64(total) + each - 1) / each
 	slab, err := b.NewSlab(n * each)
 	if err != nil {
@@ -301,6 +308,19 @@ func (t *Meter) addVector(s *matrixSet, rows int) {
 		}
 		rates[s.key] = g.net(perByte, 1000*m.Call)
 	})
+}
+
+// addPack measures laying out stored rows, in 10⁹ bytes per second of one thread: those of
+// one matrix after the other, so that what is written is not in the caches.
+func (t *Meter) addPack(s *matrixSet) {
+	next := 0
+	t.add(func() float64 {
+		next = (next + 1) % len(s.ws)
+		if err := t.b.Fill(s.ws[next], 0, s.raw); err != nil { // it could before
+			panic("measure: internal error: " + err.Error())
+		}
+		return float64(len(s.raw))
+	}, func(m *forecast.Machine, rate float64) { m.Pack[s.key] = rate })
 }
 
 // addMatrix measures y = W·x with many rows, in 10⁹ multiply-adds per second.

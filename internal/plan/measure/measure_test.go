@@ -45,6 +45,7 @@ func TestMeterFillsAMachine(t *testing.T) {
 		names []string
 	}{
 		{"vector", m.Vector, matrices}, {"matrix", m.Matrix, matrices}, {"few", m.Few[0].Rate, matrices}, {"more", m.Few[1].Rate, matrices},
+		{"packing", m.Pack, []string{"q4_0", "bf16", "other"}},
 		{"one query", m.AttendOne, []string{"i8 2/1x64", "i8 2/2x128", "other"}},
 		{"many queries", m.AttendMany, []string{"i8 2/1x64", "i8 2/2x128", "other"}},
 	} {
