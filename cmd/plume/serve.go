@@ -48,7 +48,7 @@ type serveFlags struct {
 	logJSON  bool
 	logLevel string
 	queue    int
-	prefix   sizeFlag
+	prefix   cacheFlag
 
 	allowPull bool
 }

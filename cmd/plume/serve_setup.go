@@ -31,9 +31,6 @@ func (f *serveFlags) finish(cmd *cobra.Command) error {
 	}
 	f.serve.Context = f.open.context
 	f.serve.PrefixCacheBytes = int64(f.prefix)
-	if cmd.Flags().Changed("prefix-cache") && f.prefix == 0 {
-		f.serve.PrefixCacheBytes = -1
-	}
 	f.o.MaxBody = int64(f.maxBody)
 	if err := f.keys(); err != nil {
 		return err
