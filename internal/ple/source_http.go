@@ -35,8 +35,8 @@ type HTTPOptions struct {
 	// ETag, when set, is the version that the server must have.
 	ETag string
 
-	// Transport replaces the one of this package, which keeps up to httpWorkers
-	// connections and obeys the proxy variables of the environment.
+	// Transport replaces the one of this package, which keeps connections for
+	// httpWorkers and more, and obeys the proxy variables of the environment.
 	Transport http.RoundTripper
 }
 

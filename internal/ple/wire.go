@@ -114,8 +114,8 @@ func (w *wire) receive(r *remote, off int64, n int, wait bool) error {
 		w.in = w.in[:len(w.in)+k]
 		if w.body == 0 {
 			if end := bytes.Index(w.in, []byte("\r\n\r\n")); end >= 0 {
-				if !r.plainAnswer(w.in[:end+2], off, n) {
-					return errWire
+				if end+4 > wireHead || !r.plainAnswer(w.in[:end+2], off, n) {
+					return errWire // a longer head leaves no room for the content
 				}
 				w.body = end + 4
 			}
@@ -186,12 +186,12 @@ type wires struct {
 	mu      sync.Mutex
 	idle    []*wire
 	all     map[*wire]bool
-	strange int       // answers in a row that no wire understands
+	strange int       // in a row: answers that no wire understands, wires that were not to be had
 	paused  time.Time // no wires until then
 }
 
-// maxStrange answers in a row show that the server has its own ways, or is unwell: then
-// wires cost a request each, and rest for wireIdle.
+// maxStrange answers or connections in a row that come to nothing show that the server has
+// its own ways, or is unwell: then wires cost a request each, and rest for wireIdle.
 const maxStrange = 3
 
 // A wire that was idle for longer is not used again: the server, or something on the
@@ -268,9 +268,20 @@ func (c *wires) drop(w *wire, err error) {
 	defer c.mu.Unlock()
 	c.forget(w)
 	if errors.Is(err, errWire) {
-		if c.strange++; c.strange == maxStrange {
-			c.strange, c.paused = 0, time.Now().Add(wireIdle)
-		}
+		c.oddLocked()
+	}
+}
+
+// odd counts a wire that could not be made.
+func (c *wires) odd() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.oddLocked()
+}
+
+func (c *wires) oddLocked() {
+	if c.strange++; c.strange == maxStrange {
+		c.strange, c.paused = 0, time.Now().Add(wireIdle)
 	}
 }
 
@@ -329,7 +340,10 @@ func (r *remote) quick(ctx context.Context, p []byte, off int64) (done bool, err
 	w := r.wires.take()
 	if w == nil {
 		if w, err = r.dial(ctx); err != nil {
-			return false, nil
+			if ctx.Err() == nil {
+				r.wires.odd()
+			}
+			return r.late(ctx, err)
 		}
 	}
 	if err = w.send(r.wires.head, off, len(p)); err == nil {
@@ -341,10 +355,19 @@ func (r *remote) quick(ctx context.Context, p []byte, off int64) (done bool, err
 		return true, nil
 	}
 	r.wires.drop(w, err)
-	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
+	return r.late(ctx, err)
+}
+
+// late is what quick returns after an error: net/http may try, unless an attempt's time
+// is over, or ctx is.
+func (r *remote) late(ctx context.Context, err error) (done bool, _ error) {
+	if ctx.Err() != nil {
+		return true, ctx.Err()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 		return true, retryable{error: r.plain(context.DeadlineExceeded)}
 	}
-	return ctx.Err() != nil, ctx.Err()
+	return false, nil
 }
 
 // await waits for the answer to what w has sent.

@@ -188,6 +188,109 @@ func TestStrangeAnswers(t *testing.T) {
 	}
 }
 
+// wiresTo is a remote whose wires lead to a listener of its own; serve has each connection.
+func wiresTo(t *testing.T, serve func(net.Conn)) *remote {
+	t.Helper()
+	if !canTryRead {
+		t.Skip("no wires on this system")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer c.Close()
+				serve(c)
+			})
+		}
+	})
+	r := &remote{total: 100_000, etag: `"v1"`}
+	r.opt.Timeout = 30 * time.Second
+	r.wires.head, r.wires.addr, r.wires.all = []byte("GET / HTTP/1.1\r\n"), l.Addr().String(), map[*wire]bool{}
+	t.Cleanup(func() {
+		l.Close()
+		r.wires.interrupt()
+		all.Wait()
+	})
+	return r
+}
+
+// A head that leaves no room for the content is not waited behind.
+func TestHeadAndContentAtOnce(t *testing.T) {
+	const n = 300
+	for more, want := range map[int]error{0: nil, 1: errWire, n / 2: errWire, n: errWire} {
+		r := wiresTo(t, func(c net.Conn) {
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+				t.Error(err)
+				return
+			}
+			head := "HTTP/1.1 206 Partial Content\r\nContent-Length: 300\r\nContent-Range: bytes 0-299/100000\r\nETag: \"v1\"\r\nFiller: "
+			head += strings.Repeat("x", wireHead+more-len(head)-4) + "\r\n\r\n"
+			c.Write([]byte(head + strings.Repeat("y", n)))
+			c.Read(make([]byte, 1)) // until the other side closes
+		})
+		w, err := r.dial(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.send(r.wires.head, 0, n); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.await(w, 0, n); err != want || err == nil && string(w.content()) != strings.Repeat("y", n) {
+			t.Errorf("a head of %d bytes: %v, want %v", wireHead+more, err, want)
+		}
+	}
+}
+
+// A server that no wire can be made to is left to net/http after some tries, each of
+// which takes an attempt's time at most.
+func TestNoWireToBeHad(t *testing.T) {
+	var tries atomic.Int32
+	for _, c := range []struct {
+		name    string
+		timeout time.Duration
+		serve   func(net.Conn)
+		want    string // "": net/http tries at once
+	}{
+		{"hangs up", time.Minute, func(net.Conn) { tries.Add(1) }, ""},
+		{"is silent", 20 * time.Millisecond, func(c net.Conn) {
+			tries.Add(1)
+			io.Copy(io.Discard, c)
+		}, "no answer within 20ms"},
+	} {
+		tries.Store(0)
+		r := wiresTo(t, c.serve)
+		r.opt.Timeout = c.timeout
+		r.wires.tls = &tls.Config{ServerName: "localhost"}
+		p := make([]byte, 300)
+		gone, cancel := context.WithCancel(ctx)
+		cancel()
+		if done, err := r.quick(gone, p, 0); !done || !errors.Is(err, context.Canceled) || r.wires.strange != 0 {
+			t.Errorf("%s, given up: %v, %v, %d strange", c.name, done, err, r.wires.strange)
+		}
+		for try := range maxStrange {
+			done, err := r.quick(ctx, p, 0)
+			var again retryable
+			if done != (c.want != "") || done && (!errors.As(err, &again) || !strings.Contains(err.Error(), c.want)) || !done && err != nil {
+				t.Errorf("%s, try %d: %v, %v", c.name, try, done, err)
+			}
+		}
+		if done, err := r.quick(ctx, p, 0); done || err != nil || r.fit() {
+			t.Errorf("%s: wires do not rest: %v, %v", c.name, done, err)
+		}
+		if n := tries.Load(); n > maxStrange || c.want == "" && n != maxStrange {
+			t.Errorf("%s: %d connections, want %d", c.name, n, maxStrange)
+		}
+	}
+}
+
 // withoutLength makes a server send chunks.
 type withoutLength struct{ http.ResponseWriter }
 
