@@ -137,18 +137,23 @@ func Bind(cat *checkpoint.Catalog, cfg *Config, b backend.Backend, o BindOptions
 
 // load takes memory for the weights and reads those that stay, or begins to.
 func (m *Model) load(l *loader, o BindOptions) error {
-	if o.DropRead {
-		l.cat.ReadExactly()
-	}
+	var packed *checkpoint.Catalog
 	if o.Packed != nil {
 		o.Packed.attach(l.groups)
+		packed = o.Packed.cat
+	}
+	if o.DropRead {
+		l.cat.ReadExactly()
+		if packed != nil {
+			packed.ReadExactly()
+		}
 	}
 	size := sizeOn(m.back)
 	pieceBytes := l.groups.cut(size)
 	l.groups.makeUnits(size)
 	a := l.groups.arrange(o.Residency, size)
 	r := &reader{
-		back: m.back, cat: l.cat, drop: o.DropRead, pieceBytes: pieceBytes,
+		back: m.back, cat: l.cat, packed: packed, drop: o.DropRead, pieceBytes: pieceBytes,
 		progress: a.progress(o.Progress), fault: o.PackedFault,
 	}
 	r.work.L = &r.mu

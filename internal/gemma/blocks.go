@@ -113,7 +113,7 @@ func (gs *groups) late(g *group, ld *load) bool {
 // cut divides u into equal blocks of most bytes, or little more.
 func (u *unit) cut(most int64, size func(*load) int64) {
 	out, whole := u.loads[0].matrix.Out, placedBytes(u.loads, size)
-	n := int((whole + most - 1) / most)
+	n := max(1, int((whole+most-1)/most)) // also of a matrix that the device cannot hold, which Place refuses
 	if u.loads[0].src.Spec.Key == KeyPLEGate {
 		n = 1 // GateMul takes it whole
 	}

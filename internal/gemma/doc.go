@@ -24,7 +24,8 @@
 // Residency says which is which, by one function for plan and Bind (residency.go). A few
 // goroutines read for all of them, the most urgent first, pieces of several matrices at
 // once (reader.go). Bind in the background is the same without waiting.
-// When the output matrix is not there, input rows are read singly (inputrows.go).
+// All of them may be read from a packed copy of the weights instead (packed.go), as long
+// as it is sound. When the output matrix is not there, input rows are read singly (inputrows.go).
 //
 // # Glossary
 //

@@ -61,7 +61,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // OpenPacked believes that file is a copy of cat's weights for b only after having compared
 // the source, the form, and every matrix's name and length. Errors are ErrStale, and
-// checkpoint.ErrCorrupt for a file that contradicts itself.
+// checkpoint.ErrCorrupt for a file that contradicts itself, or one of reading.
 func OpenPacked(file, cat *checkpoint.Catalog, cfg *Config, b PackedForm) (*Packed, error) {
 	meta := file.Meta()
 	if !IsPacked(file) {
@@ -130,7 +130,7 @@ func (p *Packed) Bytes() int64 {
 	for _, t := range p.cat.Tensors() {
 		n += t.Bytes
 	}
-	return n
+	return n - p.table().Bytes
 }
 
 // attach tells all loads of gs, which must be whole matrices, where they lie in p.

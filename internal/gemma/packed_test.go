@@ -19,6 +19,7 @@ import (
 	"github.com/plume-run/plume/internal/backend/ref"
 	"github.com/plume-run/plume/internal/checkpoint"
 	"github.com/plume-run/plume/internal/gemma"
+	"github.com/plume-run/plume/internal/quant"
 	"github.com/plume-run/plume/internal/testkit"
 )
 
@@ -330,6 +331,77 @@ func TestWritePackedLeavesNothingHalf(t *testing.T) {
 	}
 }
 
+// noLayout is a device that can hold no matrix.
+type noLayout struct{ backend.Backend }
+
+func (noLayout) MatrixBytes(quant.Type, int, int) int64 { return 0 }
+
+func (noLayout) Place(backend.Slab, int64, backend.MatrixSpec) (backend.Matrix, error) {
+	return nil, checkpoint.ErrUnsupported
+}
+
+// A matrix that the device cannot hold is named.
+func TestNothingToPack(t *testing.T) {
+	p := newPackCase(t, "e-tiny")
+	other := p.file + ".other"
+	_, sized := gemma.PackedBytes(p.cat, p.cfg, noLayout{p.back})
+	written := gemma.WritePacked(t.Context(), p.cat, p.cfg, noLayout{p.back}, other, nil)
+	for what, err := range map[string]error{"sized": sized, "written": written} {
+		if !errors.Is(err, checkpoint.ErrUnsupported) || !strings.Contains(err.Error(), "pack "+p.dir) || !strings.Contains(err.Error(), "cannot be multiplied") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if left, _ := filepath.Glob(other + "*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	for _, r := range []gemma.Residency{{}, {StreamBytes: everything}} {
+		if _, err := gemma.Bind(p.cat, p.cfg, noLayout{p.back}, gemma.BindOptions{Residency: r}); !errors.Is(err, checkpoint.ErrUnsupported) {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+}
+
+// DropRead leaves nothing of a copy in the page cache either, also of what was there before.
+func TestDropReadOfACopy(t *testing.T) {
+	p := newPackCase(t, "e-tiny")
+	copied, err := checkpoint.Open(p.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer copied.Close()
+	readAll := func() {
+		if _, err := os.ReadFile(p.file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cached := func() bool {
+		for _, tensor := range copied.Tensors() {
+			if !tensor.Cached(0, int(tensor.Bytes)) {
+				return false
+			}
+		}
+		return true
+	}
+	readAll()
+	if !cached() {
+		t.Skip("the system does not tell what it has in its page cache")
+	}
+	if copied.DropAll(); cached() {
+		t.Skip("files here cannot be dropped from the page cache")
+	}
+	readAll()
+	m, faults, fault := p.bind(t, gemma.BindOptions{DropRead: true, Residency: gemma.Residency{StreamBytes: everything}})
+	for before := m.WeightStats(); m.WeightStats().Sub(before).ReadBytes < 20<<20; {
+		forward(t, m, newCache(t, m, 64), p.IDs, gemma.WantLast)
+	}
+	if cached() {
+		t.Error("all of the copy is still in the page cache")
+	}
+	if faults.Load() > 0 {
+		t.Errorf("the copy was blamed: %v", *fault)
+	}
+}
+
 func TestVerifyPacked(t *testing.T) {
 	for _, name := range goldenModels {
 		p := newPackCase(t, name)
@@ -341,7 +413,7 @@ func TestVerifyPacked(t *testing.T) {
 		verify := func() error {
 			return gemma.VerifyPacked(t.Context(), c, p.cat, p.cfg, p.back, func(done, total int64) { last = done })
 		}
-		if err := verify(); err != nil || last == 0 || last > c.Bytes() {
+		if err := verify(); err != nil || last == 0 || last != c.Bytes() {
 			t.Errorf("%s: %v after %d of %d bytes", name, err, last, c.Bytes())
 		}
 		copied, err := checkpoint.Open(p.file)

@@ -20,7 +20,7 @@ import (
 // PackedBytes is the length of the weights in a copy of a model, by its headers; that of
 // the file is a page for each matrix more at most.
 func PackedBytes(cat *checkpoint.Catalog, cfg *Config, b PackedForm) (int64, error) {
-	l, err := dryBind(cat, cfg)
+	l, err := bindPackable(cat, cfg, b)
 	if err != nil {
 		return 0, err
 	}
@@ -31,13 +31,28 @@ func PackedBytes(cat *checkpoint.Catalog, cfg *Config, b PackedForm) (int64, err
 	return n, nil
 }
 
+// bindPackable is dryBind that refuses a matrix that b cannot hold.
+func bindPackable(cat *checkpoint.Catalog, cfg *Config, b PackedForm) (*loader, error) {
+	l, err := dryBind(cat, cfg)
+	if err != nil {
+		return nil, err
+	}
+	size := sizeOn(b)
+	for _, ld := range l.groups.loads() {
+		if size(&ld) == 0 {
+			return nil, ld.noLayout("pack", cat)
+		}
+	}
+	return l, nil
+}
+
 // WritePacked writes a packed copy of cat's weights for b to path, replacing what is
 // there. progress, when set, is told of bytes of the model.
 func WritePacked(ctx context.Context, cat *checkpoint.Catalog, cfg *Config, b backend.Backend, path string, progress func(done, total int64)) error {
 	if b.Packed() == "" {
 		return markedError{fmt.Sprintf("device %s has no packed form", b.Name()), checkpoint.ErrUnsupported}
 	}
-	l, err := dryBind(cat, cfg)
+	l, err := bindPackable(cat, cfg, b)
 	if err != nil {
 		return err
 	}

@@ -18,11 +18,12 @@ import (
 type reader struct {
 	back       backend.Backend
 	cat        *checkpoint.Catalog
-	drop       bool             // leave nothing in the page cache, whatever the disk
-	fault      func(error)      // told why the packed copy is no longer read; may be nil
-	lasts      bool             // goroutines stay for the next fetch
-	progress   func(read int64) // told of every piece, from several goroutines; may be nil
-	pieceBytes int              // of the largest piece
+	packed     *checkpoint.Catalog // nil: there is no copy
+	drop       bool                // leave nothing in the page cache, whatever the disk
+	fault      func(error)         // told why the packed copy is no longer read; may be nil
+	lasts      bool                // goroutines stay for the next fetch
+	progress   func(read int64)    // told of every piece, from several goroutines; may be nil
+	pieceBytes int                 // of the largest piece
 
 	mu     sync.Mutex
 	work   sync.Cond // something was queued, or closed
@@ -161,20 +162,36 @@ func (r *reader) wait(ctx context.Context, f *fetch) error {
 		return nil
 	}
 	begin := time.Now()
-	select {
-	case <-f.ended:
-		f.ended <- struct{}{} // for others
-	case <-ctx.Done():
-		return ctx.Err()
+	for {
+		select {
+		case <-f.ended:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if ended, err := r.outcome(f); ended {
+			r.count.waits.Add(1)
+			r.count.wait.Add(int64(time.Since(begin)))
+			return err
+		}
 	}
-	r.count.waits.Add(1)
-	r.count.wait.Add(int64(time.Since(begin)))
+}
+
+// outcome is for who has taken from f.ended: it leaves that for others and returns the
+// fetch's error, unless somebody has begun it again meanwhile.
+func (r *reader) outcome(f *fetch) (ended bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if f.state == fetchRunning {
+		return false, nil // it ends once more
+	}
+	select {
+	case f.ended <- struct{}{}:
+	default: // it has ended once more already
+	}
 	if f.state == fetchFailed {
 		f.state = fetchTold
 	}
-	return f.err
+	return true, f.err
 }
 
 // waitEnd waits until a fetch that was begun has ended, well or not.
@@ -328,6 +345,9 @@ func (r *reader) read(f *fetch, p rowRange, buf []byte) error {
 	r.count.reads.Add(1)
 	if read := r.count.bytes.Add(n); r.drop && read/sweepBytes > (read-n)/sweepBytes {
 		r.cat.DropAll()
+		if r.packed != nil {
+			r.packed.DropAll()
+		}
 	}
 	if r.progress != nil {
 		r.progress(n)

@@ -55,7 +55,7 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 			ld := &g.loads[i]
 			n := w.size(ld)
 			if n == 0 {
-				return nil, markedError{fmt.Sprintf("bind %s: %s: type %s cannot be multiplied", cat.Path(), ld.src.Spec, ld.matrix.Type), checkpoint.ErrUnsupported}
+				return nil, ld.noLayout("bind", cat)
 			}
 			spec := ld.src.Spec
 			byRole[spec.Role] += aligned(n)
@@ -73,6 +73,11 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 	}
 	w.groups.makeUnits(w.size)
 	return w, nil
+}
+
+// noLayout is the error for a matrix that a device cannot hold.
+func (ld *load) noLayout(doing string, cat *checkpoint.Catalog) error {
+	return markedError{fmt.Sprintf("%s %s: %s: type %s cannot be multiplied", doing, cat.Path(), ld.src.Spec, ld.matrix.Type), checkpoint.ErrUnsupported}
 }
 
 // dryBind binds without reading anything.

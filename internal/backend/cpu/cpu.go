@@ -5,7 +5,7 @@
 // axis, so the number of threads does not change a bit of the result. Weights
 // live outside the Go heap (see arena.go), so the collector neither scans nor counts
 // them. Used by package plume, which wires it to package gemma; a CPU is used by
-// one goroutine at a time, except NewSlab, Place and Fill.
+// one goroutine at a time, except NewSlab, Place, Fill, Packed and Memory.
 package cpu
 
 import (
