@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -152,10 +153,22 @@ func mayReplace(file string) error {
 		}
 	case errors.Is(err, fs.ErrNotExist):
 		return err
-	case strings.HasSuffix(file, packedSuffix):
+	case strings.HasSuffix(file, packedSuffix) && beginsLikeCopy(file):
 		return nil
 	}
-	return requestError{fmt.Errorf("%s is something else", file)}
+	return requestError{fmt.Errorf("%s is something else: name another file, or remove it yourself", file)}
+}
+
+// beginsLikeCopy reports whether a file that cannot be opened may be a copy that was damaged.
+func beginsLikeCopy(file string) bool {
+	f, err := os.Open(file)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var magic [4]byte
+	_, err = io.ReadFull(f, magic[:])
+	return err == nil && string(magic[:]) == "GGUF"
 }
 
 func packedFile(model, file string) (string, error) {

@@ -128,6 +128,18 @@ func TestPackedOptions(t *testing.T) {
 	if _, err := plume.RemovePacked(dir, model); !errors.Is(err, plume.ErrRequest) {
 		t.Errorf("the model removed as its copy: %v", err)
 	}
+	for text, mine := range map[string]bool{"": false, "Dear reader": false, "GGUF, and then damage": true} {
+		file := filepath.Join(dir, "letter.packed")
+		if err := os.WriteFile(file, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := plume.RemovePacked(dir, file); mine != (err == nil) || !mine && !errors.Is(err, plume.ErrRequest) {
+			t.Errorf("removing a file of %q: %v", text, err)
+		}
+		if _, err := os.Stat(file); mine != errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a file of %q afterwards: %v", text, err)
+		}
+	}
 	if _, err := plume.Pack(t.Context(), filepath.Join(dir, "config.json"), plume.PackOptions{}); err == nil {
 		t.Error("packed what is no model")
 	}

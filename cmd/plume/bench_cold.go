@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -63,10 +64,11 @@ before and after, the file is read by large direct reads, for as many bytes as
 the weights have: ratio is the time to the first token over the time that these
 bytes take at the mean of both rates. A disk may keep a cache of its own; it
 serves both alike. The last column of the table is a start with the file in the
-page cache. Where there are no direct reads, rate and ratio are 0.
+page cache. Where there are no direct reads, rate and ratio are 0; where files
+cannot be dropped from the page cache, starts are not cold, and a note says so.
 
-A model that has a packed copy (see plume pack) is measured with and without it,
-in turn.`
+A model that has a packed copy (see plume pack), or that --packed names one for,
+is measured with and without it, in turn; with --packed off only without.`
 
 func newBenchCold() *cobra.Command {
 	var f coldFlags
@@ -106,9 +108,14 @@ func (f *coldFlags) run(cmd *cobra.Command, name string) error {
 	defer stop()
 	out := coldReport{Plume: version(), CPU: cpuName(), Model: path, Prompt: f.prompt, Bytes: in.TierBytes(plume.TierResident), Limit: coldLimit}
 	homes := []coldHome{{"model", file, plume.PackedOff}}
-	if c := in.Packed; c != nil && c.Reason == "" {
+	c, err := f.packedCopy(path, in)
+	if err != nil {
+		return err
+	}
+	if c != nil {
 		homes = append(homes, coldHome{"packed copy", c.Path, c.Path})
 	}
+	noteUndropped(cmd.ErrOrStderr(), "these starts are not cold")
 	if err := f.measure(ctx, path, homes, &out); err != nil {
 		return err
 	}
@@ -116,6 +123,36 @@ func (f *coldFlags) run(cmd *cobra.Command, name string) error {
 		return printJSON(cmd.OutOrStdout(), &out)
 	}
 	return out.print(cmd.OutOrStdout())
+}
+
+// packedCopy is the copy that --packed asks for, nil when it is to be done without.
+func (f *coldFlags) packedCopy(path string, in *plume.Inspection) (*plume.PackedCopy, error) {
+	switch f.open.packed {
+	case plume.PackedOff:
+		return nil, nil
+	case plume.PackedAuto:
+		if c := in.Packed; c != nil && c.Reason == "" {
+			return c, nil
+		}
+		return nil, nil
+	}
+	c, err := plume.FindPacked(path, f.open.packed)
+	switch {
+	case err != nil:
+		return nil, err
+	case c == nil:
+		return nil, fmt.Errorf("there is no packed copy %s: plume pack %s -o %s writes it", f.open.packed, path, f.open.packed)
+	case c.Reason != "":
+		return nil, fmt.Errorf("the packed copy cannot be used: %s", c.Reason)
+	}
+	return c, nil
+}
+
+// noteUndropped says what follows where a system keeps files in the page cache.
+func noteUndropped(errOut io.Writer, follows string) {
+	if runtime.GOOS != "linux" {
+		fmt.Fprintf(errOut, "plume: files cannot be dropped from the page cache on %s: %s\n", runtime.GOOS, follows)
+	}
 }
 
 // weightsFile is the file that holds most of the weights' bytes, for the disk's rate.
@@ -260,6 +297,10 @@ func (r *coldReport) print(out io.Writer) error {
 		return err
 	}
 	for _, s := range r.Starts {
+		if s.Ratio.Median == 0 {
+			fmt.Fprintf(out, "%s: no ratio, since this disk cannot be read past the page cache\n", s.Weights)
+			continue
+		}
 		word := "within"
 		if s.Ratio.Median > r.Limit {
 			word = "above"
@@ -267,7 +308,7 @@ func (r *coldReport) print(out io.Writer) error {
 		fmt.Fprintf(out, "%s: ratio %.2f, %s the %.1f that is wanted\n", s.Weights, s.Ratio.Median, word, r.Limit)
 	}
 	if len(r.Starts) == 1 {
-		fmt.Fprintf(out, "no packed copy to compare with: plume pack %s writes one\n", r.Model)
+		fmt.Fprintf(out, "measured without a packed copy: plume pack %s writes one\n", r.Model)
 	}
 	return nil
 }

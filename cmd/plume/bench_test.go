@@ -110,3 +110,23 @@ func TestPrintEmptyReport(t *testing.T) {
 		t.Errorf("%v: %s", err, out.String())
 	}
 }
+
+// Where a disk's rate is not known, nothing is said to be within a limit.
+func TestPrintColdStartsWithoutRate(t *testing.T) {
+	r := coldReport{Model: "m.gguf", Bytes: 1 << 30, Limit: coldLimit}
+	for _, rate := range []float64{0, 1e9} {
+		s := coldStarts{Weights: "model", Runs: []coldRun{{First: 1, Rate: rate, Ratio: rate / (1 << 30)}}, Warm: []float64{1}}
+		s.sum()
+		r.Starts = append(r.Starts, s)
+	}
+	r.Starts[1].Weights = "packed copy"
+	var out bytes.Buffer
+	if err := r.print(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\nmodel: no ratio, since", "\npacked copy: ratio 0.93, within the 1.3 that is wanted\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
