@@ -1,6 +1,9 @@
 package grammar
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // checkOneOf makes sure that no value holds for two branches of a oneOf, which
 // is then the same as an anyOf.
@@ -9,6 +12,9 @@ func (c *compiler) checkOneOf(g *group) error {
 		return nil
 	}
 	g.checked = true // before the branches, which may lead here again
+	g.written = slices.Clone(g.branches)
+	c.comparing++
+	defer func() { c.comparing-- }()
 	budget := 20_000
 	for i := range g.branches {
 		for j := range i {
@@ -27,10 +33,11 @@ func (c *compiler) checkOneOf(g *group) error {
 	return nil
 }
 
-// setApart makes two branches of g exclude each other if both are for objects that are
-// closed, and each requires a property that the other does not name: from then on the
-// other must not have it. Being closed is no reason by itself: it is how answers are
-// written, what is beside g may open them, and a validator knows nothing of it.
+// setApart makes sure that what is written for one of two branches of g does not meet the
+// other, if both are for objects that are closed, and each requires a property that the
+// other does not name: it is not written for that. Being closed is no reason by itself: it
+// is how answers are written, what is beside g may open them, and a validator knows
+// nothing of it. For the same reason, branches as they are written are never compared.
 func (c *compiler) setApart(g *group, i, j int) (bool, error) {
 	as, err := c.alternatives(g.branches[i : i+1])
 	if err != nil {
@@ -43,8 +50,8 @@ func (c *compiler) setApart(g *group, i, j int) (bool, error) {
 	ofA, ok := c.lacking(as[0], bs[0])
 	ofB, ok2 := c.lacking(bs[0], as[0])
 	if ok && ok2 {
-		g.branches[i] = c.lacks(g.branches[i], ofB)
-		g.branches[j] = c.lacks(g.branches[j], ofA)
+		g.written[i] = c.lacks(g.written[i], ofB)
+		g.written[j] = c.lacks(g.written[j], ofA)
 	}
 	return ok && ok2, nil
 }

@@ -78,6 +78,7 @@ type compiler struct {
 	todo       []job
 	object     *schema // {"type":"object"}
 	other      *schema // all but objects
+	comparing  int     // calls of checkOneOf, one within the other
 }
 
 // job is a rule that is called and not built yet.

@@ -107,6 +107,61 @@ func TestConditionsExactly(t *testing.T) {
 	}
 }
 
+// shape makes a schema for objects with one or two properties.
+func (g conditions) shape() string {
+	a, b := g.name(), g.name()
+	props := fmt.Sprintf(`"%s":%s`, a, g.one(`{}`, `{"type":"integer"}`, `{"const":"x"}`, `{"not":{"const":1}}`))
+	required := g.one(`"`+a+`"`, `"`+a+`"`, ``)
+	if a != b {
+		props += fmt.Sprintf(`,"%s":%s`, b, g.one(`{}`, `{"type":"integer"}`))
+		required = g.one(required, `"`+a+`","`+b+`"`)
+	}
+	return `{` + g.one(`"type":"object",`, `"type":"object",`, `"type":["object","null"],`, ``) + `"properties":{` + props + `},"required":[` + required + `]` +
+		g.one(``, ``, `,"additionalProperties":false`, `,"additionalProperties":{"type":"integer"}`) + `}`
+}
+
+// TestOneOfIsSound: what is written for one branch meets no other, whatever is beside the
+// oneOf, where it is not refused.
+func TestOneOfIsSound(t *testing.T) {
+	instances := []string{"null", "1", "1.5"}
+	for i := range 3 * 3 * 3 {
+		var props []string
+		for k, v := range []int{i % 3, i / 3 % 3, i / 9} {
+			if v > 0 {
+				props = append(props, fmt.Sprintf(`"%c":%s`, 'a'+k, []string{1: "1", 2: `"x"`}[v]))
+			}
+		}
+		instances = append(instances, "{"+strings.Join(props, ",")+"}")
+	}
+	g := conditions{rand.New(rand.NewPCG(9, 10))}
+	possible := 0
+	for range 1000 {
+		schema := `{` + g.one(``, `"properties":{"a":{},"b":{},"c":{}},`, `"additionalProperties":true,`, `"required":["a"],`) +
+			`"oneOf":[` + g.shape() + `,` + g.shape() + g.one(``, `,`+g.shape()) + `]}`
+		grammar, err := FromSchema([]byte(schema), Options{})
+		if err != nil {
+			if !errors.Is(err, ErrUnsupported) {
+				t.Errorf("%s: %v", schema, err)
+			}
+			continue
+		}
+		s := validator(t, schema)
+		for _, text := range instances {
+			m := grammar.NewMatcher(tinyVocab())
+			if accept(m, text) != nil || !m.CanEnd() {
+				continue
+			}
+			possible++
+			if err := validate(s, text); err != nil {
+				t.Errorf("%s\naccepts %s: %v", schema, text, err)
+			}
+		}
+	}
+	if possible < 500 {
+		t.Errorf("only %d instances were possible", possible)
+	}
+}
+
 // TestItemsExactly is the same for conditions on the items of arrays.
 func TestItemsExactly(t *testing.T) {
 	var arrays []string

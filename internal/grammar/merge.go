@@ -53,6 +53,9 @@ func (a *alternatives) expand(all []*schema, chosen []*group) error {
 	}
 	kinds := kindAny
 	for _, s := range members {
+		if s.partly && a.c.comparing > 0 {
+			return at(s.ptr, unsupported("the opposite of oneOf within oneOf"))
+		}
 		if s.never {
 			return nil
 		}
@@ -72,7 +75,11 @@ func (a *alternatives) expand(all []*schema, chosen []*group) error {
 			return err
 		}
 		chosen = append(slices.Clone(chosen), g)
-		for _, b := range g.branches {
+		branches := g.branches
+		if g.one && a.c.comparing == 0 {
+			branches = g.written
+		}
+		for _, b := range branches {
 			if err := a.expand(append(slices.Clone(members), b), chosen); err != nil {
 				return err
 			}

@@ -59,6 +59,7 @@ type group struct {
 	checked  bool // the branches of a oneOf are known to exclude each other
 	open     bool // more branches are to come, see opposite
 	branches []*schema
+	written  []*schema // those of a oneOf as they are written, see setApart
 }
 
 // newSchema is a schema without conditions.
