@@ -46,7 +46,7 @@ func (m *Model) NewBenchTable(ctx context.Context, tokens int, places ...TablePl
 	if m.cfg.PLESize == 0 || len(places) == 0 || tokens < 1 || tokens > m.MaxContext()-benchContext {
 		return nil, requestError{fmt.Errorf("compare %d places with steps of %d tokens, in a model of %d positions and %d values per layer", len(places), tokens, m.MaxContext(), m.cfg.PLESize)}
 	}
-	b := &BenchTable{m: m, walk: Bench{m: m}}
+	b := &BenchTable{m: m, walk: Bench{m: m, walk: new(int)}}
 	if err := b.open(ctx, tokens, places); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}

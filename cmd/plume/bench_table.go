@@ -152,6 +152,12 @@ func (f *tableFlags) run(cmd *cobra.Command, name string) error {
 	}
 	defer m.Close()
 	r := tableRunner{f: f, m: m, status: newStatus(cmd.ErrOrStderr()), out: f.report(m)}
+	if r.out.File == "" {
+		return fmt.Errorf("%s has no per-layer table in one piece, so there is nothing to compare: take E2B or E4B in one file", m.Path())
+	}
+	if f.ids == "distinct" {
+		noteUndropped(cmd.ErrOrStderr(), "what is called cold is not")
+	}
 	if slices.Contains(f.places, "http") {
 		server, err := startTableServer(ctx, r.out.File, f)
 		if err != nil {
