@@ -344,7 +344,8 @@ func TestCountsTellRequestsApart(t *testing.T) {
 		{0, 5, Counts{Rows: 5, Hits: 3, Shared: 1, Read: 1, Bytes: 6, Reads: 1, Device: 6}},
 	} {
 		got := f.Counts(c.i, c.end)
-		if got.Latency <= 0 || got.Wait > got.Latency || got.Overlap() < 0 || got.Overlap() > 1 {
+		// Whoever waits may wake a little after the last row has arrived, so Wait may be the longer.
+		if got.Latency <= 0 || got.Wait <= 0 || got.Overlap() < 0 || got.Overlap() > 1 {
 			t.Errorf("ids %d to %d: waited %v of %v", c.i, c.end, got.Wait, got.Latency)
 		}
 		got.Wait, got.Latency = 0, 0
