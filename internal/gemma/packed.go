@@ -173,11 +173,10 @@ func panelsOf(rows int) int { return (rows + backend.FillRows - 1) / backend.Fil
 func (ld *load) readPacked(b backend.Backend, m backend.Matrix, row, n int, buf []byte, read func(t *checkpoint.Tensor, dst, buf []byte, off int64) error) error {
 	size := func(rows int) int { return int(b.MatrixBytes(ld.matrix.Type, rows, ld.matrix.In)) }
 	mem := b.Memory(m)
-	from, to := size(row), len(mem)
-	dst := mem[from:]
+	dst := mem[size(row):]
 	if row+n < ld.matrix.Out {
-		to = size(row + n)
-		dst = mem[from:to:to]
+		end := size(row + n)
+		dst = mem[size(row):end:end]
 	}
 	p := ld.packed.from(row)
 	if err := read(p.tensor, dst, buf, int64(size(p.panel*backend.FillRows))); err != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -158,14 +159,11 @@ func TestStrangeAnswers(t *testing.T) {
 			plain(w, r, s)
 		}},
 		{"in pieces", 0, func(w http.ResponseWriter, r *http.Request, s *server) {
-			var all bytes.Buffer
-			rec := &httptest.ResponseRecorder{HeaderMap: http.Header{}, Body: &all}
+			rec := httptest.NewRecorder()
 			plain(rec, r, s)
-			for k, v := range rec.HeaderMap {
-				w.Header()[k] = v
-			}
+			maps.Copy(w.Header(), rec.Result().Header)
 			w.WriteHeader(rec.Code)
-			for _, b := range all.Bytes() {
+			for _, b := range rec.Body.Bytes() {
 				w.Write([]byte{b})
 				w.(http.Flusher).Flush()
 			}
