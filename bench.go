@@ -302,6 +302,9 @@ func (b *Bench) Greedy(ctx context.Context, prompt, tokens int) (BenchRun, error
 	if err == nil && count < tokens {
 		err = errors.New("measure generating: ended early")
 	}
+	if before.energy != nil && count < tokens {
+		_, _ = before.energy.End() // nobody wants the figure, but counting must stop
+	}
 	return run, err
 }
 
