@@ -10,10 +10,11 @@ import (
 )
 
 // Limits measures what the machine can do at best, for rates to be compared with.
-// The memory that it streams comes from where weights come from, huge pages asked
-// for. It is used by one goroutine at a time, while nothing else computes.
+// The memory that it streams comes from where weights come from, on huge pages like
+// them. It is used by one goroutine at a time, while nothing else computes.
 type Limits struct {
-	mem []byte
+	arena arena
+	mem   []byte
 }
 
 // NewLimits takes bytes of memory to stream through; they should be several times
@@ -22,14 +23,15 @@ func NewLimits(bytes int) (*Limits, error) {
 	if bytes < 1<<20 {
 		return nil, fmt.Errorf("measure machine: %d bytes to stream, want at least 1 MiB", bytes)
 	}
-	mem, err := allocate(bytes)
-	if err != nil {
-		return nil, fmt.Errorf("allocate %d bytes: %w", bytes, err)
+	l := new(Limits)
+	var err error
+	if l.mem, err = l.arena.take(bytes); err != nil {
+		return nil, err
 	}
-	for i := 0; i < len(mem); i += 4096 {
-		mem[i] = 1 // untouched pages are all the same one
+	for i := 0; i < len(l.mem); i += 4096 {
+		l.mem[i] = 1 // untouched pages are all the same one
 	}
-	return &Limits{mem: mem}, nil
+	return l, nil
 }
 
 // Bytes is the memory held.
@@ -37,12 +39,8 @@ func (l *Limits) Bytes() int { return len(l.mem) }
 
 // Close gives the memory back.
 func (l *Limits) Close() error {
-	mem := l.mem
 	l.mem = nil
-	if mem == nil {
-		return nil
-	}
-	return release(mem)
+	return l.arena.release()
 }
 
 // streamPiece is what a thread takes at once: no thread waits long for another.
