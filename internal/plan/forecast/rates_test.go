@@ -124,7 +124,7 @@ func TestRowsAreHiddenBehindLayer0(t *testing.T) {
 		}
 	}
 	m.Call, m.Rows, m.AttendOne["other"], m.Threads[0].Stream = 0, 1e9, 1e9, 1e9
-	if got := m.hide(mod, work); math.Abs(float64(got)/want-1) > 1e-3 {
+	if got := m.Hide(mod, work); math.Abs(float64(got)/want-1) > 1e-3 {
 		t.Errorf("%v come before the rows' use, want %.0f ns", got, want)
 	}
 }

@@ -49,8 +49,8 @@ func (m *Machine) Compute(mod *Model, work gemma.StepWork) Time {
 	return t
 }
 
-// hide is how long a step computes before it needs its rows of the per-layer table.
-func (m *Machine) hide(mod *Model, work gemma.StepWork) time.Duration {
+// Hide is how long a step computes before it needs its rows of the per-layer table.
+func (m *Machine) Hide(mod *Model, work gemma.StepWork) time.Duration {
 	return m.time(mod.Weights.OpsBeforeRows(mod.Sizer, work)).Total()
 }
 
@@ -182,7 +182,7 @@ func (m *Machine) step(mod *Model, store *flash.Profile, work gemma.StepWork, st
 	if n := mod.Weights.PLERows; n > 0 && store != nil {
 		r := flash.Replay{
 			Table: flash.Table{Rows: n, RowBytes: int(mod.Weights.PLERow), Values: mod.Weights.PLEValues()},
-			Every: s.Step, Hide: m.hide(mod, work), Depth: 16,
+			Every: s.Step, Hide: m.Hide(mod, work), Depth: 16,
 		}
 		out, err := r.Run(store, flash.Distinct(n, tokens, steps))
 		if err != nil {
