@@ -25,16 +25,31 @@ func countCores(set *unix.CPUSet, root string) int {
 		if !set.IsSet(cpu) {
 			continue
 		}
-		dir := filepath.Join(root, "cpu"+strconv.Itoa(cpu), "topology")
-		core, err := os.ReadFile(filepath.Join(dir, "core_id"))
-		if err != nil {
+		core := coreOf(filepath.Join(root, "cpu"+strconv.Itoa(cpu), "topology"))
+		if core == "" {
 			return 0
 		}
-		pkg, err := os.ReadFile(filepath.Join(dir, "physical_package_id"))
-		if err != nil {
-			return 0
-		}
-		cores[string(pkg)+"/"+string(core)] = true
+		cores[core] = true
 	}
 	return len(cores)
+}
+
+// coreOf names a processor's core by the processors that share it, of which a core has its
+// own list. Kernels before 5.3 call the list thread_siblings_list; what has neither has
+// numbers, which some arm64 machines begin anew in every cluster.
+func coreOf(dir string) string {
+	for _, name := range []string{"core_cpus_list", "thread_siblings_list"} {
+		if list, err := os.ReadFile(filepath.Join(dir, name)); err == nil {
+			return string(list)
+		}
+	}
+	core, err := os.ReadFile(filepath.Join(dir, "core_id"))
+	if err != nil {
+		return ""
+	}
+	pkg, err := os.ReadFile(filepath.Join(dir, "physical_package_id"))
+	if err != nil {
+		return ""
+	}
+	return string(pkg) + "/" + string(core)
 }
