@@ -45,6 +45,9 @@
 //	           connection, for a few rows       Wait has to sleep
 //	others     a pool of goroutines             likewise
 //
+// [Slow] makes a source as slow as a simulated device, which begins in Fetch and needs
+// nobody until Wait; a source through the page cache is then read in Wait.
+//
 // A read that takes longer than Options.Timeout is given up: its rows fail, what
 // is left of it is nobody's, and another reader takes its place. Rows that fail
 // in company are read again alone, so that an error names the row it belongs to.

@@ -1,12 +1,12 @@
 package flash
 
 import (
-	"context"
-	"errors"
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -230,20 +230,37 @@ func TestEmulatorIsNotFaster(t *testing.T) {
 	p := plain()
 	p.Sense = 3000
 	e := NewEmulator(p)
-	defer e.Close()
 	begin := time.Now()
-	if err := e.Wait(t.Context(), 0, 4096); err != nil {
-		t.Fatal(err)
+	var wg sync.WaitGroup
+	for i := range 8 { // all of them at one plane, so one after the other
+		wg.Go(func() {
+			off := int64(i * p.PageBytes * p.Channels * p.Dies * p.Planes)
+			a := e.Begin(off, 4096)
+			if a.Here() && time.Since(begin) < 3*time.Millisecond {
+				t.Error("a read was over at once")
+			}
+			a.Wait()
+			if !a.Here() {
+				t.Error("a read that was waited for is not over")
+			}
+		})
 	}
-	if took := time.Since(begin); took < 3*time.Millisecond {
-		t.Errorf("a read took %v, the device needs more than 3ms", took)
+	wg.Wait()
+	if took := time.Since(begin); took < 8*3*time.Millisecond {
+		t.Errorf("eight reads took %v, the device needs more than 24ms", took)
 	}
-	if c := e.Counts(); c.Commands != 1 || c.LinkBytes != 4096 {
+	if c := e.Counts(); c.Commands != 8 || c.LinkBytes != 8*4096 {
 		t.Errorf("counts %+v", c)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := e.Wait(ctx, 0, 4096); !errors.Is(err, context.Canceled) {
-		t.Errorf("a cancelled wait ends with %v", err)
+}
+
+// What nobody waits for is over all the same.
+func TestEmulatorNeedsNobody(t *testing.T) {
+	p := plain()
+	e := NewEmulator(p)
+	a := e.Begin(0, 4096)
+	for !a.Here() {
+		runtime.Gosched()
 	}
+	e.Begin(0, 4096).Wait()
 }
