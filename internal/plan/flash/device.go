@@ -12,10 +12,11 @@ type Extent struct {
 type Command struct {
 	Rows []Extent // one extent for a plain read
 
-	// Gather: the device cuts the rows out itself and sends Out bytes for all of them
-	// together. Otherwise whole blocks of every row cross the link.
-	Gather bool
-	Out    int64
+	// Gather: the device cuts the rows out itself and sends Out bytes for each as soon as
+	// it has left its engine, or, with Sum, for all of them together when the last has.
+	// Otherwise whole blocks of every row cross the link.
+	Gather, Sum bool
+	Out         int64
 
 	// Done is called when the host has the data, with the time.
 	Done func(at int64)
@@ -120,26 +121,23 @@ func (d *Device) accept(c Command) {
 	d.serve(&d.cores, nanos(d.p.Controller), func() {
 		left := len(c.Rows)
 		for _, row := range c.Rows {
-			d.row(row, c.Gather, func() {
-				if left--; left == 0 {
-					d.answer(&c)
+			d.row(row, &c, func() {
+				if left--; left > 0 {
+					return
 				}
+				if c.Sum {
+					d.transfer(c.Out, func() { c.Done(d.now) })
+					return
+				}
+				c.Done(d.now) // all that it sends has crossed the link bit by bit
 			})
 		}
 	})
 }
 
-// answer ends a command whose rows are ready.
-func (d *Device) answer(c *Command) {
-	if c.Gather {
-		d.transfer(c.Out, func() { c.Done(d.now) })
-		return
-	}
-	c.Done(d.now) // its blocks have crossed the link one by one
-}
-
-// row reads one extent page by page, and hands it over the link or to an engine.
-func (d *Device) row(x Extent, gather bool, done func()) {
+// row reads one extent of a command page by page, and brings it over the link or, to be
+// summed, through an engine.
+func (d *Device) row(x Extent, c *Command, done func()) {
 	page := int64(d.p.PageBytes)
 	first, last := x.Off/page, (x.Off+int64(x.N)-1)/page
 	left := last - first + 1
@@ -147,19 +145,17 @@ func (d *Device) row(x Extent, gather bool, done func()) {
 		if left--; left > 0 {
 			return
 		}
-		if !gather {
-			done()
+		if c.Gather {
+			d.cut(x, c, done)
 			return
 		}
-		d.counts.EngineBytes += int64(x.N)
-		d.counts.Energy += d.p.EngineEnergy * float64(x.N)
-		d.serve(&d.engines, nanos(d.p.Row)+d.byteTime(int64(x.N), d.p.Engine), done)
+		done()
 	}
 	pages := func() {
 		for p := first; p <= last; p++ {
 			from, to := max(x.Off, p*page), min(x.Off+int64(x.N), (p+1)*page)
 			d.page(p, rounded(from, to, int64(d.p.SectorBytes)), func() {
-				if gather {
+				if c.Gather {
 					finish()
 					return
 				}
@@ -172,6 +168,19 @@ func (d *Device) row(x Extent, gather bool, done func()) {
 		return
 	}
 	pages()
+}
+
+// cut takes a row out of its pages, and sends it unless it is to be summed.
+func (d *Device) cut(x Extent, c *Command, done func()) {
+	d.counts.EngineBytes += int64(x.N)
+	d.counts.Energy += d.p.EngineEnergy * float64(x.N)
+	d.serve(&d.engines, nanos(d.p.Row)+d.byteTime(int64(x.N), d.p.Engine), func() {
+		if c.Sum {
+			done()
+			return
+		}
+		d.transfer(c.Out, done)
+	})
 }
 
 // page senses a page and moves n of its bytes to the controller. The plane keeps them

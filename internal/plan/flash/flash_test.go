@@ -11,48 +11,6 @@ import (
 	"time"
 )
 
-// The published figures that profiles must come to: random 4 KiB reads per second at a
-// depth, and sequential MB/s. 0: nobody says.
-var published = map[string]struct {
-	depth1, deep float64
-	depth        int
-	sequential   float64
-}{
-	"microsd-a1": {1900, 0, 1, 43},
-	"microsd-a2": {0, 5000, 32, 90},
-	"emmc-5.1":   {0, 11000, 32, 250},
-	"ufs-3.1":    {0, 100e3, 32, 2100},
-	"ufs-4.0":    {0, 0, 32, 4200},
-	"sata-ssd":   {13000, 98e3, 32, 560},
-	"nvme":       {22000, 1.2e6, 512, 7450},
-	"nvme-pi5":   {0, 0, 32, 430},
-}
-
-func TestProfilesComeToThePublishedFigures(t *testing.T) {
-	for _, name := range Names() {
-		p, err := Load(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if missing := p.Unsourced(); missing != nil {
-			t.Errorf("%s: no source for %v", name, missing)
-		}
-		want, ok := published[name]
-		if !ok {
-			t.Errorf("%s: not in the table of published figures", name)
-		}
-		check := func(what string, got, want float64) {
-			t.Logf("%-10s %-10s %10.0f, published %10.0f", name, what, got, want)
-			if want > 0 && math.Abs(got/want-1) > 0.1 {
-				t.Errorf("%s: %s is %.0f, published are %.0f", name, what, got, want)
-			}
-		}
-		check("depth 1", Random(p, 4096, 1, 2000).IOPS, want.depth1)
-		check("deep", Random(p, 4096, want.depth, 20000).IOPS, want.deep)
-		check("sequential", Sequential(p, 512<<10, 8, 256<<20)/1e6, want.sequential)
-	}
-}
-
 // plain is a device whose times can be added up by hand.
 func plain() *Profile {
 	return &Profile{
@@ -101,20 +59,34 @@ func TestReadsShareWhatTheyMustShare(t *testing.T) {
 	}
 }
 
+// A row crosses the link while the next one is still in the engine, but for sums.
 func TestGatherSendsUsefulBytesOnly(t *testing.T) {
-	d := NewDevice(plain())
-	var end int64
-	// 1000 bytes over two pages, and 600 in one.
-	d.Submit(0, Command{Gather: true, Out: 1600, Rows: []Extent{{3596, 1000}, {8192, 600}}, Done: func(at int64) { end = at }})
-	d.Drain()
-	c := d.Counts()
-	if c.LinkBytes != 1600 || c.Pages != 3 || c.ChannelBytes != 3*4096 || c.EngineBytes != 1600 || c.Commands != 1 {
-		t.Errorf("counts %+v", c)
-	}
-	// The third page lies on the first one's plane, so it comes at 3+60+60+3 = 126; its row
-	// takes 5 + 6 µs, 1600 bytes of link 1.5625, complete 4.
-	if want := int64(126_000 + 11_000 + 1_562 + 4_000); end != want {
-		t.Errorf("took %d ns, want %d", end, want)
+	for _, c := range []struct {
+		name string
+		sum  bool
+		link int64 // bytes
+		want int64
+	}{
+		// 1000 bytes over two pages are in the engine at 3+50+10+3 = 66 µs for 5 + 10. The third
+		// page lies on the first one's plane, so the other row comes at 66+60 = 126 and takes
+		// 5 + 6. 800 bytes take 80 µs of the link: from 81 to 161 and on to 241. Complete 4.
+		{"rows", false, 1600, 245_000},
+		// From 137 to 217.
+		{"their sum", true, 800, 221_000},
+	} {
+		p := plain()
+		p.LinkRate = 10
+		d := NewDevice(p)
+		var end int64
+		d.Submit(0, Command{Gather: true, Sum: c.sum, Out: 800, Rows: []Extent{{3596, 1000}, {8192, 600}}, Done: func(at int64) { end = at }})
+		d.Drain()
+		got, want := d.Counts(), Counts{1, 3, 3 * 4096, c.link, 1600, 7 + 3*(100+4096) + 2*float64(c.link) + 3*1600}
+		if got != want {
+			t.Errorf("%s: counts %+v, want %+v", c.name, got, want)
+		}
+		if end != c.want {
+			t.Errorf("%s: took %d ns, want %d", c.name, end, c.want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package flash
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -107,11 +108,12 @@ type Table struct {
 	Rows     int
 	RowBytes int
 	Values   int
+	Part     int // bytes of a row, from its first, that are asked for; 0: all
 }
 
-// extent is where a row lies.
+// extent is where what is wanted of a row lies.
 func (t *Table) extent(id int32) Extent {
-	return Extent{t.Off + int64(id)*int64(t.RowBytes), t.RowBytes}
+	return Extent{t.Off + int64(id)*int64(t.RowBytes), cmp.Or(t.Part, t.RowBytes)}
 }
 
 // Step is a set of rows that are needed together: those of the sequences of a batch, or
@@ -150,7 +152,7 @@ type Replay struct {
 	Mode  Mode
 	Every time.Duration // what a step computes
 	Hide  time.Duration // from the rows' ids to their first use
-	Depth int           // most commands that the host keeps under way; 0: no bound
+	Depth int           // most reads that the host keeps under way; 0: as many as rows
 
 	// Miss returns which of a step's rows, all different and ascending, must come from the
 	// device, the others being in the host's memory; nil: all. It is called once for each
@@ -223,7 +225,7 @@ func (r *Replay) step(d *Device, rows []int32) int64 {
 	var last int64
 	done := func(at int64) { last = max(last, at) }
 	if r.Mode != Host {
-		c := Command{Gather: true, Done: done, Out: r.sent(len(rows))}
+		c := Command{Gather: true, Sum: r.Mode == GatherSummed, Done: done, Out: r.sent()}
 		for _, id := range rows {
 			c.Rows = append(c.Rows, r.Table.extent(id))
 		}
@@ -255,13 +257,10 @@ func (r *Replay) step(d *Device, rows []int32) int64 {
 	return last
 }
 
-// sent is what crosses the link for n gathered rows.
-func (r *Replay) sent(n int) int64 {
-	switch r.Mode {
-	case GatherDecoded:
-		return int64(n) * int64(r.Table.Values) * 2
-	case GatherSummed:
-		return int64(r.Table.Values) * 2
+// sent is what crosses the link for a gathered row, or for their sum.
+func (r *Replay) sent() int64 {
+	if r.Mode == GatherStored {
+		return int64(r.Table.RowBytes)
 	}
-	return int64(n) * int64(r.Table.RowBytes)
+	return int64(r.Table.Values) * 2
 }
