@@ -76,11 +76,12 @@ var knobs = []func(p *Profile, f float64){
 	},
 }
 
-// start is a device of the right order: the first point's latency, and the parallelism
-// that the highest rate takes. Reads that cross a page keep two planes busy.
+// start is a device of the right order: the first point's latency, the parallelism that the
+// highest rate takes, and a controller that can just do the most reads. Reads that cross a page
+// keep two planes busy.
 func start(base *Profile, points []Point, page int) *Profile {
 	p := *base
-	slow, fast := points[0], points[0]
+	slow, fast, most := points[0], points[0], points[0].IOPS
 	for _, pt := range points {
 		if pt.Depth < slow.Depth || pt.Depth == slow.Depth && pt.Bytes < slow.Bytes {
 			slow = pt
@@ -88,10 +89,12 @@ func start(base *Profile, points []Point, page int) *Profile {
 		if pt.Rate() > fast.Rate() {
 			fast = pt
 		}
+		most = max(most, pt.IOPS)
 	}
 	latency := float64(slow.Depth) / slow.IOPS * 1e6
 	p.Submit, p.Complete, p.Decode, p.MapMiss, p.Jitter = 0.02*latency, 0.02*latency, 0, 0, 0.2
-	p.Sense, p.Controller, p.Cores = 0.8*latency, min(0.05*latency, 0.8e6/fast.IOPS), 1
+	p.Controller, p.Cores = min(0.4*latency, 0.95e6/most), 1
+	p.Sense = 0.85*latency - p.Controller
 	p.PageBytes, p.SectorBytes, p.LinkBlock = page, 4096, 512
 	p.Dies, p.Planes = 1, 1
 	p.Channels = max(1, int(math.Round(fast.IOPS*latency/1e6)))
