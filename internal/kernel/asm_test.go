@@ -12,7 +12,7 @@ import (
 // eachAsm calls f for every amd64 assembly function: its file, name and instructions.
 func eachAsm(t *testing.T, f func(file, name string, lines []string)) {
 	t.Helper()
-	for _, file := range []string{"vec_amd64.s", "dot_amd64.s", "dot512_amd64.s", "ints_amd64.s", "ints512_amd64.s", "quantmul_amd64.s", "quantvnni_amd64.s", "quantmul512_amd64.s"} {
+	for _, file := range []string{"vec_amd64.s", "dot_amd64.s", "dot512_amd64.s", "ints_amd64.s", "ints512_amd64.s", "quantmul_amd64.s", "quantvnni_amd64.s", "quantmul512_amd64.s", "pack_amd64.s"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -26,6 +26,7 @@ package kernel
 //go:generate sh -c "cd _asm && go run . -pkg kernel -unit quantmul -out ../quantmul_amd64.s -stubs ../quantmul_stubs_amd64.go"
 //go:generate sh -c "cd _asm && go run . -pkg kernel -unit quantmul512 -out ../quantmul512_amd64.s -stubs ../quantmul512_stubs_amd64.go"
 //go:generate sh -c "cd _asm && go run . -pkg kernel -unit quantvnni -stubs ../quantvnni_stubs_amd64.go | sed -E '/textflag.h/a #include \"vnni_amd64.h\"\ns/AVX512VL, AVX512VNNI/AVXVNNI/\ns/VPDPBUSD +Y([0-9]+), Y([0-9]+), Y([0-9]+)/VPDPBUSDY(\\1, \\2, \\3)/' > ../quantvnni_amd64.s"
+//go:generate sh -c "cd _asm && go run . -pkg kernel -unit pack -out ../pack_amd64.s -stubs ../pack_stubs_amd64.go"
 //go:generate sh -c "cd _asm && go run . -unit tables -armout ../tables"
 //go:generate sh -c "cd _asm && go run . -unit arm64vec -armout ../vec_arm64.s -armstubs ../vec_stubs_arm64.go"
 //go:generate sh -c "cd _asm && go run . -unit arm64dot -armout ../dot_arm64.s -armstubs ../dot_stubs_arm64.go"

@@ -54,6 +54,9 @@ func (p *packer) panel(dst, src []byte, k int) {
 		p.floatPanel(dst, src, k)
 		return
 	}
+	if k == PanelRows && packPanelSIMD(p.src, dst, src, p.rowBytes) {
+		return
+	}
 	info := &layouts[p.layout]
 	for r := 0; r < k; r++ {
 		row := src[r*p.rowBytes:][:p.rowBytes]

@@ -5,7 +5,7 @@
 // One unit is one file: vec (element-wise and reductions), dot (float tiles), ints (int8 rows
 // against int16), and both again with AVX-512,
 // quantmul (quantised weights, AVX2), quantvnni (the same with AVX-VNNI), quantmul512 (with AVX-512
-// VNNI); tables writes the Go functions that choose among these; the arm64 units write the NEON
+// VNNI); pack (from a checkpoint's rows, AVX2); tables writes the Go functions that choose among these; the arm64 units write the NEON
 // files, with -armout and -armstubs.
 package main
 
@@ -16,7 +16,7 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 )
 
-var unit = flag.String("unit", "", "which file to write: vec, dot, dot512, ints, ints512, quantmul, quantvnni, quantmul512, tables, arm64vec, arm64dot, arm64ints, arm64mul")
+var unit = flag.String("unit", "", "which file to write: vec, dot, dot512, ints, ints512, quantmul, quantvnni, quantmul512, tables, pack, arm64vec, arm64dot, arm64ints, arm64mul")
 
 // Where the arm64 units write; avo has its own flags.
 var (
@@ -53,6 +53,7 @@ func main() {
 		"quantmul":    quantMulUnit,
 		"quantvnni":   quantVNNIUnit,
 		"quantmul512": quantMul512Unit,
+		"pack":        packUnit,
 	}
 	f := units[*unit]
 	if f == nil {
