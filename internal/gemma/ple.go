@@ -34,13 +34,18 @@ type pleTable struct {
 	partBytes   int       // of the blocks that cover the early part
 }
 
+// leadingBytes is what the blocks that cover the first n values of a row take.
+func leadingBytes(t quant.Type, n int) int64 {
+	block := t.BlockLen()
+	return int64((n + block - 1) / block * t.BlockBytes())
+}
+
 // open makes the rows of table readable. through, when set, opens the place they
 // are read from: the stretch of a file where the checkpoint has them, or a copy of
 // it elsewhere. Otherwise they are read through the checkpoint.
 func (t *pleTable) open(table *Source, through func(ple.Spec, int) (ple.Source, error), o ple.Options) error {
 	t.rowBytes = int(table.Bytes / int64(t.vocab))
-	block := t.typ.BlockLen()
-	t.partBytes = (t.split + block - 1) / block * t.typ.BlockBytes()
+	t.partBytes = int(leadingBytes(t.typ, t.split))
 	if stored := table.Tensors(); len(stored) == 1 {
 		path, off := stored[0].Location()
 		t.home = ple.Spec{Path: path, Offset: off, Bytes: table.Bytes}

@@ -16,6 +16,7 @@ type Weights struct {
 	Loading int64       // buffers while weights are read: for good when some are read for every step
 	PLERows int         // rows of the per-layer table; 0: none
 	PLERow  int64       // bytes of a row as stored
+	PLEPart int64       // of these, what is read for tokens that nobody wants logits of
 
 	cfg      *Config
 	groups   *groups
@@ -48,6 +49,7 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 	w := &Weights{cfg: cfg, groups: l.groups, size: sizeOn(z), Vectors: l.vectors}
 	if l.table != nil {
 		w.PLERows, w.PLERow = cfg.PLEVocabSize, l.table.Bytes/int64(cfg.PLEVocabSize)
+		w.PLEPart = leadingBytes(l.table.Type, (cfg.FirstShared()-1)*cfg.PLESize)
 	}
 	byRole := map[Role]int64{}
 	for _, g := range w.groups.inOrder() {

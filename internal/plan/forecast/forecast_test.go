@@ -137,6 +137,23 @@ func TestSlowStorageMakesStepsWait(t *testing.T) {
 	}
 }
 
+// A prompt reads of a row what the layers before the last owner of keys and values take, 14 of
+// E2B's 35, and of its last token all.
+func TestPromptsReadPartsOfRows(t *testing.T) {
+	w := model(t, "e2b").Weights
+	if w.PLEPart != w.PLERow*14/35 {
+		t.Fatalf("%d bytes of a row of %d", w.PLEPart, w.PLERow)
+	}
+	for _, c := range []struct {
+		rows, wanted int
+		want         int64
+	}{{1, 1, w.PLERow}, {256, 0, w.PLEPart}, {2, 1, (w.PLERow + w.PLEPart) / 2}} {
+		if got := rowPart(w, gemma.StepWork{Rows: c.rows, Wanted: c.wanted}); int64(got) != c.want {
+			t.Errorf("%d rows, %d wanted: %d bytes of each, want %d", c.rows, c.wanted, got, c.want)
+		}
+	}
+}
+
 func TestColdStartCannotBeatTheDisk(t *testing.T) {
 	m, mod := flat(), model(t, "e2b")
 	warm, cold, err := m.FirstToken(mod, nil, 16)

@@ -137,6 +137,16 @@ const manyTokens = 16
 // tableSteps is how many decode steps are simulated to see how long they wait.
 const tableSteps = 200
 
+// tableDepth is how many rows are being read at once, at most.
+const tableDepth = 64
+
+// rowPart is how much of a row a step reads on average: all of it for tokens whose logits are
+// wanted, the beginning for the others.
+func rowPart(w *gemma.Weights, work gemma.StepWork) int {
+	whole := float64(work.Wanted) / float64(work.Rows)
+	return int(whole*float64(w.PLERow) + (1-whole)*float64(w.PLEPart))
+}
+
 // Decode forecasts one token for each of so many sequences, after position others.
 // Rows of the table are those of tokens that do not repeat, the worst case.
 func (m *Machine) Decode(mod *Model, store *flash.Profile, sequences, position int) (Speed, error) {
@@ -181,8 +191,8 @@ func (m *Machine) step(mod *Model, store *flash.Profile, work gemma.StepWork, st
 	}
 	if n := mod.Weights.PLERows; n > 0 && store != nil {
 		r := flash.Replay{
-			Table: flash.Table{Rows: n, RowBytes: int(mod.Weights.PLERow), Values: mod.Weights.PLEValues()},
-			Every: s.Step, Hide: m.Hide(mod, work), Depth: 16,
+			Table: flash.Table{Rows: n, RowBytes: int(mod.Weights.PLERow), Values: mod.Weights.PLEValues(), Part: rowPart(mod.Weights, work)},
+			Every: s.Step, Hide: m.Hide(mod, work), Depth: tableDepth,
 		}
 		out, err := r.Run(store, flash.Distinct(n, tokens, steps))
 		if err != nil {
