@@ -1,6 +1,7 @@
 package plume
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +21,7 @@ type MeasureOptions struct {
 	Types    []string          // weight types that products are measured for
 	Models   []ModelSpec       // and those of these models, with their shapes of attention; neither: what common files have
 	KVType   string            // of keys and values: "f16" (the default), "f32" or "int8"
-	File     string            // a large file on the storage that rows will come from; "": the storage is not measured
+	File     string            // a large file on the storage that rows will come from, or a folder there; "": the storage is not measured
 	Progress func(what string) // told what is being measured
 }
 
@@ -95,8 +96,14 @@ func compute(m *Machine, o MeasureOptions) error {
 	return meter.Close()
 }
 
-// measureStorage reads a file past the system's memory of it, where that is possible.
-func measureStorage(path string) ([]StoragePoint, float64, error) {
+// measureStorage reads a file, of a folder a temporary one, past the system's memory of it,
+// where that is possible.
+func measureStorage(path string) (points []StoragePoint, rate float64, err error) {
+	path, remove, err := probeFile(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, 0, err

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/plume-run/plume/internal/checkpoint"
 	"github.com/plume-run/plume/internal/gemma"
 	"github.com/plume-run/plume/internal/plan/flash"
 	"github.com/plume-run/plume/internal/ple"
+	"github.com/plume-run/plume/internal/quant"
 )
 
 // StorageOptions say how rows of a per-layer table are looked up on paper.
@@ -16,7 +18,8 @@ type StorageOptions struct {
 	Storage []string      // profiles; nil: all built-in ones
 	Users   []int         // sequences that need a row in the same step; nil: 1, 16, 256, 4096
 	Compute time.Duration // what a step computes; 0: 25 ms
-	Hide    time.Duration // of that, what passes before rows are used; 0: a 35th
+	Hide    time.Duration // of that, what passes before rows are used; 0: its share of the weights' bytes
+	Depth   int           // most reads that the host keeps under way; 0: as many as the storage takes
 	Steps   int           // steps looked at; 0: those of IDs, else enough for a hundred, or 20,000 rows
 
 	// IDs are the tokens of a real text. Every user goes on from a place of their own in it,
@@ -40,10 +43,25 @@ func (o StorageOptions) withDefaults() StorageOptions {
 	if o.Cache == 0 {
 		o.Cache = pleCacheBytes
 	}
-	if o.Hide == 0 {
-		o.Hide = o.Compute / 35
-	}
 	return o
+}
+
+// hideShare is the part of a decode step that passes before rows of the table are used, by the
+// bytes of the weights that it reads: a step with one row takes as long as these.
+func hideShare(cat *checkpoint.Catalog, cfg *gemma.Config) (float64, error) {
+	sizer := newSizer(Options{Threads: 1})
+	w, err := gemma.Weigh(cat, cfg, sizer)
+	if err != nil {
+		return 0, markUnsupported(err)
+	}
+	step := gemma.StepWork{Sequences: 1, Rows: 1, Wanted: 1, KVType: quant.F16}
+	bytes := func(ops []gemma.Op) (sum float64) {
+		for i := range ops {
+			sum += float64(ops[i].Bytes)
+		}
+		return sum
+	}
+	return bytes(w.OpsBeforeRows(sizer, step)) / bytes(w.Ops(sizer, step)), nil
 }
 
 // StorageOutcome is what looking rows up costs on one storage, in one way, for so many
@@ -52,7 +70,12 @@ type StorageOutcome struct {
 	Storage string `json:"storage"`
 	Users   int    `json:"users"`
 	flash.Outcome
+	Hide float64 `json:"hidden_us"`       // of a step's time for its rows, at most
 	Rate float64 `json:"rows_per_second"` // tokens' worth that the storage could keep up; 0: it is asked for nothing
+	// WaitsFrom is how many tokens per second all users together must compute for their steps
+	// to wait, steps of more users being longer in proportion: rows come at Rate, and what is
+	// computed meanwhile is as much as before their first use of a step.
+	WaitsFrom float64 `json:"waits_from_tokens_per_second"`
 }
 
 // The ways of looking up rows, as StorageOutcome.Mode has them.
@@ -70,6 +93,9 @@ var storageModes = []flash.Mode{flash.Host, flash.GatherStored, flash.GatherDeco
 // and by a device that gathers rows itself.
 func ForecastStorage(spec ModelSpec, o StorageOptions) ([]StorageOutcome, error) {
 	o = o.withDefaults()
+	if o.Depth < 0 || o.Hide < 0 || o.Compute < 0 {
+		return nil, requestError{fmt.Errorf("forecast storage: depth %d, steps of %v that hide %v, want 0 or more", o.Depth, o.Compute, o.Hide)}
+	}
 	cat, cfg, err := spec.open()
 	if err != nil {
 		return nil, err
@@ -82,9 +108,16 @@ func ForecastStorage(spec ModelSpec, o StorageOptions) ([]StorageOutcome, error)
 	if table == nil {
 		return nil, requestError{fmt.Errorf("forecast storage: %s: no per-layer table found", cat.Path())}
 	}
+	if o.Hide == 0 {
+		share, err := hideShare(cat, cfg)
+		if err != nil {
+			return nil, err
+		}
+		o.Hide = time.Duration(share * float64(o.Compute))
+	}
 	replay := flash.Replay{
 		Table: flash.Table{Rows: cfg.PLEVocabSize, RowBytes: int(table.Bytes / int64(cfg.PLEVocabSize)), Values: cfg.RowValues()},
-		Every: o.Compute, Hide: o.Hide, Depth: 32,
+		Every: o.Compute, Hide: o.Hide, Depth: o.Depth,
 	}
 	var out []StorageOutcome
 	for _, name := range o.Storage {
@@ -120,9 +153,10 @@ func (o *StorageOptions) replay(p *flash.Profile, r flash.Replay, users int) ([]
 		if err = errors.Join(err, front.table.Close()); err != nil {
 			return nil, err
 		}
-		one := StorageOutcome{Storage: p.Name, Users: users, Outcome: x}
+		one := StorageOutcome{Storage: p.Name, Users: users, Outcome: x, Hide: float64(r.Hide.Nanoseconds()) / 1000}
 		if x.Mean > 0 {
 			one.Rate = float64(users) / x.Mean * 1e6
+			one.WaitsFrom = one.Rate * r.Hide.Seconds() / r.Every.Seconds()
 		}
 		out = append(out, one)
 	}

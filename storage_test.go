@@ -2,7 +2,10 @@ package plume
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/plume-run/plume/internal/plan/flash"
 )
@@ -58,5 +61,108 @@ func TestStorageReadsWhatTheCacheLacks(t *testing.T) {
 func TestStorageRefusesIDsOutsideTheTable(t *testing.T) {
 	if _, err := ForecastStorage(ModelSpec{Shape: "e2b", Layers: 2}, StorageOptions{IDs: []int32{1 << 30}}); err == nil {
 		t.Error("no error")
+	}
+}
+
+// The storage keeps up with users·10⁶/mean tokens per second, and a step waits from its first
+// layer's share of that on.
+func TestStorageSaysFromWhenStepsWait(t *testing.T) {
+	o := StorageOptions{Users: []int{64}, Compute: 20 * time.Millisecond, Hide: 5 * time.Millisecond}
+	got := replayed(t, o)
+	if rate := 64 / got.Mean * 1e6; math.Abs(got.Rate/rate-1) > 1e-9 || math.Abs(got.WaitsFrom/(rate/4)-1) > 1e-9 || got.Hide != 5000 {
+		t.Errorf("%+v", got)
+	}
+	if want := max(0, got.Mean-5000); math.Abs(got.Wait-want) > 1 {
+		t.Errorf("waits %.1f µs, want %.1f", got.Wait, want)
+	}
+	hidden := func(spec ModelSpec) float64 {
+		list, err := ForecastStorage(spec, StorageOptions{Storage: []string{"nvme"}, Users: []int{1}, Compute: time.Second, Steps: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list[0].Hide / 1e6
+	}
+	e2b, e4b := hidden(ModelSpec{Shape: "e2b"}), hidden(ModelSpec{Shape: "e4b"})
+	// E2B: the embedding's projection, 1536 · 8960 numbers in bf16, and 20 MB of layer 0, of 1.41 GB;
+	// E4B: 2560 · 10752 and 53 MB, of 2.85 GB.
+	if math.Abs(e2b-0.0337) > 5e-4 || math.Abs(e4b-0.0378) > 5e-4 {
+		t.Errorf("e2b hides %.4f of a step, e4b %.4f", e2b, e4b)
+	}
+}
+
+func TestStorageDepthIsTheHosts(t *testing.T) {
+	at := func(depth int) []StorageOutcome {
+		list, err := ForecastStorage(ModelSpec{Shape: "e2b", Layers: 2}, StorageOptions{Storage: []string{"nvme"}, Users: []int{256}, Depth: depth})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	one, few, all := at(1), at(32), at(0)
+	if one[0].Rate > few[0].Rate/10 || few[0].Rate >= all[0].Rate {
+		t.Errorf("%.0f rows a second one by one, %.0f with 32 under way, %.0f without a bound", one[0].Rate, few[0].Rate, all[0].Rate)
+	}
+	if one[1].Outcome != all[1].Outcome {
+		t.Errorf("a device that gathers is told one command, whatever the depth: %+v, %+v", one[1], all[1])
+	}
+	if _, err := ForecastStorage(ModelSpec{Shape: "e2b", Layers: 2}, StorageOptions{Depth: -1}); err == nil {
+		t.Error("a depth of -1")
+	}
+}
+
+// A device of the model is found again from its own figures, those of 8 KiB unseen.
+func TestFitStorage(t *testing.T) {
+	p, err := flash.Load("sata-ssd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first, again []StoragePoint
+	for _, bytes := range []int{4 << 10, 8 << 10, 16 << 10} {
+		for _, depth := range []int{1, 4, 16} {
+			x := flash.Random(p, bytes, depth, 1000)
+			first = append(first, x)
+			x.IOPS *= 1.5
+			again = append(again, x)
+		}
+	}
+	f, err := fitStorage(first, again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Within != 9 || f.Worst > FitMark || math.Abs(f.Unsteady-0.5) > 1e-9 || len(f.Points) != 9 {
+		t.Errorf("%+v", f)
+	}
+	for _, x := range f.Points {
+		if x.Fitted == (x.Bytes == 8<<10) || math.Abs(x.Error-(x.Model/x.Measured-1)) > 1e-12 || math.Abs(x.ErrAgain-(x.Model/x.Again-1)) > 1e-12 {
+			t.Errorf("%+v", x)
+		}
+	}
+}
+
+func TestProbeFileOfAFolder(t *testing.T) {
+	dir := t.TempDir()
+	file, remove, err := probeFile(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Size() != probeBytes || filepath.Dir(file) != dir {
+		t.Errorf("%s: %v, %v", file, info, err)
+	}
+	if err := remove(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	own := filepath.Join(dir, "own")
+	if err := os.WriteFile(own, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, remove, err = probeFile(own)
+	if err != nil || file != own || remove() != nil {
+		t.Errorf("%s, %v", file, err)
+	}
+	if _, err := os.Stat(own); err != nil {
+		t.Error("a file of the user's is gone")
 	}
 }

@@ -21,14 +21,20 @@ const planStorageLong = `Replay look-ups of a model's per-layer table on simulat
 host, row by row, and gathered by a device that cuts rows out of its pages
 itself, so that only useful bytes cross the bus. For each: time until a step's
 rows are there, how long the step stands still for them, bytes on the bus and
-energy for each row, and how many rows per second the storage could keep up.
+energy for each row, how many tokens per second the storage could keep up, and
+from how many computed per second, by all users together, steps wait for it.
 
 Rows are those of tokens that do not repeat, the worst case, or of a text: --text
 reads one and cuts it into tokens as MODEL or --tokenizer does, --ids takes token
 ids. Users read on from places of their own in the text. A row that several of
 them need in the same step is read once, and the host keeps rows that may come
 again in memory, by the policy that plume runs with (--ple-cache). No product
-gathers rows yet: those lines are what could be gained.`
+gathers rows yet: those lines are what could be gained.
+
+--fit measures random reads of the storage under a file of 64 MiB or more, or
+under a folder, past the system's memory of it; fits a simulated device to them
+and prints how far off it is. Reads of 8 KiB are not shown to the fit. With --json
+comes the device's profile, which --storage and --ple-emulate take as a file.`
 
 // storageFlags are the command line of `plume plan storage`.
 type storageFlags struct {
@@ -37,8 +43,10 @@ type storageFlags struct {
 	ids      streamFlags
 	cache    cacheFlag
 	compute  float64 // ms
+	hide     float64 // ms
 	json     bool
 	svg, png string
+	fit      string
 }
 
 func newPlanStorage() *cobra.Command {
@@ -51,7 +59,8 @@ func newPlanStorage() *cobra.Command {
   plume plan storage --shape e2b --storage ufs-3.1,nvme --users 1,1024 --compute-ms 100
   plume plan storage demo --text book.txt --users 1,64
   plume plan storage --shape e2b --text book.txt --tokenizer e2b.gguf --ple-cache 16MiB
-  plume tokenize demo <lines.json | plume plan storage demo --ids -`,
+  plume tokenize demo <lines.json | plume plan storage demo --ids -
+  plume plan storage --fit .`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: f.run,
 	}
@@ -61,11 +70,14 @@ func newPlanStorage() *cobra.Command {
 	fs.StringVar(&f.spec.PLE, "ple-type", "", "type of the shape's table (default: as convert chooses)")
 	fs.StringSliceVar(&f.o.Storage, "storage", nil, "storage profiles: files, or "+strings.Join(plume.StorageNames(), ", ")+" (default: all)")
 	fs.IntSliceVar(&f.o.Users, "users", nil, "sequences that need a row in the same step (default 1,16,256,4096)")
-	fs.Float64Var(&f.compute, "compute-ms", 25, "what a step computes; a 35th of it passes before rows are used")
+	fs.Float64Var(&f.compute, "compute-ms", 25, "what a step computes")
+	fs.Float64Var(&f.hide, "hide-ms", 0, "of that, what passes before rows are used (default: the first layer's share)")
+	fs.IntVar(&f.o.Depth, "depth", 0, "most reads that the host keeps under way (default: as many as the storage takes)")
 	fs.StringVar(&f.ids.ids, "ids", "", "`FILE` of token ids to look up, - for standard input")
 	fs.StringVar(&f.ids.text, "text", "", "`FILE` of text whose tokens are looked up, - for standard input")
 	fs.StringVar(&f.ids.tokenizer, "tokenizer", "", "model, or tokenizer.json, that cuts --text into tokens (default: MODEL)")
 	fs.Var(&f.cache, "ple-cache", "memory for rows that may come again, as 8MiB; 0: none (default: 2MiB)")
+	fs.StringVar(&f.fit, "fit", "", "hold the model against the storage under this `FILE` or folder")
 	fs.StringVar(&f.svg, "svg", "", "write plots against the number of users as SVG files into `FOLDER`")
 	fs.StringVar(&f.png, "png", "", "write these plots as PNG files into `FOLDER`")
 	fs.BoolVar(&f.json, "json", false, "print JSON")
@@ -78,6 +90,9 @@ func (f *storageFlags) run(cmd *cobra.Command, args []string) (err error) {
 	if err := f.check(cmd, args); err != nil {
 		return usageError{err, cmd}
 	}
+	if f.fit != "" {
+		return f.runFit(cmd)
+	}
 	if len(args) > 0 {
 		if f.spec.Path, err = modelPath(cmd, args[0]); err != nil {
 			return err
@@ -87,7 +102,7 @@ func (f *storageFlags) run(cmd *cobra.Command, args []string) (err error) {
 		return err
 	}
 	f.o.Cache = int64(f.cache)
-	f.o.Compute = time.Duration(f.compute * float64(time.Millisecond))
+	f.o.Compute, f.o.Hide = time.Duration(f.compute*float64(time.Millisecond)), time.Duration(f.hide*float64(time.Millisecond))
 	list, err := plume.ForecastStorage(f.spec, f.o)
 	if err != nil {
 		return err
@@ -106,11 +121,20 @@ const mostCompute = 1e6
 
 // check refuses what would be ignored or taken for a default.
 func (f *storageFlags) check(cmd *cobra.Command, args []string) error {
+	if f.fit != "" {
+		return onlyFit(cmd, args)
+	}
 	if (len(args) > 0) == (f.spec.Shape != "") {
-		return errors.New("want a MODEL or a --shape")
+		return errors.New("want a MODEL, a --shape or --fit")
 	}
 	if !(f.compute > 0 && f.compute <= mostCompute) { // NaN too
 		return fmt.Errorf("--compute-ms %g, want more than 0 and at most %g", f.compute, mostCompute)
+	}
+	if cmd.Flags().Changed("hide-ms") && !(f.hide > 0 && f.hide <= f.compute) {
+		return fmt.Errorf("--hide-ms %g, want more than 0 and at most --compute-ms, which is %g", f.hide, f.compute)
+	}
+	if cmd.Flags().Changed("depth") && f.o.Depth < 1 {
+		return fmt.Errorf("--depth %d, want at least 1", f.o.Depth)
 	}
 	if len(args) > 0 {
 		return onlyShapes(cmd)
@@ -118,16 +142,31 @@ func (f *storageFlags) check(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// onlyFit refuses with --fit what it does not look at.
+func onlyFit(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return errors.New("--fit looks at storage alone: leave MODEL out")
+	}
+	for _, name := range []string{
+		"shape", "type", "ple-type", "storage", "users", "compute-ms", "hide-ms", "depth", "ids", "text", "tokenizer", "ple-cache", "svg", "png",
+	} {
+		if cmd.Flags().Changed(name) {
+			return fmt.Errorf("--fit looks at storage alone: leave --%s out", name)
+		}
+	}
+	return nil
+}
+
 func printStorage(w io.Writer, list []plume.StorageOutcome) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "storage\tusers\tway\tmean ms\tp99 ms\twait ms\trows read/token\tbus B/token\tµJ/token\tpages/token\ttokens/s\t")
+	fmt.Fprintln(t, "storage\tusers\tway\tmean ms\tp99 ms\twait ms\trows read/token\tbus B/token\tµJ/token\tpages/token\ttokens/s\twaits from\t")
 	for _, s := range list {
-		rate := "any"
+		rate, from := "any", "any"
 		if s.Rate > 0 {
-			rate = fmt.Sprintf("%.0f", s.Rate)
+			rate, from = fmt.Sprintf("%.0f", s.Rate), fmt.Sprintf("%.0f", s.WaitsFrom)
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%.2f\t%.2f\t%.2f\t%.3f\t%.0f\t%.1f\t%.2f\t%s\t\n",
-			s.Storage, s.Users, s.Mode, s.Mean/1000, s.P99/1000, s.Wait/1000, s.Read, s.Bus, s.Energy, s.Sensed, rate)
+		fmt.Fprintf(t, "%s\t%d\t%s\t%.2f\t%.2f\t%.2f\t%.3f\t%.0f\t%.1f\t%.2f\t%s\t%s\t\n",
+			s.Storage, s.Users, s.Mode, s.Mean/1000, s.P99/1000, s.Wait/1000, s.Read, s.Bus, s.Energy, s.Sensed, rate, from)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plume-run/plume"
+)
+
+// runFit holds the model against the storage under --fit.
+func (f *storageFlags) runFit(cmd *cobra.Command) error {
+	fmt.Fprintln(cmd.ErrOrStderr(), "measuring storage, twice …")
+	fit, err := plume.FitStorage(f.fit)
+	if err != nil {
+		return fmt.Errorf("fit storage: %w", err)
+	}
+	if f.json {
+		return printJSON(cmd.OutOrStdout(), fit)
+	}
+	return printFit(cmd.OutOrStdout(), fit)
+}
+
+func printFit(w io.Writer, fit *plume.StorageFit) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "KiB\tdepth\tmeasured/s\tagain\tmodel\terror\tagain\t\t")
+	for _, p := range fit.Points {
+		note := ""
+		if !p.Fitted {
+			note = "not fitted"
+		}
+		fmt.Fprintf(t, "%d\t%d\t%.0f\t%.0f\t%.0f\t%+.1f %%\t%+.1f %%\t%s\t\n",
+			p.Bytes>>10, p.Depth, p.Measured, p.Again, p.Model, 100*p.Error, 100*p.ErrAgain, note)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, `
+%d of %d points are within %.0f %%, those that the model was fitted to within %.0f %%
+the storage itself differs by up to %.0f %% from one measurement to the next
+one after the other, in blocks of 1 MiB: %.2f GB/s measured, %.2f by the model
+`, fit.Within, len(fit.Points), 100*plume.FitMark, 100*fit.Worst, 100*fit.Unsteady, fit.ReadGBps, fit.ModelGBps)
+	return err
+}
