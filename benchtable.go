@@ -62,7 +62,7 @@ func (b *BenchTable) open(ctx context.Context, tokens int, places []TablePlace) 
 	}
 	left := b.m.plan.p.Budget - b.m.plan.p.Total
 	for _, p := range places {
-		home, err := b.m.gm.OpenPLE(b.opener(p, &left), b.m.rowOptions(p))
+		home, err := b.m.gm.OpenPLE(b.opener(p, &left), b.m.rowOptions(p.CacheBytes))
 		if err != nil {
 			return fmt.Errorf("table in %s: %w", publicPlace(p.PLE), err)
 		}
@@ -76,15 +76,6 @@ func (b *BenchTable) open(ctx context.Context, tokens int, places []TablePlace) 
 	b.Draw(ids)
 	_, _, err = b.m.gm.Forward(ctx, &gemma.Batch{Parts: []gemma.Part{{Cache: b.cache, IDs: ids}}})
 	return err
-}
-
-// rowOptions are the options of the rows in a place.
-func (m *Model) rowOptions(p TablePlace) ple.Options {
-	o := ple.Options{Workers: m.opt.PLEWorkers, CacheBytes: p.CacheBytes}
-	if o.CacheBytes == 0 {
-		o.CacheBytes = -1 // none: 0 is the package's default
-	}
-	return o
 }
 
 // plain hides the ways to read a source that need no goroutine.

@@ -164,8 +164,8 @@ func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text vocabularySize, b
 		KVType: kvTypes[o.KVType], AllowI8: o.KVType == "auto",
 		Table:    tablePlace(o.PLE),
 		PLECache: max(0, o.PLECacheBytes), FixedPLE: o.PLECacheBytes != 0,
-		PLEWorkers: o.PLEWorkers, PLEReadSize: pleReadBytes,
-		Tokens: text.tokens, Merges: text.merges,
+		PLEReads: o.rowReads,
+		Tokens:   text.tokens, Merges: text.merges,
 	}
 	if po.Context == 0 {
 		po.Context = min(engine.DefaultContext, cfg.MaxPositions)
@@ -178,9 +178,6 @@ func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text vocabularySize, b
 	}
 	if o.PLECacheBytes == 0 {
 		po.PLECache = pleCacheBytes
-	}
-	if po.PLEWorkers == 0 {
-		po.PLEWorkers = pleWorkers
 	}
 	if s := o.Stream; s != nil {
 		po.FixedResidency = true
@@ -197,13 +194,8 @@ func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text vocabularySize, b
 	return &MemoryPlan{p: p, from: b.from}, nil
 }
 
-// What the per-layer table gets when nobody asks for other numbers; said to it
-// explicitly, since the plan counts on them.
-const (
-	pleCacheBytes = 2 << 20
-	pleWorkers    = 16
-	pleReadBytes  = 64 << 10
-)
+// pleCacheBytes is what the row cache gets when nobody asks for another size.
+const pleCacheBytes = 2 << 20
 
 // kvTypes are the element types behind the names of KVTypes.
 var kvTypes = map[string]quant.Type{"f16": quant.F16, "f32": quant.F32, "int8": quant.I8, "auto": quant.F16}

@@ -14,7 +14,6 @@ import (
 	"github.com/plume-run/plume/internal/checkpoint"
 	"github.com/plume-run/plume/internal/engine"
 	"github.com/plume-run/plume/internal/gemma"
-	"github.com/plume-run/plume/internal/ple"
 )
 
 // Model is an open model: its weights in memory, its per-layer embedding table
@@ -158,15 +157,8 @@ func (m *Model) bind(cat *checkpoint.Catalog, size vocabularySize, b budget) (er
 
 // bindOptions passes on what the plan has settled.
 func (m *Model) bindOptions(b budget) gemma.BindOptions {
-	rows := ple.Options{Workers: m.opt.PLEWorkers, CacheBytes: m.opt.PLECacheBytes, MaxReadBytes: pleReadBytes}
-	if rows.Workers == 0 {
-		rows.Workers = pleWorkers // what the plan has counted, for any source
-	}
-	if rows.CacheBytes == 0 {
-		rows.CacheBytes = -1 // none: 0 is the package's default
-	}
 	return gemma.BindOptions{
-		PLE: rows, PLESource: m.openPLE,
+		PLE: m.rowOptions(m.opt.PLECacheBytes), PLESource: m.openPLE,
 		KVType: kvTypes[m.opt.KVType], Residency: m.plan.p.Residency(), DropRead: b.limited,
 		Background: m.opt.Background, Progress: m.opt.Progress, PackedFault: m.copyFault,
 	}

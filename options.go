@@ -39,8 +39,8 @@ type Options struct {
 	// PLEEmulate, when set, makes reads of the table take as long as on the storage of that
 	// profile: one of StorageNames, or a file. Results are the same.
 	PLEEmulate string
-	// PLEWorkers is how many rows of the per-layer table are read at once; 0:
-	// a default that suits flash memory.
+	// PLEWorkers is how many reads of the per-layer table are under way at once; 0: 32
+	// where they need no thread each (direct reads with io_uring, HTTP), else 16.
 	PLEWorkers int
 	// PLECacheBytes bounds the memory for rows that may be needed again; 0: a
 	// small default; negative: none.

@@ -50,6 +50,33 @@ func tablePlace(place string) plan.Place {
 	return plan.Outside
 }
 
+// pleKind is the kind of source behind a place; "auto" counts as the one of its
+// choices that takes most memory for reads.
+func pleKind(place string) ple.Kind {
+	switch {
+	case place == "auto":
+		return ple.Direct
+	case isURL(place):
+		return ple.HTTP
+	}
+	return ple.Kind(place)
+}
+
+// rowReads is what reads of the table take where the options put it.
+func (o Options) rowReads(rowBytes int64) (atOnce int, bytes int64, heap bool) {
+	return ple.ReadMemory(pleKind(o.PLE), o.PLEWorkers, rowBytes)
+}
+
+// rowOptions are the options of a table with a row cache of so many bytes, wherever it
+// is: what rowReads counts on.
+func (m *Model) rowOptions(cacheBytes int64) ple.Options {
+	o := ple.Options{Workers: m.opt.PLEWorkers, CacheBytes: cacheBytes}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = -1 // none: 0 is the package's default
+	}
+	return o
+}
+
 // PLEPlace says in a sentence how the rows of the per-layer table are reached, and
 // where Options.PLE is "auto", why; "" for a model without a table.
 func (m *Model) PLEPlace() string { return m.place }

@@ -112,3 +112,40 @@ func TestPLEPlaceErrors(t *testing.T) {
 		other.Close()
 	}
 }
+
+// Reads of the table go on as the plan has counted them, in a model as in BenchTable.
+func TestPlanCountsReads(t *testing.T) {
+	file := demoPath(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) }))
+	defer server.Close()
+	for _, place := range []string{"auto", "disk", "direct", "mmap", server.URL} {
+		for _, workers := range []int{0, 3} {
+			m, err := Open(file, Options{PLE: place, PLEWorkers: workers, Threads: 1})
+			if errors.Is(err, errors.ErrUnsupported) {
+				t.Logf("%s: %v", place, err)
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			other := place
+			if place == "auto" {
+				other = "disk"
+			}
+			b, err := m.NewBenchTable(t.Context(), 1, TablePlace{PLE: other, CacheBytes: m.opt.PLECacheBytes})
+			if err != nil {
+				t.Fatal(err)
+			}
+			own, bench := b.own.Options(), b.homes[0].Options()
+			atOnce, _, _ := m.opt.rowReads(int64(b.RowBytes()))
+			if place == other && own != bench {
+				t.Errorf("%s: %+v, in BenchTable %+v", place, own, bench)
+			}
+			if own.Workers > atOnce || place != "auto" && own.Workers < atOnce || own.MaxReadBytes != 64<<10 {
+				t.Errorf("%s: %d reads of %d bytes, the plan has %d", place, own.Workers, own.MaxReadBytes, atOnce)
+			}
+			b.Close()
+			m.Close()
+		}
+	}
+}

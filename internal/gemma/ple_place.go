@@ -62,6 +62,9 @@ func (t *PLETable) RowBytes() int { return t.t.rowBytes }
 // Bytes is the length of the table.
 func (t *PLETable) Bytes() int64 { return t.t.home.Bytes }
 
+// Options are those in force.
+func (t *PLETable) Options() ple.Options { return t.t.rows.Options() }
+
 // Stats counts its look-ups.
 func (t *PLETable) Stats() ple.Stats { return t.t.rows.Stats() }
 

@@ -29,6 +29,9 @@ func (p *Plan) expected(it *Item, positions int64) int64 {
 		return it.Bytes * positions / int64(p.Context)
 	case "ple cache":
 		return min(it.Bytes, positions*(p.weights.PLERow+rowBooks))
+	case rolePLEReads: // a row each: only neighbours, of which there are few, fill the buffers
+		atOnce, bytes, _ := p.opt.PLEReads(p.weights.PLERow)
+		return min(bytes, int64(atOnce)*(p.weights.PLERow+2*pageBytes))
 	case "ple table":
 		if p.opt.Table == Mapped {
 			return min(it.Bytes, positions*(p.weights.PLERow+pageBytes))

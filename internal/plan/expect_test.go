@@ -23,6 +23,7 @@ func TestExpected(t *testing.T) {
 				sizes["logits"]*7/8 - sizes["go runtime"] + 5*mib - sizes["program"] + 15*mib + 400<<10
 			want -= sizes["kv full"] - sizes["kv full"]*n/int64(p.Context)
 			want -= sizes["ple cache"] - min(sizes["ple cache"], n*(row+256))
+			want -= max(0, sizes["ple reads"]-16*(row+8192))
 			if table == plan.Mapped {
 				want -= sizes["ple table"] - min(sizes["ple table"], n*(row+4096))
 			}

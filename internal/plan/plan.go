@@ -33,10 +33,12 @@ type Options struct {
 	PLECache int64      // bytes of rows kept for later
 	FixedPLE bool
 
-	PLEWorkers  int   // reads under way at once
-	PLEReadSize int64 // largest read of several rows
-	Tokens      int   // vocabulary of the tokenizer; 0: the checkpoint has none
-	Merges      int
+	// PLEReads says what reads of rows of that length take: how many are under way at
+	// once, their memory together, and whether it is Go's.
+	PLEReads func(rowBytes int64) (atOnce int, bytes int64, heap bool)
+
+	Tokens int // vocabulary of the tokenizer; 0: the checkpoint has none
+	Merges int
 }
 
 // Place says what memory the per-layer table takes where it is.
@@ -200,7 +202,8 @@ func (p *Plan) addTable(add func(role string, bytes int64, heap bool, note strin
 	rows := int64(o.Chunk) + int64(o.Draft) + spareRows
 	add("ple rows", rows*(row+rowBooks), true, "%d bytes each", row)
 	add("ple cache", o.PLECache+o.PLECache/max(1, row)*rowBooks, true, "of %d MiB on disk", table>>20)
-	add("ple reads", int64(o.PLEWorkers)*max(o.PLEReadSize, row), true, "%d at once", o.PLEWorkers)
+	atOnce, reads, heap := o.PLEReads(row)
+	add(rolePLEReads, reads, heap, "at most %d at once", atOnce)
 }
 
 // Residency is which weights stay.
@@ -220,6 +223,8 @@ const (
 	roleKVFull    = "kv full"
 	roleKVSliding = "kv sliding"
 )
+
+const rolePLEReads = "ple reads"
 
 // kvName is the user's word for an element type.
 func kvName(t quant.Type) string {

@@ -36,7 +36,8 @@ func model(t *testing.T) (*gemma.Config, *checkpoint.Catalog) {
 func options() plan.Options {
 	return plan.Options{
 		Sizer: cpu.Sizer{Threads: 2}, Threads: 2, Context: 1 << 13, Chunk: 256, Draft: 7, KVType: quant.F16,
-		PLECache: 2 * mib, PLEWorkers: 16, PLEReadSize: 64 << 10,
+		PLECache: 2 * mib,
+		PLEReads: func(rowBytes int64) (int, int64, bool) { return 16, 16 * max(64<<10, rowBytes), false },
 	}
 }
 

@@ -12,3 +12,5 @@ func adviseGone(f *os.File, off int64, n int) {}
 
 // directHides: nothing else would need fewer goroutines.
 func directHides() bool { return true }
+
+func hasRing() bool { return false }

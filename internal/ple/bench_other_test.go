@@ -5,3 +5,5 @@ package ple
 import "os"
 
 func dropCached(*os.File) {}
+
+func buffersOutside(*Table) int64 { return 0 }

@@ -15,8 +15,11 @@ import (
 // stands for a table (its bytes do not matter). Only that file is dropped from the
 // page cache. Whole steps of a model are measured in package gemma.
 //
-//	go test ./internal/ple -run '^$' -bench 'Prompt|Row' -table FILE
-var tableFile = flag.String("table", "", "file to measure reads of")
+//	go test ./internal/ple -run '^$' -bench 'Prompt|Row|Depth' -table FILE [-url URL]
+var (
+	tableFile = flag.String("table", "", "file to measure reads of")
+	tableURL  = flag.String("url", "", "a copy of it on a web server")
+)
 
 // ways are the sources and devices compared.
 var ways = []struct {
@@ -104,6 +107,61 @@ func BenchmarkPrompt(b *testing.B) {
 				})
 			}
 		}
+	}
+}
+
+// BenchmarkDepth fetches the rows of 512 distinct random tokens with so many reads of at
+// most so many KiB under way, the ways in turn: by direct reads, or with -url by HTTP.
+func BenchmarkDepth(b *testing.B) {
+	const rowBytes = 7350
+	if *tableFile == "" {
+		b.Skip("no -table")
+	}
+	st, err := os.Stat(*tableFile)
+	if err != nil {
+		b.Fatal(err)
+	}
+	kind, rows := Direct, int((st.Size()-32)/rowBytes)
+	spec := Spec{Path: *tableFile, URL: *tableURL, Offset: 32, Bytes: int64(rows) * rowBytes}
+	if spec.URL != "" {
+		kind = HTTP
+	}
+	var tables []*Table
+	var ways []string
+	for _, workers := range []int{16, 32, 64} {
+		for _, kib := range []int{64, 256} {
+			src, err := OpenSource(kind, spec)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer src.Close()
+			t, err := Open(src, rows, rowBytes, Options{Workers: workers, MaxReadBytes: kib << 10, CacheBytes: -1})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer t.Close()
+			tables, ways = append(tables, t), append(ways, fmt.Sprintf("%d×%dKiB-ms", workers, kib))
+		}
+	}
+	times := make([][]float64, len(ways))
+	ids := make([]int32, 512)
+	for b.Loop() {
+		for i, t := range tables {
+			for k, r := range rand.Perm(rows)[:len(ids)] {
+				ids[k] = int32(r)
+			}
+			begin := time.Now()
+			f := t.Fetch(ids)
+			if err := f.Wait(ctx); err != nil {
+				b.Fatal(err)
+			}
+			times[i] = append(times[i], time.Since(begin).Seconds()*1e3)
+			f.Release()
+		}
+	}
+	for i, way := range ways {
+		slices.Sort(times[i])
+		b.ReportMetric(times[i][len(times[i])/2], way)
 	}
 }
 

@@ -19,10 +19,6 @@ type device interface {
 	close()
 }
 
-// ringDepth is how many reads a device without goroutines has under way. 32 were
-// as fast on the disk measured; flash with more channels likes more.
-const ringDepth = 64
-
 // pool is the device for any io.ReaderAt: goroutines that read.
 //
 // Where the source can tell what needs no waiting, that is copied by the asking

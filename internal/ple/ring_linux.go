@@ -86,7 +86,10 @@ func (d *direct) newDevice(t *Table, depth int) device {
 func (g *ring) name() string { return "ring" }
 
 // directHides reports whether direct reads need no goroutine here.
-func directHides() bool {
+func directHides() bool { return hasRing() }
+
+// hasRing reports whether the system allows io_uring.
+func hasRing() bool {
 	var p ringParams
 	fd, _, e := syscall.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&p)), 0)
 	if e != 0 {

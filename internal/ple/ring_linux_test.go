@@ -207,3 +207,11 @@ func cachedPages(t *testing.T, f *os.File, n int) int {
 	}
 	return held
 }
+
+// buffersOutside are the bytes of the buffers that are not Go's.
+func buffersOutside(t *Table) int64 {
+	if g, ok := t.dev.(*ring); ok {
+		return int64(len(g.buffers))
+	}
+	return 0
+}

@@ -45,12 +45,11 @@ type Traits struct {
 	Name string // file or URL, without secrets, for messages
 	Base int64  // offset of the table in it
 
-	Workers      int    // for Options.Workers
-	MaxReadBytes int    // for Options.MaxReadBytes
-	GapBytes     int    // for Options.GapBytes
-	AlignBytes   int    // the device is read in pieces of this size; 0: any
-	Resident     int64  // bytes of memory that the source holds
-	note         string // how it reads, for String
+	Workers    int    // for Options.Workers
+	GapBytes   int    // for Options.GapBytes
+	AlignBytes int    // the device is read in pieces of this size; 0: any
+	Resident   int64  // bytes of memory that the source holds
+	note       string // how it reads, for String
 
 	// yields says that reads are begun by goroutines that never block a thread. Fetch
 	// lets them run at once, in its own place: waking another thread where all

@@ -63,9 +63,8 @@ func (o HTTPOptions) withDefaults() HTTPOptions {
 // taken together when fetching what lies between them costs less than asking
 // again (at 10 MB/s, 32 KiB last 3 ms, a short round trip).
 const (
-	httpWorkers  = 32
-	httpGap      = 32 << 10
-	httpMaxBytes = 256 << 10
+	httpWorkers = 32
+	httpGap     = 32 << 10
 )
 
 // remote is a stretch of what a URL gives, read by range requests.
@@ -103,7 +102,7 @@ func openHTTP(spec Spec) (*remote, error) {
 	r.interrupt()
 	name := publicURL(spec.URL)
 	r.traits = Traits{Kind: HTTP, Name: name, Base: spec.Offset, Workers: httpWorkers,
-		GapBytes: httpGap, MaxReadBytes: httpMaxBytes, yields: true, note: "range requests to " + name}
+		GapBytes: httpGap, yields: true, note: "range requests to " + name}
 	var last [1]byte
 	if _, err := r.ReadAt(last[:], spec.Bytes-1); err != nil {
 		r.Close()

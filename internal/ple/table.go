@@ -16,10 +16,8 @@ var ErrClosed = errors.New("table is closed")
 // Options sets the resources of a Table. The zero value is the default, which
 // may depend on the source (see Traits).
 type Options struct {
-	// Workers is the largest number of reads under way at once. 0 means 64 where
-	// reads need no goroutine (direct reads with io_uring), 32 over HTTP, else 16:
-	// 32 readers gained at most a quarter over 8 on the disk measured, and each
-	// blocked reader holds an operating system thread.
+	// Workers is the largest number of reads under way at once. 0 means 32 where they
+	// need no thread each (direct reads with io_uring, HTTP), else 16; see ReadMemory.
 	Workers int
 
 	// CacheBytes bounds the rows kept in memory for later. 0 means 2 MiB, which
@@ -28,8 +26,8 @@ type Options struct {
 	CacheBytes int64
 
 	// MaxReadBytes bounds one read of several rows; a single longer row is still
-	// one read. 0 means 64 KiB, over HTTP 256 KiB; a negative value never merges
-	// rows. Every worker that has merged rows keeps a buffer of this size.
+	// one read. 0 means 64 KiB; a negative value never merges rows. Every worker that
+	// has merged rows keeps a buffer of this size.
 	MaxReadBytes int
 
 	// GapBytes is how much that nobody asked for may lie between two rows of one
@@ -50,8 +48,8 @@ func (o Options) withDefaults(r Traits) Options {
 			}
 		}
 	}
-	first(&o.Workers, r.Workers, 16)
-	first(&o.MaxReadBytes, r.MaxReadBytes, 64<<10)
+	first(&o.Workers, r.Workers, poolWorkers)
+	first(&o.MaxReadBytes, maxReadBytes)
 	first(&o.GapBytes, r.GapBytes)
 	o.GapBytes = max(0, o.GapBytes)
 	if o.CacheBytes == 0 {
