@@ -27,7 +27,9 @@ var ErrMemory = errors.New("not enough memory")
 type MemoryPlan struct {
 	p    *plan.Plan
 	from string
-	rate float64 // of the disk, where weights are streamed and it could be measured
+	// limited says that the budget is somebody's limit, not what happens to be free.
+	limited bool
+	rate    float64 // of the disk, where weights are streamed and it could be measured
 }
 
 // Budget is the memory that the process may take, 0 when nobody says.
@@ -191,7 +193,7 @@ func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text vocabularySize, b
 	if err != nil {
 		return nil, err
 	}
-	return &MemoryPlan{p: p, from: b.from}, nil
+	return &MemoryPlan{p: p, from: b.from, limited: b.limited}, nil
 }
 
 // pleCacheBytes is what the row cache gets when nobody asks for another size.

@@ -94,6 +94,7 @@ func (m *Model) openPLE(spec ple.Spec, rowBytes int) (src ple.Source, err error)
 func (m *Model) openPlace(place string, spec ple.Spec, rowBytes int) (src ple.Source, about string, err error) {
 	p := m.plan.p
 	spec.Through = m.opt.emulate
+	spec.Drop = spec.Drop || m.plan.limited // the page cache counts for a container
 	switch {
 	case place == "auto":
 		src, about, err = ple.Auto(spec, rowBytes, max(p.Budget-p.Total, 0))

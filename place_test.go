@@ -149,3 +149,20 @@ func TestPlanCountsReads(t *testing.T) {
 		}
 	}
 }
+
+// Under a limit, rows read through the page cache do not stay in it.
+func TestLimitDropsRows(t *testing.T) {
+	for _, c := range []struct {
+		ram  int64
+		drop bool
+	}{{1 << 30, true}, {-1, false}} {
+		m, err := Open(demoPath(t), Options{PLE: "disk", RAM: c.ram, Threads: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if drop := strings.Contains(m.PLEPlace(), "keeps nothing"); drop != c.drop {
+			t.Errorf("--ram %d: %s", c.ram, m.PLEPlace())
+		}
+		m.Close()
+	}
+}

@@ -46,13 +46,13 @@ const (
 //	disk     the same without direct reads, or without io_uring: then what was
 //	         read is dropped from the page cache
 //	ram      when it is not fast enough, and the table fits memory
-//	disk     when it does not fit either
+//	disk     when it does not fit either; spec.Drop says whether what was read is dropped
 func Auto(spec Spec, rowBytes int, memory int64) (Source, string, error) {
 	if spec.URL != "" {
 		src, err := OpenSource(HTTP, spec)
 		return src, "rows come by range requests, since the table is a URL", err
 	}
-	begin := time.Now()
+	begin, drop := time.Now(), spec.Drop
 	src, noDirect, err := openFast(&spec)
 	if err != nil {
 		return nil, "", err
@@ -62,13 +62,13 @@ func Auto(spec Spec, rowBytes int, memory int64) (Source, string, error) {
 		src.Close()
 		return nil, "", fmt.Errorf("measure %s: %w", spec.name(), err)
 	}
-	kind, why := choose(m, spec.Bytes, memory, noDirect)
+	kind, why := choose(m, spec.Bytes, memory, drop, noDirect)
 	why += fmt.Sprintf(" (found out in %v)", time.Since(begin).Round(time.Millisecond))
-	if kind == m.Kind && (m.fast() || !spec.Drop) {
+	if kind == m.Kind && (m.fast() || spec.Drop == drop) {
 		return src, why, nil
 	}
 	src.Close()
-	spec.Drop = false
+	spec.Drop = drop
 	src, err = OpenSource(kind, spec)
 	return src, why, err
 }
@@ -99,7 +99,7 @@ func openFast(spec *Spec) (src Source, noDirect, err error) {
 func (m Storage) fast() bool { return m.Row <= fastRow && m.RowsPerS >= fastRowsPerS }
 
 // choose is the rule of Auto.
-func choose(m Storage, tableBytes, memory int64, noDirect error) (Kind, string) {
+func choose(m Storage, tableBytes, memory int64, drop bool, noDirect error) (Kind, string) {
 	seen := fmt.Sprintf("a random row takes %v and %.0f arrive in a second, %d at a time", m.Row.Round(time.Microsecond), m.RowsPerS, autoDepth)
 	fast := m.fast()
 	size := fmt.Sprintf("the table of %d MiB", tableBytes>>20)
@@ -109,6 +109,8 @@ func choose(m Storage, tableBytes, memory int64, noDirect error) (Kind, string) 
 		return Direct, "rows are read past the page cache while layer 0 computes: " + seen
 	case !fast && tableBytes <= memory:
 		return RAM, fmt.Sprintf("%s is held in memory: %s, too slow to hide, and it fits %s", size, seen, room)
+	case !fast && drop:
+		return Disk, fmt.Sprintf("rows are read through the page cache and dropped after use, since memory is limited: %s, too slow to hide, and %s does not fit %s", seen, size, room)
 	case !fast:
 		return Disk, fmt.Sprintf("rows are read through the page cache, which may spare some reads: %s, too slow to hide, and %s does not fit %s", seen, size, room)
 	}

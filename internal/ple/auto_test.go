@@ -17,17 +17,19 @@ func TestAutoChooses(t *testing.T) {
 		name   string
 		m      Storage
 		memory int64
+		drop   bool
 		kind   Kind
 		says   string
 	}{
-		{"fast, little memory", fast, 0, Direct, "past the page cache"},
-		{"fast, much memory", fast, 1 << 40, Direct, "past the page cache"},
-		{"fast, no direct reads", cached, 1 << 40, Disk, "direct reads being impossible"},
-		{"slow, much memory", slow, table, RAM, "fits the 1024 MiB"},
-		{"slow, little memory", slow, table - 1, Disk, "does not fit the 1023 MiB"},
-		{"few at once", thin, table, RAM, "held in memory"},
+		{"fast, little memory", fast, 0, false, Direct, "past the page cache"},
+		{"fast, much memory", fast, 1 << 40, true, Direct, "past the page cache"},
+		{"fast, no direct reads", cached, 1 << 40, false, Disk, "direct reads being impossible"},
+		{"slow, much memory", slow, table, false, RAM, "fits the 1024 MiB"},
+		{"slow, little memory", slow, table - 1, false, Disk, "which may spare some reads"},
+		{"slow, a limit", slow, table - 1, true, Disk, "dropped after use, since memory is limited"},
+		{"few at once", thin, table, false, RAM, "held in memory"},
 	} {
-		kind, why := choose(c.m, table, c.memory, errors.ErrUnsupported)
+		kind, why := choose(c.m, table, c.memory, c.drop, errors.ErrUnsupported)
 		if kind != c.kind || !strings.Contains(why, c.says) || !strings.Contains(why, "a random row takes") {
 			t.Errorf("%s: %s, %q", c.name, kind, why)
 		}
