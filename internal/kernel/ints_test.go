@@ -52,7 +52,7 @@ func TestDotIntsVariants(t *testing.T) {
 
 func TestMixIntsVariants(t *testing.T) {
 	eachVariant(t, func(t *testing.T, level string) {
-		for _, cols := range []int{8, 16, 24, 32, 40, 64, 88, 256} {
+		for _, cols := range []int{8, 16, 24, 32, 40, 64, 88, 256, 512} {
 			for vecs := 1; vecs <= 9; vecs++ {
 				for _, rows := range []int{1, 2, 3 + cols%5, 150} {
 					testMixInts(t, level, rows, vecs, cols)
@@ -66,16 +66,32 @@ func testMixInts(t *testing.T, level string, rows, vecs, cols int) {
 	r := rand.New(rand.NewPCG(uint64(vecs), uint64(cols)))
 	v := rowsOf(r, I8, rows, cols, vecs%3)
 	p := intsOf(r, vecs, rows, math.MaxInt16)
+	if rows == 2 { // pairs of the largest products there are
+		for i := range v.Data {
+			v.Data[i] = 0x80
+		}
+		for i := range p.Data {
+			p.Data[i] = math.MinInt16
+		}
+	}
 	start := make([]int32, vecs*(cols+5))
 	for i := range start {
 		start[i] = int32(r.Uint32())
 	}
 	want := slices.Clone(start)
 	atLevel(t, levelGeneric, func() { MixInts(want, cols+5, p, v) })
-	got := slices.Clone(start)
+	const guard, margin = 0x5a5a5a5a, 16
+	buf := slices.Repeat([]int32{guard}, margin+len(start)+margin)
+	got := buf[margin:][:len(start):len(start)]
+	copy(got, start)
 	atLevel(t, level, func() { MixInts(got, cols+5, p, v) })
 	if !slices.Equal(got, want) {
 		t.Fatalf("%d rows %d vecs %d cols: differs from the generic version", rows, vecs, cols)
+	}
+	for _, v := range append(slices.Clone(buf[:margin]), buf[margin+len(start):]...) {
+		if v != guard {
+			t.Fatalf("%d rows %d vecs %d cols: wrote outside the sums", rows, vecs, cols)
+		}
 	}
 	if rows > 2 { // in two calls, the first of an even number of rows
 		h := rows / 2 &^ 1

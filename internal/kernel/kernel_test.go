@@ -48,7 +48,7 @@ func checkSame(t *testing.T, what string, got, want []float32) {
 
 // values fills a slice with normal values, and with extremes where wild.
 func values(r *rand.Rand, n int, wild bool) []float32 {
-	edge := []float32{0, float32(math.Copysign(0, -1)), 1e-45, -1e-45, 1e-38, 3e-39, 1, -1, 88, -88, 87.3, -87.3, -87.4, 1e4, -1e4, 1e30, -1e30, math.MaxFloat32,
+	edge := []float32{0, float32(math.Copysign(0, -1)), 1e-45, -1e-45, 1e-38, 3e-39, 6e-8, -3e-6, 1, -1, 88, -88, 87.3, -87.3, -87.4, 1e4, -1e4, 1e30, -1e30, math.MaxFloat32,
 		float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN())}
 	x := make([]float32, n)
 	for i := range x {
@@ -60,10 +60,22 @@ func values(r *rand.Rand, n int, wild bool) []float32 {
 	return x
 }
 
+// canary is the bits of floats that nothing may write to.
+const canary = 0x7fa5a5a5
+
+// checkCanary holds a gap between results to what guarded has put there.
+func checkCanary(t *testing.T, gap []float32) {
+	t.Helper()
+	for _, v := range gap {
+		if math.Float32bits(v) != canary {
+			t.Fatal("wrote between the results")
+		}
+	}
+}
+
 // guarded returns a slice of n floats that starts off bytes away from an aligned address
 // and a function that checks that nothing around it was written.
 func guarded(t *testing.T, n, off int) ([]float32, func()) {
-	const canary = 0x7fa5a5a5
 	buf := make([]float32, n+off+16)
 	for i := range buf {
 		buf[i] = math.Float32frombits(canary)

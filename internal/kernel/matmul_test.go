@@ -16,6 +16,47 @@ var weightTypes = []quant.Type{quant.F32, quant.F16, quant.BF16, quant.Q4_0, qua
 var scaleAt = map[quant.Type][]int{quant.Q4_0: {0}, quant.Q4_1: {0, 2}, quant.Q5_0: {0}, quant.Q5_1: {0, 2}, quant.Q8_0: {0}, quant.Q2_K: {80, 82},
 	quant.Q3_K: {108}, quant.Q4_K: {0, 2}, quant.Q5_K: {0, 2}, quant.Q6_K: {208}, quant.IQ4_NL: {0}, quant.IQ4_XS: {0}}
 
+// edgeFactors are 0, -0, the ends of the subnormal and of the normal numbers: f16 bits.
+var edgeFactors = []uint16{0, 0x8000, 0x0001, 0x83ff, 0x0400, 0x7bff, 0xfbff}
+
+// edgeWeights is weights with such factors, one in four of them sane; float types get finite extremes.
+func edgeWeights(r *rand.Rand, t quant.Type, rows, cols, fill int) []byte {
+	b := weights(r, t, rows, cols, fill)
+	if t.BlockLen() == 1 {
+		most := float32(3e38)
+		if t == quant.F16 {
+			most = 65504
+		}
+		if err := quant.Encode(t, b, finiteEdges(r, rows*cols, most)); err != nil {
+			panic(err)
+		}
+	}
+	for o := 0; o < len(b); o += t.BlockBytes() {
+		for _, at := range scaleAt[t] {
+			if r.IntN(4) > 0 {
+				f := edgeFactors[r.IntN(len(edgeFactors))]
+				if t == quant.Q5_0 && f&0x7fff == 0x7bff {
+					f = f&0x8000 | 0x6bff // of more, LayoutFor says, 16 times is infinite
+				}
+				le.PutUint16(b[o+at:], f)
+			}
+		}
+	}
+	return b
+}
+
+// finiteEdges are values of at most most, extremes among them.
+func finiteEdges(r *rand.Rand, n int, most float32) []float32 {
+	x := values(r, n, true)
+	for i, v := range x {
+		if v != v {
+			v = most
+		}
+		x[i] = max(-most, min(v, most))
+	}
+	return x
+}
+
 // weights makes rows of random bytes with sane factors; fill 0x00 or 0xff gives the extremes, -1 random.
 func weights(r *rand.Rand, t quant.Type, rows, cols, fill int) []byte {
 	n, err := t.Bytes(int64(rows * cols))
@@ -67,15 +108,16 @@ func TestPackExact(t *testing.T) {
 				} else if typ.BlockLen() == 32 {
 					cols = 96 + 32*(rows%3)
 				}
-				testPackExact(t, typ, rows, cols)
+				testPackExact(t, typ, weights, rows, cols)
+				testPackExact(t, typ, edgeWeights, rows, cols)
 			}
 		})
 	}
 }
 
-func testPackExact(t *testing.T, typ quant.Type, rows, cols int) {
+func testPackExact(t *testing.T, typ quant.Type, fill func(*rand.Rand, quant.Type, int, int, int) []byte, rows, cols int) {
 	r := rand.New(rand.NewPCG(uint64(rows), uint64(typ)))
-	src := weights(r, typ, rows, cols, -1)
+	src := fill(r, typ, rows, cols, -1)
 	m := packed(t, typ, src, rows, cols)
 	want := make([]float32, rows*cols)
 	if err := quant.Decode(typ, want, src); err != nil {
@@ -148,18 +190,50 @@ func activations(r *rand.Rand, l Layout, tokens, cols int) *Acts {
 	return a
 }
 
+// edgeActivations are rows whose sums are as large as any, whose factors are the least and the
+// largest there are, and mixtures.
+func edgeActivations(r *rand.Rand, l Layout, tokens, cols int) *Acts {
+	a := new(Acts)
+	a.Reset(l, tokens, cols)
+	for t := range tokens {
+		x := finiteEdges(r, cols, math.MaxFloat32)
+		for i := range x {
+			switch t % 7 {
+			case 0:
+				x[i] = 1
+			case 1:
+				x[i] = -1
+			case 2:
+				x[i] = math.MaxFloat32 * float32(1-2*(i%2))
+			case 3:
+				x[i] = 1e-45
+			case 4:
+				x[i] = float32(r.NormFloat64()) * 1e-40
+			case 5:
+				x[i] = float32(math.Copysign(0, -1))
+			}
+		}
+		a.Set(t, x)
+	}
+	return a
+}
+
 // TestMatMulVariants: every level and every way to cut the work gives the generic bits.
 func TestMatMulVariants(t *testing.T) {
 	eachVariant(t, func(t *testing.T, level string) {
 		for _, typ := range weightTypes {
 			t.Run(typ.String(), func(t *testing.T) {
-				cols := 512
-				if typ.BlockLen() <= 32 {
-					cols = 160
-				}
-				for _, fill := range []int{-1, 0, 0xff, 0x80} {
-					for _, rows := range []int{3, 16, 27, 53} {
-						testMatMul(t, level, typ, rows, cols, 13, fill)
+				for _, cols := range testCols(typ) {
+					for i, fill := range []int{-1, 0, 0xff, 0x80} {
+						for k, rows := range []int{3, 16, 27, 53} {
+							c := matCase{typ: typ, rows: rows, cols: cols, tokens: 13, fill: fill}
+							if testing.Short() && (i+k)%2 == 1 {
+								c.tokens = 5
+							}
+							c.test(t, level)
+							c.edge = true
+							c.test(t, level)
+						}
 					}
 				}
 			})
@@ -167,24 +241,56 @@ func TestMatMulVariants(t *testing.T) {
 	})
 }
 
-func testMatMul(t *testing.T, level string, typ quant.Type, rows, cols, tokens, fill int) {
-	r := rand.New(rand.NewPCG(uint64(rows), uint64(cols+fill)))
+// testCols is one block, some, and for floats, which are filled up to 16 columns, ends of every kind.
+func testCols(t quant.Type) []int {
+	switch t.BlockLen() {
+	case 1:
+		return []int{1, 16, 31, 169}
+	case 32:
+		return []int{32, 160}
+	}
+	return []int{256, 512}
+}
+
+// matCase is a product with some rows, columns and tokens.
+type matCase struct {
+	typ                      quant.Type
+	rows, cols, tokens, fill int
+	edge                     bool // factors and activations are extremes
+}
+
+func (c matCase) String() string {
+	return fmt.Sprintf("%v [%d, %d], fill %d, edges %v", c.typ, c.rows, c.cols, c.fill, c.edge)
+}
+
+func (c matCase) make(t *testing.T) (*Matrix, *Acts) {
+	r := rand.New(rand.NewPCG(uint64(c.rows), uint64(c.cols+c.fill)))
+	src, acts := weights, activations
+	if c.edge {
+		src, acts = edgeWeights, edgeActivations
+	}
+	m := packed(t, c.typ, src(r, c.typ, c.rows, c.cols, c.fill), c.rows, c.cols)
+	return m, acts(r, m.Layout, c.tokens, c.cols)
+}
+
+func (c matCase) test(t *testing.T, level string) {
+	rows, tokens := c.rows, c.tokens
 	var m *Matrix
 	var a *Acts
 	want := make([]float32, tokens*rows)
 	atLevel(t, levelGeneric, func() {
-		m = packed(t, typ, weights(r, typ, rows, cols, fill), rows, cols)
-		a = activations(r, m.Layout, tokens, cols)
+		m, a = c.make(t)
 		MatMul(want, rows, m, 0, Panels(rows), a, 0, tokens)
 	})
 	atLevel(t, level, func() {
 		for n := 1; n <= tokens; n++ {
 			stride := rows + 3
-			y, check := guarded(t, (n-1)*stride+rows, 1)
-			MatMul(y, stride, m, 0, Panels(rows), a, 0, n)
+			y, check := guarded(t, n*stride, 1)
+			MatMul(y[:(n-1)*stride+rows], stride, m, 0, Panels(rows), a, 0, n)
 			check()
 			for i := 0; i < n; i++ {
-				checkSame(t, fmt.Sprintf("fill %d: token %d of %d, %d rows", fill, i, n, rows), y[i*stride:][:rows], want[i*rows:][:rows])
+				checkSame(t, fmt.Sprintf("%v: token %d of %d", c, i, n), y[i*stride:][:rows], want[i*rows:][:rows])
+				checkCanary(t, y[i*stride+rows:][:3])
 			}
 		}
 		y := make([]float32, tokens*rows)
@@ -193,7 +299,7 @@ func testMatMul(t *testing.T, level string, typ quant.Type, rows, cols, tokens, 
 				MatMul(y, rows, m, p, p+1, a, tok, min(tok+2, tokens))
 			}
 		}
-		checkSame(t, "cut in pieces", y, want)
+		checkSame(t, c.String()+": cut in pieces", y, want)
 	})
 }
 
