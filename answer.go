@@ -17,7 +17,7 @@ type generator interface {
 
 // answer answers r, as Session.Generate says.
 func (m *Model) answer(ctx context.Context, r Request, by generator, yield func(Event, error) bool) {
-	a := &answer{m: m, by: by, yield: yield, stops: stopMatcher{stops: r.Stop}}
+	a := &answer{m: m, by: by, yield: yield, stops: stopMatcher{stops: r.Stop}, thoughtEnd: -1}
 	req, err := a.prepare(r)
 	if err != nil {
 		yield(Event{}, err)
@@ -37,9 +37,10 @@ type answer struct {
 	stops   stopMatcher
 	stopped bool // a stop string was met
 
-	inThought bool // the prompt ends within a thought
-	calls     int
-	result    Result
+	inThought  bool  // the prompt ends within a thought
+	thoughtEnd int32 // the token behind a thought, −1 where there are none
+	calls      int
+	result     Result
 
 	logprobs []TokenLogprob // of the tokens whose event is still to come
 }
@@ -62,6 +63,9 @@ func (a *answer) prepare(r Request) (engine.Request, error) {
 	req = engine.Request{MaxTokens: r.MaxTokens, Stop: a.m.stop, Sampler: sampler, Logprobs: r.Logprobs}
 	if req.Prompt, err = a.prompt(r); err == nil && a.m.text != nil {
 		req.Constraint, err = a.constraint(r)
+	}
+	if a.parser != nil && !r.Thinking {
+		req.Never = []int32{a.m.text.marks().think} // a thought would be paid for and not be seen
 	}
 	return req, err
 }
@@ -96,7 +100,7 @@ func (a *answer) prompt(r Request) ([]int32, error) {
 	if err != nil {
 		return nil, requestError{err}
 	}
-	a.inThought = opensThought(segs)
+	a.inThought, a.thoughtEnd = opensThought(segs), text.marks().thinkEnd
 	a.parser = chat.NewParser(text.tok, a.inThought)
 	// Encoded piece by piece: a message that spells "<turn|>" ends no turn.
 	return chat.Encode(nil, text.tok, segs), nil
@@ -116,6 +120,9 @@ func (a *answer) run(ctx context.Context, req engine.Request) {
 		}
 		a.noteLogprobs(t)
 		a.token(t.ID)
+		if t.ID == a.thoughtEnd {
+			a.logprobs = nil // of the thought's name, which is in no event
+		}
 		return !a.left && !a.stopped
 	})
 	if res.Prompt == 0 || err != nil && res.Prefill == 0 && len(a.result.IDs) == 0 && !cancelled(ctx, err) {

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/plume-run/plume/internal/engine"
@@ -19,12 +21,11 @@ import (
 // or calls.
 type form struct {
 	marks marks
-	vocab *grammar.Vocab
 
 	thought []uint64 // what a thought is made of, its end included
 
 	text  *grammar.Matcher // format of the text; nil: any
-	calls *grammar.Grammar // of one call; nil: any
+	calls *grammar.Matcher // at the begin of a call; nil: calls of any form
 
 	mayCall   bool
 	mustCall  bool // nothing but calls
@@ -121,7 +122,7 @@ func (f *form) Accept(id int32) error {
 		f.thinking = true
 		return nil
 	case f.call == nil && id == f.marks.call && f.calls != nil:
-		f.call = f.calls.NewMatcher(f.vocab)
+		f.call = f.calls.Clone() // all others in the batch wait: nothing may be prepared here
 	case f.call == nil && id == f.marks.call:
 		f.text = nil // a call of any form, and whatever follows
 	}
@@ -156,13 +157,13 @@ func (a *answer) constraint(r Request) (engine.Constraint, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &form{marks: t.marks(), vocab: vocab, thought: t.forms.thought, mayThink: r.Thinking && !a.inThought, thinking: a.inThought}
+	f := &form{marks: t.marks(), thought: t.forms.thought, mayThink: r.Thinking && !a.inThought, thinking: a.inThought}
 	if r.Format != nil {
 		g, err := t.forms.format(r.Format)
 		if err != nil {
 			return nil, err
 		}
-		f.text = g.NewMatcher(f.vocab)
+		f.text = g.NewMatcher(vocab)
 	}
 	if len(r.Tools) == 0 || choice == "none" {
 		return f, nil
@@ -173,14 +174,17 @@ func (a *answer) constraint(r Request) (engine.Constraint, error) {
 	}
 	f.mayCall = true
 	f.mustCall, f.callsOnce = choice != "auto", choice != "auto" && choice != "required"
-	f.calls, err = t.forms.toolCalls(tools)
+	g, err := t.forms.toolCalls(tools, f.mustCall)
 	if err == nil {
-		err = f.vocab.Supports(f.calls)
+		err = vocab.Supports(g)
 	}
-	if err != nil && !f.mustCall {
-		f.calls, err = nil, nil // free calls
+	switch {
+	case err == nil:
+		f.calls = g.NewMatcher(vocab)
+	case f.mustCall || slices.ContainsFunc(tools, Tool.Strict):
+		return nil, markForm(err)
 	}
-	return f, markForm(err)
+	return f, nil // without a grammar calls are free
 }
 
 // choose returns the tools that may be called.
@@ -278,16 +282,18 @@ func (f *forms) format(o *Format) (*grammar.Grammar, error) {
 	})
 }
 
-// toolCalls compiles one call of any of tools.
-func (f *forms) toolCalls(tools []Tool) (*grammar.Grammar, error) {
+// toolCalls compiles one call of any of tools. Parameters that cannot be enforced are an
+// error of tools that are strict, or of all; others then take any object.
+func (f *forms) toolCalls(tools []Tool, strict bool) (*grammar.Grammar, error) {
 	var all []grammar.Tool
 	var key []byte
 	for _, t := range tools {
-		g := grammar.Tool{Name: t.Name(), Parameters: t.Parameters()}
+		g := grammar.Tool{Name: t.Name(), Parameters: t.Parameters(), Loose: !strict && !t.Strict()}
 		key = binary.BigEndian.AppendUint32(key, uint32(len(g.Name)))
 		key = append(key, g.Name...)
 		key = binary.BigEndian.AppendUint32(key, uint32(len(g.Parameters)))
 		key = append(key, g.Parameters...)
+		key = strconv.AppendBool(key, g.Loose)
 		all = append(all, g)
 	}
 	return f.compile("calls", key, func() (*grammar.Grammar, error) { return grammar.Calls(all, grammar.Options{}) })

@@ -54,15 +54,16 @@ type Request struct {
 	Tokens   []int32   // the same as ids, to which nothing is added
 
 	Tools    []Tool // functions that the model may call; chat form only
-	Thinking bool   // let the model think before it answers; chat form only
+	Thinking bool   // let the model think before it answers, else it cannot; chat form only
 
 	// Format makes the answer's text conform, right by construction: what does not is
 	// never drawn. A thought before it is free.
 	Format *Format
 	// ToolChoice says what the model does with Tools: "" or "auto", it decides; "none",
 	// it calls none; "required", it calls at least one; or the name of the one it must
-	// call. The arguments of a call conform to the tool's parameters; where these are a
-	// schema that cannot be enforced, "auto" does without and the others fail.
+	// call. The arguments of a call conform to the tool's parameters. Where these are a
+	// schema that cannot be enforced, the request fails, but under "auto" a tool that is
+	// not declared strict then takes any object.
 	ToolChoice string
 
 	Sampling  *Sampling // nil: the model's own settings

@@ -141,23 +141,14 @@ func modelID(model string) string {
 	return "model"
 }
 
-// hub lets clients see the models that have been pulled and, where that is
-// allowed, pull more.
+// hub lets clients pull models, where that is allowed.
 func (f *serveFlags) hub(o *server.Options) error {
+	if !f.allowPull {
+		return nil
+	}
 	h, err := plume.NewHub(plume.HubOptions{UserAgent: "plume/" + version()})
 	if err != nil {
 		return err
-	}
-	o.Installed = func() ([]server.Installed, error) {
-		models, err := h.Models()
-		var out []server.Installed
-		for _, m := range models {
-			out = append(out, server.Installed{Name: m.Name, Bytes: m.Bytes, Modified: m.Pulled})
-		}
-		return out, err
-	}
-	if !f.allowPull {
-		return nil
 	}
 	o.Pull = func(ctx context.Context, name string, progress func(server.PullProgress)) error {
 		_, err := h.Pull(ctx, name, func(e plume.HubEvent) {

@@ -25,6 +25,10 @@ func (t Tool) Parameters() json.RawMessage {
 	return nil
 }
 
+// Strict reports whether the declaration asks that calls conform to Parameters without
+// exception. The model is not told.
+func (t Tool) Strict() bool { return t.function.get("strict").truth() }
+
 // newTool checks what the declaration cannot be written without.
 func newTool(v value) (Tool, error) {
 	f := v.get("function")

@@ -51,6 +51,11 @@ func (q *sequence) choose(logits []float32) (Token, error) {
 		t.Logprobs = &Logprobs{Top: sample.Top(logits, n, norm)}
 	}
 	q.e.suppress(logits)
+	for _, id := range q.req.Never {
+		if id >= 0 && int(id) < len(logits) {
+			logits[id] = float32(math.Inf(-1))
+		}
+	}
 	if q.req.Constraint != nil {
 		q.constrain(logits)
 	}

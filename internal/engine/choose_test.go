@@ -142,3 +142,22 @@ func TestLogprobsOfTheModel(t *testing.T) {
 		}
 	}
 }
+
+// What may never come does not, drafts or not, alone or in a batch.
+func TestNever(t *testing.T) {
+	e, g := load(t)
+	greedy := func(never ...int32) Request {
+		s, err := sample.New(sample.Params{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Request{Prompt: slices.Concat(g.IDs[:20], g.IDs[:20]), MaxTokens: 30, Sampler: s, Never: append(never, -1, 1<<20)}
+	}
+	free, _ := collect(t, newSession(t, e, SessionOptions{Context: 110}), greedy())
+	never := []int32{free[0], free[3]}
+	want, _ := collect(t, newSession(t, e, SessionOptions{Context: 110, NoDraft: true}), greedy(never...))
+	drafted, _ := collect(t, eager(newSession(t, e, SessionOptions{Context: 110})), greedy(never...))
+	if slices.Contains(want, never[0]) || slices.Contains(want, never[1]) || !slices.Equal(want, drafted) {
+		t.Errorf("%v was drawn, with drafts %v, although %v never may", want, drafted, never)
+	}
+}

@@ -159,6 +159,7 @@ type Request struct {
 	Stop       []int32         // sampling one of these ends the generation
 	Sampler    *sample.Sampler // owned by this call while it runs
 	Constraint Constraint      // the same; nil: every token may come
+	Never      []int32         // tokens that may not come, whatever Constraint says
 	Logprobs   int             // this many of the most likely tokens are told with every token; 0: none
 }
 

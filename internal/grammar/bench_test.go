@@ -45,8 +45,8 @@ func joined(n int, f func(int) string) string {
 }
 
 var benchTools = []Tool{
-	{"get_weather", []byte(`{"type":"object","properties":{"city":{"type":"string"},"days":{"type":"integer","minimum":1,"maximum":14},"unit":{"enum":["C","F"]}},"required":["city"]}`)},
-	{"search", []byte(`{"type":"object","properties":{"query":{"type":"string","maxLength":80},"limit":{"type":"integer"},"filters":{"type":"object"}},"required":["query"]}`)},
+	{Name: "get_weather", Parameters: []byte(`{"type":"object","properties":{"city":{"type":"string"},"days":{"type":"integer","minimum":1,"maximum":14},"unit":{"enum":["C","F"]}},"required":["city"]}`)},
+	{Name: "search", Parameters: []byte(`{"type":"object","properties":{"query":{"type":"string","maxLength":80},"limit":{"type":"integer"},"filters":{"type":"object"}},"required":["query"]}`)},
 }
 
 // BenchmarkMask walks through answers and reports how long the masks took, with

@@ -13,6 +13,8 @@ type Tool struct {
 	// Parameters is the JSON Schema of the arguments, an object. Empty: there are
 	// none.
 	Parameters []byte
+	// Loose makes any object do where Parameters cannot be enforced.
+	Loose bool
 }
 
 // Calls compiles calls of one of tools in Gemma's own syntax,
@@ -21,7 +23,8 @@ type Tool struct {
 //
 // where strings stand between quote tokens as they are, keys are bare, and
 // arguments come sorted by name regardless of case, as the chat template writes
-// them. The arguments conform to the tool's schema. Errors name the tool.
+// them. The arguments conform to the tool's schema, unless it is Loose and cannot be
+// enforced. Errors name the tool.
 func Calls(tools []Tool, o Options) (*Grammar, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -44,7 +47,10 @@ func Calls(tools []Tool, o Options) (*Grammar, error) {
 			return nil, fmt.Errorf("compile calls: tool %q is listed twice", t.Name)
 		}
 		seen[t.Name] = true
-		if arguments[i], err = c.arguments(t, o); err != nil {
+		if arguments[i], err = c.arguments(t, o); err != nil && t.Loose {
+			arguments[i], err = c.arguments(Tool{Parameters: []byte(`{"type":"object"}`)}, o)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("compile calls: tool %q: %w", t.Name, err)
 		}
 	}
@@ -78,17 +84,20 @@ func (c *compiler) arguments(t Tool, o Options) (int32, error) {
 	if len(text) == 0 {
 		text = []byte(`{"properties":{}}`)
 	}
-	s, err := c.readSchema(text)
-	if err != nil {
-		return 0, err
-	}
 	// A tool that no arguments satisfy would otherwise only make a hole.
 	alone := newCompiler(callStyle{})
 	own, err := alone.readSchema(text)
 	if err == nil {
 		_, err = alone.grammar(alone.call(alone.rule([]*schema{own, alone.object}), alone.ret()), o)
 	}
-	return c.rule([]*schema{s, c.object}), err
+	if err != nil {
+		return 0, err
+	}
+	s, err := c.readSchema(text)
+	if err != nil {
+		return 0, err
+	}
+	return c.rule([]*schema{s, c.object}), nil
 }
 
 // checkName refuses names that could not be read back from a call.

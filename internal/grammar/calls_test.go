@@ -46,7 +46,7 @@ func TestCallsParse(t *testing.T) {
 	}
 	var tools []Tool
 	for name, s := range schemas {
-		tools = append(tools, Tool{name, []byte(s)})
+		tools = append(tools, Tool{Name: name, Parameters: []byte(s)})
 	}
 	tools = append(tools, Tool{Name: "now"})
 	schemas["now"] = `{"type":"object","maxProperties":0}`
@@ -89,7 +89,7 @@ func TestRandomCalls(t *testing.T) {
 		}
 		// References begin at the top, so the definitions are repeated there.
 		wrapped := `{"type":"object","$defs":` + render(v.get("$defs")) + `,"properties":{"Arg":` + s + `,"B":{"type":"integer"}},"required":["Arg"]}`
-		g, err := Calls([]Tool{{"f", []byte(wrapped)}}, Options{})
+		g, err := Calls([]Tool{{Name: "f", Parameters: []byte(wrapped)}}, Options{})
 		if err != nil {
 			t.Fatalf("%s: %v", wrapped, err)
 		}
@@ -135,7 +135,7 @@ func TestTemplateCallsAccepted(t *testing.T) {
 
 // TestCallMaskIsAccept is TestMaskIsAccept for calls.
 func TestCallMaskIsAccept(t *testing.T) {
-	g, err := Calls(append([]Tool{{"l", []byte(`{"type":"object","properties":{"s":{"type":"string","minLength":2,"maxLength":5}},"required":["s"]}`)}}, benchTools...), Options{ParallelCalls: true})
+	g, err := Calls(append([]Tool{{Name: "l", Parameters: []byte(`{"type":"object","properties":{"s":{"type":"string","minLength":2,"maxLength":5}},"required":["s"]}`)}}, benchTools...), Options{ParallelCalls: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,14 +167,39 @@ func TestCallsRefused(t *testing.T) {
 		{"name", []Tool{{Name: "a{b"}}, "brace"},
 		{"empty", []Tool{{}}, "0 bytes"},
 		{"twice", []Tool{{Name: "a"}, {Name: "a"}}, "twice"},
-		{"schema", []Tool{{"a", []byte(`{"type":"object","properties":{"x":{"not":{"multipleOf":2}}}}`)}}, `tool "a"`},
-		{"noObject", []Tool{{Name: "b"}, {"a", []byte(`{"type":"string"}`)}}, `tool "a"`},
+		{"schema", []Tool{{Name: "a", Parameters: []byte(`{"type":"object","properties":{"x":{"not":{"multipleOf":2}}}}`)}}, `tool "a"`},
+		{"noObject", []Tool{{Name: "b"}, {Name: "a", Parameters: []byte(`{"type":"string"}`)}}, `tool "a"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if _, err := Calls(tc.tools, Options{}); err == nil || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("got %v, want one that says %q", err, tc.says)
 			}
 		})
+	}
+}
+
+// A loose tool takes any object where its schema cannot be enforced; the tools beside it,
+// and loose ones whose schema can be, are as exact as ever.
+func TestLooseCalls(t *testing.T) {
+	odd := []byte(`{"type":"object","properties":{"x":{"not":{"multipleOf":2}}}}`)
+	exact := []byte(`{"type":"object","properties":{"n":{"type":"integer","minimum":1,"maximum":9}},"required":["n"],"additionalProperties":false}`)
+	g, err := Calls([]Tool{{Name: "odd", Parameters: odd, Loose: true}, {Name: "fit", Parameters: exact, Loose: true}, {Name: "hard", Parameters: exact}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := tinyVocab()
+	for call, want := range map[string]bool{
+		"call:odd{}": true, "call:odd{x:4,y:[1]}": true, "call:odd{x:}": false, "call:odd[1]": false,
+		"call:fit{n:5}": true, "call:fit{n:0}": false, "call:fit{}": false, "call:hard{n:5}": true, "call:hard{n:10}": false,
+	} {
+		m := g.NewMatcher(v)
+		ok := true
+		for _, id := range v.tok.Encode(nil, "<|tool_call>"+call+"<tool_call|>", true) {
+			ok = ok && m.Accept(id) == nil
+		}
+		if ok != want {
+			t.Errorf("%s: accepted %v", call, ok)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net/http"
 	"time"
@@ -65,7 +66,7 @@ func (s *Server) streamed(w http.ResponseWriter, r *http.Request, d *dialect, j 
 				s.failed(w, r, d, t.err)
 				return
 			case t.err != nil:
-				if r.Context().Err() == nil {
+				if !clientGone(r) {
 					st.fail(s.explain(r, t.err))
 				}
 				return
@@ -83,7 +84,7 @@ func (s *Server) streamed(w http.ResponseWriter, r *http.Request, d *dialect, j 
 
 // failed answers with an error, unless nobody is there to read it.
 func (s *Server) failed(w http.ResponseWriter, r *http.Request, d *dialect, err error) {
-	if r.Context().Err() != nil {
+	if clientGone(r) {
 		recordOf(r).gone()
 		return
 	}
@@ -93,6 +94,9 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, d *dialect, err 
 
 // explain turns err into what the client is told; the log gets all of it.
 func (s *Server) explain(r *http.Request, err error) *apiError {
+	if cause := context.Cause(r.Context()); errors.Is(err, context.Canceled) && cause != nil {
+		err = cause // the server's end, since the client is there
+	}
 	recordOf(r).fail(err)
 	e := classify(err)
 	if wait := s.engine.Stats().RetryAfter; e.kind == overloaded && wait > 0 {

@@ -107,6 +107,9 @@ func (s *Server) countBody(w http.ResponseWriter, r *http.Request) (int, *apiErr
 	if err != nil {
 		return 0, err
 	}
+	if _, _, err := anthropicChoice(q.ToolChoice, req.Tools); err != nil {
+		return 0, err
+	}
 	n, failed := s.engine.CountTokens(*req)
 	if failed != nil {
 		return 0, classify(failed)
@@ -188,9 +191,9 @@ func (q *messagesRequest) format() (*plume.Format, *apiError) {
 	return responseFormat("output_config.format", q.OutputConfig.Format)
 }
 
-// anthropicTools brings declarations into the usual form.
+// anthropicTools reads declarations in this dialect's form.
 func anthropicTools(raw []json.RawMessage) ([]plume.Tool, *apiError) {
-	var list []json.RawMessage
+	functions := make([]toolFunction, len(raw))
 	for i, item := range raw {
 		at := index("tools", i)
 		var typ struct {
@@ -205,9 +208,9 @@ func anthropicTools(raw []json.RawMessage) ([]plume.Tool, *apiError) {
 		t, err := decode[struct {
 			Type        *string         `json:"type"`
 			Name        string          `json:"name"`
-			Description string          `json:"description"`
+			Description json.RawMessage `json:"description"`
 			InputSchema json.RawMessage `json:"input_schema"`
-			Strict      ignored         `json:"strict"`
+			Strict      *bool           `json:"strict"`
 			Cache       ignored         `json:"cache_control"`
 			Callers     ignored         `json:"allowed_callers"`
 			Defer       ignored         `json:"defer_loading"`
@@ -220,21 +223,9 @@ func anthropicTools(raw []json.RawMessage) ([]plume.Tool, *apiError) {
 		if !isKind(t.InputSchema, '{') {
 			return nil, refuse(join(at, "input_schema"), "want a JSON schema")
 		}
-		function, failed := json.Marshal(struct {
-			Name        string          `json:"name"`
-			Description string          `json:"description,omitempty"`
-			Parameters  json.RawMessage `json:"parameters"`
-		}{t.Name, t.Description, t.InputSchema})
-		if failed != nil {
-			return nil, refuse(at, "%v", failed)
-		}
-		tool, failed := functionTool(function)
-		if failed != nil {
-			return nil, refuse(at, "%v", failed)
-		}
-		list = append(list, tool)
+		functions[i] = toolFunction{Name: t.Name, Description: t.Description, Parameters: t.InputSchema, Strict: t.Strict}
 	}
-	return openaiTools("tools", list)
+	return declare("tools", functions)
 }
 
 // anthropicChoice reads "tool_choice" and whether one call is enough.

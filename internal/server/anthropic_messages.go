@@ -45,6 +45,7 @@ func anthropicMessages(q *messagesRequest) ([]plume.Message, *apiError) {
 		return nil, refuse("messages", "no messages")
 	}
 	last := ""
+	var calls callsMade
 	for i, raw := range q.Messages {
 		at := index("messages", i)
 		m, err := decode[struct {
@@ -57,7 +58,7 @@ func anthropicMessages(q *messagesRequest) ([]plume.Message, *apiError) {
 		if m.Role != "user" && m.Role != "assistant" {
 			return nil, refuse(join(at, "role"), "%s, want user or assistant", quote(m.Role))
 		}
-		turn, err := anthropicTurn(join(at, "content"), m.Role, m.Content)
+		turn, err := anthropicTurn(join(at, "content"), m.Role, m.Content, &calls)
 		if err != nil {
 			return nil, err
 		}
@@ -70,9 +71,16 @@ func anthropicMessages(q *messagesRequest) ([]plume.Message, *apiError) {
 }
 
 // anthropicTurn reads one message. The answers of tools, which stand among a
-// user's blocks, become messages of their own before the user's text.
-func anthropicTurn(at, role string, raw json.RawMessage) ([]plume.Message, *apiError) {
+// user's blocks, become messages of their own before the user's text; they belong to
+// the calls before it.
+func anthropicTurn(at, role string, raw json.RawMessage, calls *callsMade) ([]plume.Message, *apiError) {
 	m := plume.Message{Role: plume.Role(role)}
+	defer func() {
+		calls.turn()
+		for _, c := range m.ToolCalls {
+			calls.made(c.ID)
+		}
+	}()
 	if isKind(raw, '"') {
 		var err *apiError
 		m.Content, err = asString(at, raw)
@@ -91,6 +99,9 @@ func anthropicTurn(at, role string, raw json.RawMessage) ([]plume.Message, *apiE
 		}
 		if b.Type == "tool_result" && role == "user" {
 			result, err := b.result(where)
+			if err == nil {
+				err = calls.answered(join(where, "tool_use_id"), b.ToolUseID)
+			}
 			if err != nil {
 				return nil, err
 			}

@@ -37,7 +37,7 @@ func decodeError(path string, err error) *apiError {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &typ):
-		return refuse(join(path, typ.Field), "want %s, got %s", typeName(typ.Type.String()), typ.Value)
+		return refuse(join(path, typ.Field), "want %s, got %s", typeName(typ.Type.String()), clip(typ.Value, maxQuoted))
 	case errors.As(err, &syntax):
 		return refuse(path, "not JSON: %v, at byte %d", syntax, syntax.Offset)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -133,7 +133,7 @@ func oneOf(path, got string, want ...string) *apiError {
 			return nil
 		}
 	}
-	return refuse(path, "%q, want one of %s", got, strings.Join(want, ", "))
+	return refuse(path, "%s, want one of %s", quote(got), strings.Join(want, ", "))
 }
 
 // within refuses a number outside lo … hi; nil is allowed.

@@ -14,7 +14,7 @@ type dialect struct {
 
 var (
 	openai = &dialect{"openai", func(e *apiError, _ string) any {
-		return openaiErrorBody{openaiError{e.Error(), kinds[e.kind].openai, optional(e.param), optional(e.code)}}
+		return openaiErrorBody{openaiError{e.Error(), kinds[e.kind].openai, optional(clip(e.param, maxParam)), optional(e.code)}}
 	}}
 	anthropic = &dialect{"anthropic", func(e *apiError, id string) any {
 		return anthropicErrorBody{"error", anthropicError{kinds[e.kind].anthropic, e.Error()}, id}

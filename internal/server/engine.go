@@ -37,13 +37,6 @@ type Model struct {
 	Thinking     bool           // … and for thoughts
 }
 
-// Installed is a model on this machine that is not necessarily served.
-type Installed struct {
-	Name     string
-	Bytes    int64
-	Modified time.Time
-}
-
 // PullProgress is one line of a download's progress.
 type PullProgress struct {
 	Status    string // "pulling", "verifying", …

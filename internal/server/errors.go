@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/plume-run/plume"
@@ -58,9 +59,24 @@ type apiError struct {
 
 func (e *apiError) Error() string {
 	if e.param != "" {
-		return e.param + ": " + e.text
+		return clip(e.param, maxParam) + ": " + clip(e.text, maxMessage)
 	}
-	return e.text
+	return clip(e.text, maxMessage)
+}
+
+// What an error may repeat of a request, in its answer and in the log.
+const (
+	maxParam   = 200
+	maxMessage = 1000
+	maxQuoted  = 100
+)
+
+// clip cuts a text that is longer than n bytes and makes it valid.
+func clip(s string, n int) string {
+	if len(s) > n {
+		s = s[:n] + "…"
+	}
+	return strings.ToValidUTF8(s, "?")
 }
 
 func (e *apiError) status() int { return kinds[e.kind].status }

@@ -12,18 +12,15 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// ready says that new requests are welcome: not while the server drains, and
-// not while the queue is full.
+// ready says that new requests are welcome: not while the server drains. A full queue
+// is no reason: the only server of a service would be taken out of it, and clients
+// would be cut off instead of being told when to come again.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
-	l := s.engine.Stats()
-	switch {
-	case s.closing.Load():
+	if s.closing.Load() {
 		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "shutting down"})
-	case l.Queue > 0 && l.Waiting >= l.Queue:
-		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "queue full"})
-	default:
-		writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+		return
 	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
 }
 
 // statsJSON is what the page's live panel is drawn from. Counters grow; the

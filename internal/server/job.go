@@ -76,8 +76,8 @@ func (s *Server) run(ctx context.Context, gone <-chan struct{}, j *job, rec *rec
 
 // choice computes one answer and brings its events into the form that all
 // dialects rely on: no thoughts unless asked for, ids of calls that are unique,
-// a malformed call as the text it is, nothing behind the call that ends an
-// answer.
+// a malformed call as the text it is, log probabilities of text only, nothing
+// behind the call that ends an answer.
 func (s *Server) choice(ctx context.Context, j *job, r plume.Request, rec *record) iter.Seq2[plume.Event, error] {
 	return func(yield func(plume.Event, error) bool) {
 		own, cancel := context.WithCancel(ctx)
@@ -94,6 +94,9 @@ func (s *Server) choice(ctx context.Context, j *job, r plume.Request, rec *recor
 			for i := range ev.Logprobs {
 				p := &ev.Logprobs[i]
 				p.Top = p.Top[:min(len(p.Top), alternatives)]
+			}
+			if ev.Kind != plume.EventText && ev.Kind != plume.EventBadCall {
+				ev.Logprobs = nil
 			}
 			switch ev.Kind {
 			case plume.EventThinking:

@@ -191,3 +191,30 @@ func TestPanic(t *testing.T) {
 		t.Errorf("afterwards: %d", status)
 	}
 }
+
+// What a client sent comes back cut to a sensible length, in its answer and in the log.
+func TestErrorsAreShort(t *testing.T) {
+	var log bytes.Buffer
+	o := testOptions(&fakeEngine{script: hello})
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	_, h := newTestServer(t, o)
+	long := strings.Repeat("x", 1<<20)
+	digits := strings.Repeat("7", 1<<20)
+	messages := `"messages":[{"role":"user","content":"Hi"}]`
+	for _, c := range []struct{ path, body string }{
+		{"/v1/chat/completions", `{` + messages + `,"` + long + `":1}`},
+		{"/v1/chat/completions", `{` + messages + `,"reasoning_effort":"` + long + `"}`},
+		{"/v1/chat/completions", `{` + messages + `,"max_tokens":` + digits + `}`},
+		{"/v1/chat/completions", `{` + messages + `,"tools":[{"type":"function","function":{"name":"` + long + `","parameters":7}}]}`},
+		{"/v1/messages", `{` + messages + `,"max_tokens":5,"` + long + `":1}`},
+		{"/v1/responses", `{"input":"Hi","reasoning":{"effort":"` + long + `"}}`},
+		{"/api/chat", `{"model":"` + long + `",` + messages + `}`},
+		{"/api/chat", `{"model":"tiny",` + messages + `,"think":"` + long + `"}`},
+	} {
+		log.Reset()
+		status, _, body := ask(t, "POST", h.URL+c.path, c.body)
+		if status < 400 || status >= 500 || len(body) > 4<<10 || log.Len() > 8<<10 || log.Len() == 0 {
+			t.Errorf("%s %.40s…: %d, an answer of %d bytes, %d logged", c.path, c.body, status, len(body), log.Len())
+		}
+	}
+}

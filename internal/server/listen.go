@@ -29,8 +29,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, o ListenOptions) err
 	if o.Grace == 0 {
 		o.Grace = 30 * time.Second
 	}
-	answers, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
+	answers, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
 	h := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: 10 * time.Second, // a client that dribbles its header is not waited for
@@ -62,13 +62,28 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, o ListenOptions) err
 	defer cancel()
 	if err := h.Shutdown(grace); err != nil {
 		s.opt.Log.Warn("answers cut off", "after", o.Grace)
-		cut()
-		h.Close()
+		cut(errShutdown)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		defer cancel()
+		if h.Shutdown(last) != nil {
+			h.Close()
+		}
 	}
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// errShutdown is why answers are cut off that the grace was too short for.
+var errShutdown = &apiError{kind: unavailable, code: "shutting_down", text: "the server is shutting down", retry: retryAfter}
+
+// lastWords is how long clients whose answers were cut off have to be told so.
+const lastWords = 2 * time.Second
+
+// clientGone reports whether nobody reads the answer to r any more.
+func clientGone(r *http.Request) bool {
+	return r.Context().Err() != nil && !errors.Is(context.Cause(r.Context()), errShutdown)
 }
 
 // boundedListener accepts a connection only while fewer than its limit are open.

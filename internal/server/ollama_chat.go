@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/plume-run/plume"
@@ -18,11 +19,12 @@ type ollamaCommon struct {
 	Logprobs    bool            `json:"logprobs"`
 	TopLogprobs *int            `json:"top_logprobs"`
 
-	// The model is in memory as long as the server runs, and conversations that
-	// do not fit are refused instead of cut.
-	KeepAlive ignored `json:"keep_alive"`
-	Truncate  ignored `json:"truncate"`
-	Shift     ignored `json:"shift"`
+	// The model is in memory as long as the server runs; KeepAlive only decides what a
+	// request without a prompt is told. Conversations that do not fit are refused
+	// instead of cut.
+	KeepAlive json.RawMessage `json:"keep_alive"`
+	Truncate  ignored         `json:"truncate"`
+	Shift     ignored         `json:"shift"`
 }
 
 // ollamaChatRequest is the body of POST /api/chat.
@@ -55,7 +57,7 @@ func (s *Server) decodeOllamaChat(body []byte) (*job, *apiError) {
 	}
 	head := ollamaHead{s: s, model: model, begun: s.now(), chat: true, logprobs: q.Logprobs}
 	if len(q.Messages) == 0 {
-		return head.loaded(), nil
+		return head.loaded(q.KeepAlive), nil
 	}
 	if r.Messages, err = ollamaMessages(q.Messages); err != nil {
 		return nil, err
@@ -118,37 +120,49 @@ func ollamaMessages(raw []json.RawMessage) ([]plume.Message, *apiError) {
 		}
 		out[i] = msg
 	}
-	linkCalls(out)
-	return out, nil
+	return out, linkCalls(out)
 }
 
 // linkCalls gives ids to calls and answers that have none: an answer belongs to
-// the first call of its name, in the turn before it, that has no answer yet.
-func linkCalls(msgs []plume.Message) {
+// the first call of its name, in the turn before it, that has no answer yet. One
+// that names a tool which was not called is taken as it is, as by the original.
+func linkCalls(msgs []plume.Message) *apiError {
+	var calls callsMade
 	var open []*plume.ToolCall
 	for i := range msgs {
 		m := &msgs[i]
-		switch {
-		case m.Role == plume.RoleAssistant:
-			open = open[:0]
-			for k := range m.ToolCalls {
-				c := &m.ToolCalls[k]
-				if c.ID == "" {
-					c.ID = fmt.Sprintf("message %d call %d", i, k)
-				}
-				open = append(open, c)
+		if m.Role == plume.RoleTool {
+			if err := calls.answered(index("messages", i), m.ToolCallID); err != nil {
+				return err
 			}
-		case m.Role == plume.RoleTool && m.ToolCallID == "":
-			m.ToolCallID = "unknown"
-			for k, c := range open {
-				if c.Name == m.Name {
-					m.ToolCallID = c.ID
-					open = append(open[:k:k], open[k+1:]...)
-					break
-				}
+			if m.ToolCallID == "" {
+				m.ToolCallID, open = claim(open, m.Name)
 			}
+			continue
+		}
+		calls.turn()
+		open = open[:0]
+		for k := range m.ToolCalls {
+			c := &m.ToolCalls[k]
+			if c.ID == "" {
+				c.ID = fmt.Sprintf("message %d call %d", i, k)
+			}
+			calls.made(c.ID)
+			open = append(open, c)
 		}
 	}
+	return nil
+}
+
+// claim returns the id of the first call of a tool among those without an answer, and
+// the others.
+func claim(open []*plume.ToolCall, name string) (string, []*plume.ToolCall) {
+	for k, c := range open {
+		if c.Name == name {
+			return c.ID, slices.Delete(open, k, k+1)
+		}
+	}
+	return "unknown", open
 }
 
 func ollamaCalls(path string, raw []json.RawMessage) ([]plume.ToolCall, *apiError) {

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/plume-run/plume"
 )
@@ -41,7 +42,7 @@ func (s *Server) decodeOllamaGenerate(body []byte) (*job, *apiError) {
 	head := ollamaHead{s: s, model: model, begun: s.now(), logprobs: q.Logprobs}
 	switch {
 	case q.Prompt == "":
-		return head.loaded(), nil
+		return head.loaded(q.KeepAlive), nil
 	case q.Raw:
 		r.Raw = q.Prompt
 	default:
@@ -72,15 +73,22 @@ func (q *ollamaGenerateRequest) refused() *apiError {
 }
 
 // loaded answers a request without prompt, by which clients ask for the model
-// to be in memory. It is.
-func (h ollamaHead) loaded() *job {
+// to be in memory, or no longer. It is in any case.
+func (h ollamaHead) loaded(keepAlive json.RawMessage) *job {
 	l := h.line("", "", nil)
 	l.Done, l.Reason = true, "load"
+	switch strings.Trim(string(keepAlive), `"`) {
+	case "0", "0s", "0m", "0h":
+		l.Reason = "unload"
+	}
 	return &job{model: h.model, whole: func([]answer) any { return l }}
 }
 
-// ollamaVersion is a version of the protocol's own count that clients accept
-// for everything that is served here.
+// ollamaProtocol is a version of the original that has every field served here; of
+// those, log probabilities came last. Clients compare it with what they need, so it
+// is no version of this program.
+const ollamaProtocol = "0.12.11"
+
 func (s *Server) ollamaVersion(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]string{"version": s.opt.Version})
+	writeJSON(w, http.StatusOK, map[string]string{"version": ollamaProtocol})
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -54,28 +55,12 @@ func identity(name string, bytes int64, modified time.Time) string {
 	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %d %d", name, bytes, modified.UnixNano())))
 }
 
-// ollamaTags lists the model that is served and, behind it, what else is
-// installed and could be served by another server.
-func (s *Server) ollamaTags(w http.ResponseWriter, r *http.Request) {
+// ollamaTags lists what can be asked: the model that is served, under all its names.
+// Models that were pulled are not among them, since another server has to serve them.
+func (s *Server) ollamaTags(w http.ResponseWriter, _ *http.Request) {
 	list := []ollamaModel{}
 	for _, name := range s.names() {
 		list = append(list, s.served(name))
-	}
-	if s.opt.Installed != nil {
-		installed, err := s.opt.Installed()
-		if err != nil {
-			ollama.refuse(w, r, s.explain(r, err))
-			return
-		}
-		for _, m := range installed {
-			if m.Name == s.opt.Model.ID {
-				continue
-			}
-			list = append(list, ollamaModel{
-				Name: m.Name, Model: m.Name, Modified: m.Modified.UTC().Format(time.RFC3339), Size: m.Bytes, Digest: identity(m.Name, m.Bytes, m.Modified),
-				Details: ollamaDetails{Families: []string{}},
-			})
-		}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"models": list})
 }
@@ -105,10 +90,11 @@ func (s *Server) ollamaShow(w http.ResponseWriter, r *http.Request) {
 		Options  ignored `json:"options"`
 	}]("", body)
 	if e == nil {
-		if q.Model == "" {
-			q.Model = q.Name
-		}
+		q.Model = cmp.Or(q.Model, q.Name)
 		_, e = s.named(q.Model)
+		if q.Model == "" {
+			e = refuse("model", "missing")
+		}
 	}
 	if e != nil {
 		ollama.refuse(w, r, e)
@@ -170,12 +156,12 @@ func (s *Server) ollamaPull(w http.ResponseWriter, r *http.Request) {
 		}
 	})
 	switch {
-	case r.Context().Err() != nil || out.err != nil:
+	case clientGone(r) || out.err != nil:
 		recordOf(r).gone()
 	case err != nil:
-		recordOf(r).fail(err)
-		out.line(ollamaError{err.Error()})
+		out.line(ollama.errors(s.explain(r, pullError(err)), ""))
 	default:
+		out.line(pullLine(PullProgress{Status: "pulled: to ask " + quote(name) + ", start a server with -m and that name"}))
 		out.line(map[string]string{"status": "success"})
 	}
 }
@@ -209,10 +195,7 @@ func (s *Server) pullRequest(w http.ResponseWriter, r *http.Request) (name strin
 	if q.Insecure {
 		return "", false, unsupported("insecure", "models are fetched over verified connections only")
 	}
-	if q.Model == "" {
-		q.Model = q.Name
-	}
-	if q.Model == "" {
+	if q.Model = cmp.Or(q.Model, q.Name); q.Model == "" {
 		return "", false, refuse("model", "missing")
 	}
 	return q.Model, q.Stream == nil || *q.Stream, nil

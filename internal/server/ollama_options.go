@@ -60,7 +60,7 @@ func (s *Server) ollamaApply(raw json.RawMessage, r *plume.Request) *apiError {
 		return err
 	}
 	setFloat(&base.Temperature, o.Temperature)
-	setFloat(&base.TopP, o.TopP)
+	setTopP(&base, o.TopP)
 	setFloat(&base.MinP, o.MinP)
 	setFloat(&base.RepetitionPenalty, o.RepeatPenalty)
 	setFloat(&base.PresencePenalty, o.PresencePenalty)
@@ -69,7 +69,9 @@ func (s *Server) ollamaApply(raw json.RawMessage, r *plume.Request) *apiError {
 		base.TopK = *o.TopK
 	}
 	o.penaltyWindow(&base)
-	base.Seed = seed(o.Seed)
+	if o.Seed != nil && *o.Seed != -1 { // chosen at random, as the original has it
+		base.Seed = seed(o.Seed)
+	}
 	if o.NumPredict != nil && *o.NumPredict > 0 {
 		r.MaxTokens = *o.NumPredict
 	}

@@ -30,6 +30,7 @@ func openaiMessages(path string, raw []json.RawMessage) ([]plume.Message, *apiEr
 		return nil, refuse(path, "no messages")
 	}
 	out := make([]plume.Message, len(raw))
+	var calls callsMade
 	for i, item := range raw {
 		at := index(path, i)
 		m, err := decode[openaiMessage](at, item)
@@ -38,6 +39,16 @@ func openaiMessages(path string, raw []json.RawMessage) ([]plume.Message, *apiEr
 		}
 		if out[i], err = m.message(at); err != nil {
 			return nil, err
+		}
+		if out[i].Role == plume.RoleTool {
+			if err := calls.answered(join(at, "tool_call_id"), m.ToolCallID); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		calls.turn()
+		for _, c := range out[i].ToolCalls {
+			calls.made(c.ID)
 		}
 	}
 	return out, nil
@@ -91,17 +102,20 @@ func textContent(path string, raw json.RawMessage, types ...string) (string, []p
 	parts := make([]plume.Part, 0, len(list))
 	for i, item := range list {
 		at := index(path, i)
-		var p struct {
-			Type string  `json:"type"`
-			Text *string `json:"text"`
+		var kind struct {
+			Type string `json:"type"`
 		}
-		if json.Unmarshal(item, &p) != nil {
+		if json.Unmarshal(item, &kind) != nil {
 			return "", nil, refuse(at, "want a part, an object with a type")
 		}
-		if p.Type == "refusal" {
+		if kind.Type == "refusal" {
 			continue
 		}
-		if err := textType(join(at, "type"), p.Type, types); err != nil {
+		if err := textType(join(at, "type"), kind.Type, types); err != nil {
+			return "", nil, err
+		}
+		p, err := decode[textPart](at, item)
+		if err != nil {
 			return "", nil, err
 		}
 		if p.Text == nil {
@@ -110,6 +124,20 @@ func textContent(path string, raw json.RawMessage, types ...string) (string, []p
 		parts = append(parts, plume.Part{Type: "text", Text: *p.Text})
 	}
 	return "", parts, nil
+}
+
+// textPart is a part with a text, of any dialect.
+type textPart struct {
+	Type string  `json:"type"`
+	Text *string `json:"text"`
+
+	// Of answers that come back, and hints to the original services' caches.
+	ID          ignored `json:"id"`
+	Annotations ignored `json:"annotations"`
+	Logprobs    ignored `json:"logprobs"`
+	Citations   ignored `json:"citations"`
+	Cache       ignored `json:"cache_control"`
+	Breakpoint  ignored `json:"prompt_cache_breakpoint"`
 }
 
 // textType refuses parts that are no text.

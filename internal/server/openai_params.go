@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/plume-run/plume"
@@ -36,7 +37,7 @@ func (p *openaiSampling) apply(base plume.Sampling) (*plume.Sampling, *apiError)
 		return nil, err
 	}
 	setFloat(&base.Temperature, p.Temperature)
-	setFloat(&base.TopP, p.TopP)
+	setTopP(&base, p.TopP)
 	setFloat(&base.MinP, p.MinP)
 	setFloat(&base.RepetitionPenalty, p.RepetitionPenalty)
 	setFloat(&base.PresencePenalty, p.PresencePenalty)
@@ -51,6 +52,14 @@ func (p *openaiSampling) apply(base plume.Sampling) (*plume.Sampling, *apiError)
 func setFloat(dst *float32, v *float64) {
 	if v != nil {
 		*dst = float32(*v)
+	}
+}
+
+// setTopP is setFloat for the field whose 0 means the most likely token alone to
+// clients, and off to the engine.
+func setTopP(dst *plume.Sampling, v *float64) {
+	if v != nil {
+		dst.TopP = max(float32(*v), math.SmallestNonzeroFloat32)
 	}
 }
 
@@ -96,32 +105,75 @@ func stopStrings(path string, raw json.RawMessage) ([]string, *apiError) {
 	return stops, nil
 }
 
+// toolFunction is a function's declaration. What it says reaches the model.
+type toolFunction struct {
+	Name        string          `json:"name"`
+	Description json.RawMessage `json:"description,omitempty"`
+	Parameters  json.RawMessage `json:"parameters,omitempty"`
+	Strict      *bool           `json:"strict,omitempty"`   // see plume.Request.ToolChoice
+	Response    json.RawMessage `json:"response,omitempty"` // what the tool gives back; the model's own form has it
+}
+
+// functionType refuses tools that are no functions.
+func functionType(at string, item json.RawMessage) *apiError {
+	var typ struct {
+		Type string `json:"type"`
+	}
+	if json.Unmarshal(item, &typ) != nil {
+		return refuse(at, "want an object")
+	}
+	if typ.Type != "function" {
+		return unsupported(join(at, "type"), "%s: only functions are supported", quote(typ.Type))
+	}
+	return nil
+}
+
 // openaiTools reads function declarations in the form of chat completions.
 func openaiTools(path string, raw []json.RawMessage) ([]plume.Tool, *apiError) {
-	if len(raw) == 0 {
-		return nil, nil
-	}
-	for i, t := range raw {
+	functions := make([]toolFunction, len(raw))
+	for i, item := range raw {
 		at := index(path, i)
-		var typ struct {
+		if err := functionType(at, item); err != nil {
+			return nil, err
+		}
+		t, err := decode[struct {
 			Type     string          `json:"type"`
 			Function json.RawMessage `json:"function"`
+			Cache    ignored         `json:"cache_control"`
+		}](at, item)
+		if err != nil {
+			return nil, err
 		}
-		if json.Unmarshal(t, &typ) != nil {
-			return nil, refuse(at, "want an object")
-		}
-		if typ.Type != "function" {
-			return nil, unsupported(join(at, "type"), "%s: only functions are supported", quote(typ.Type))
-		}
-		if !isKind(typ.Function, '{') {
+		if !isKind(t.Function, '{') {
 			return nil, refuse(join(at, "function"), "want an object")
 		}
+		f, err := decode[toolFunction](join(at, "function"), t.Function)
+		if err != nil {
+			return nil, err
+		}
+		functions[i] = *f
 	}
-	list, err := json.Marshal(raw)
+	return declare(path, functions)
+}
+
+// declare makes tools of functions.
+func declare(path string, functions []toolFunction) ([]plume.Tool, *apiError) {
+	if len(functions) == 0 {
+		return nil, nil
+	}
+	type wrapped struct {
+		Type     string       `json:"type"`
+		Function toolFunction `json:"function"`
+	}
+	list := make([]wrapped, len(functions))
+	for i, f := range functions {
+		list[i] = wrapped{"function", f}
+	}
+	data, err := json.Marshal(list)
 	if err != nil {
 		return nil, refuse(path, "%v", err)
 	}
-	tools, err := plume.ParseTools(list)
+	tools, err := plume.ParseTools(data)
 	if err != nil {
 		return nil, refuse(path, "%s", strings.TrimPrefix(err.Error(), "read "))
 	}

@@ -155,34 +155,23 @@ func (q *responseRequest) logprobs() (int, *apiError) {
 	return logprobCount(on, q.TopLogprobs)
 }
 
-// responseTools reads declarations that have the function's fields beside the
-// type, and brings them into the usual form.
+// responseTools reads declarations that have the function's fields beside the type.
 func responseTools(raw []json.RawMessage) ([]plume.Tool, *apiError) {
-	var list []json.RawMessage
+	functions := make([]toolFunction, len(raw))
 	for i, item := range raw {
 		at := index("tools", i)
-		var typ struct {
+		if err := functionType(at, item); err != nil {
+			return nil, err
+		}
+		t, err := decode[struct {
 			Type string `json:"type"`
-		}
-		if json.Unmarshal(item, &typ) != nil {
-			return nil, refuse(at, "want an object")
-		}
-		if typ.Type != "function" {
-			return nil, unsupported(join(at, "type"), "%s: only functions are supported", quote(typ.Type))
-		}
-		tool, err := functionTool(item)
+			toolFunction
+			Defer ignored `json:"defer_loading"`
+		}](at, item)
 		if err != nil {
-			return nil, refuse(at, "%v", err)
+			return nil, err
 		}
-		list = append(list, tool)
+		functions[i] = t.toolFunction
 	}
-	return openaiTools("tools", list)
-}
-
-// functionTool wraps a function's declaration.
-func functionTool(function json.RawMessage) (json.RawMessage, error) {
-	return json.Marshal(struct {
-		Type     string          `json:"type"`
-		Function json.RawMessage `json:"function"`
-	}{"function", function})
+	return declare("tools", functions)
 }

@@ -92,6 +92,9 @@ func (s *Server) newResponse(q *responseRequest, r *plume.Request, model string)
 		Text: textJSON{json.RawMessage(`{"type":"text"}`)}, ToolChoice: "auto", Tools: q.Tools,
 		TopLogprobs: max(0, r.Logprobs), Truncation: "disabled", Metadata: json.RawMessage(`{}`),
 	}
+	if q.TopP != nil {
+		out.TopP = float32(*q.TopP)
+	}
 	if q.Text != nil && present(q.Text.Format) {
 		out.Text.Format = q.Text.Format
 	}

@@ -56,6 +56,7 @@ func responseInput(raw json.RawMessage) ([]plume.Message, *apiError) {
 type turnBuilder struct {
 	messages []plume.Message
 	open     bool // the last message is an assistant's turn that goes on
+	calls    callsMade
 }
 
 // assistant returns the running turn of the assistant, begun if need be.
@@ -63,6 +64,7 @@ func (t *turnBuilder) assistant() *plume.Message {
 	if !t.open {
 		t.messages = append(t.messages, plume.Message{Role: plume.RoleAssistant})
 		t.open = true
+		t.calls.turn()
 	}
 	return &t.messages[len(t.messages)-1]
 }
@@ -82,10 +84,14 @@ func (t *turnBuilder) add(at string, item *inputItem) *apiError {
 			return refuse(join(at, "name"), "missing")
 		}
 		m := t.assistant()
+		t.calls.made(item.CallID)
 		m.ToolCalls = append(m.ToolCalls, plume.ToolCall{ID: item.CallID, Name: item.Name, Arguments: args})
 	case "function_call_output":
 		if item.CallID == "" {
 			return refuse(join(at, "call_id"), "missing: an output names the call it belongs to")
+		}
+		if err := t.calls.answered(join(at, "call_id"), item.CallID); err != nil {
+			return err
 		}
 		m := plume.Message{Role: plume.RoleTool, ToolCallID: item.CallID}
 		var err *apiError
@@ -121,6 +127,7 @@ func (t *turnBuilder) message(at string, item *inputItem) *apiError {
 		m.Role = plume.RoleSystem
 	}
 	t.messages, t.open = append(t.messages, m), false
+	t.calls.turn()
 	return nil
 }
 

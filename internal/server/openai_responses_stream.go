@@ -162,7 +162,7 @@ func (c *responseStream) fail(e *apiError) {
 		code = kinds[e.kind].openai
 	}
 	c.head.Status, c.head.Error = "failed", &responseError{code, e.Error()}
-	c.send(responseEvent{Type: "error", Code: &code, Message: e.Error(), Param: optional(e.param)})
+	c.send(responseEvent{Type: "error", Code: &code, Message: e.Error(), Param: optional(clip(e.param, maxParam))})
 	c.send(responseEvent{Type: "response.failed", Response: &c.head})
 }
 

@@ -36,7 +36,8 @@ func TestPull(t *testing.T) {
 		status int
 		says   string
 	}{
-		{`{"model":"a/b"}`, 200, `{"status":"pulling","total":10,"completed":4}` + "\n" + `{"status":"pulling","total":10,"completed":10}` + "\n" + `{"status":"success"}` + "\n"},
+		{`{"model":"a/b"}`, 200, `{"status":"pulling","total":10,"completed":4}` + "\n" + `{"status":"pulling","total":10,"completed":10}` + "\n" +
+			`{"status":"pulled: to ask \"a/b\", start a server with -m and that name"}` + "\n" + `{"status":"success"}` + "\n"},
 		{`{"model":"a/b","stream":false}`, 200, `{"status":"success"}`},
 		{`{"model":"a/broken"}`, 200, `{"error":"a/broken: the disk is full"}`},
 		{`{"model":"a/broken","stream":false}`, 500, `{"error":"a/broken: the disk is full"}`},

@@ -121,7 +121,7 @@ func (c *record) log(l *slog.Logger, r *http.Request, status int) {
 	case c.left || errors.Is(c.err, context.Canceled):
 		attrs = append(attrs, slog.Bool("client_gone", true))
 	case c.err != nil:
-		attrs = append(attrs, slog.String("error", c.err.Error()))
+		attrs = append(attrs, slog.String("error", clip(c.err.Error(), maxMessage)))
 		if status >= 500 || status == http.StatusOK {
 			level = slog.LevelError
 		}

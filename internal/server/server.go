@@ -25,8 +25,6 @@ type Options struct {
 
 	// Figures returns what the live panel and /metrics show beside Load; nil: nothing.
 	Figures func() plume.Stats
-	// Installed lists the models of this machine for /api/tags; nil: only the one served.
-	Installed func() ([]Installed, error)
 	// Pull fetches a model for /api/pull; nil: refused. It ends when ctx does.
 	Pull func(ctx context.Context, name string, progress func(PullProgress)) error
 
@@ -193,7 +191,7 @@ func (s *Server) post(d *dialect, decode func(body []byte) (*job, *apiError)) ht
 // admit applies the limits that all dialects share.
 func (s *Server) admit(j *job) *apiError {
 	if s.closing.Load() {
-		return &apiError{kind: unavailable, code: "shutting_down", text: "the server is shutting down", retry: retryAfter}
+		return errShutdown
 	}
 	for i := range j.requests {
 		r := &j.requests[i]
@@ -233,12 +231,7 @@ func (s *Server) named(name string) (string, *apiError) {
 }
 
 // quote prints a name from outside, cut to a sensible length.
-func quote(s string) string {
-	if len(s) > 100 {
-		s = s[:100] + "…"
-	}
-	return `"` + strings.ToValidUTF8(s, "?") + `"`
-}
+func quote(s string) string { return `"` + clip(s, maxQuoted) + `"` }
 
 // randomID returns an id that nobody can guess.
 func randomID(prefix string) string { return prefix + rand.Text() }
