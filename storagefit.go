@@ -77,7 +77,7 @@ func fitStorage(first, again []StoragePoint) (*StorageFit, error) {
 		}
 	}
 	f := &StorageFit{}
-	if f.Profile, f.Worst, err = flash.Calibrate(base, given); err != nil {
+	if f.Profile, _, err = flash.Calibrate(base, given); err != nil {
 		return nil, err
 	}
 	f.ModelGBps = flash.Sequential(f.Profile, 1<<20, 8, 256<<20) / 1e9
@@ -89,6 +89,9 @@ func fitStorage(first, again []StoragePoint) (*StorageFit, error) {
 		}
 		if math.Abs(point.Error) <= FitMark {
 			f.Within++
+		}
+		if point.Fitted {
+			f.Worst = max(f.Worst, math.Abs(point.Error))
 		}
 		f.Unsteady = max(f.Unsteady, math.Abs(again[i].IOPS/p.IOPS-1))
 		f.Points = append(f.Points, point)
