@@ -26,18 +26,14 @@ func TestDemoKeepsItsBits(t *testing.T) {
 			if last := want[len(want)-1]; last == want[0] {
 				t.Fatalf("all rows of logits are %x", last)
 			}
-			for threads := 1; threads <= 3; threads++ {
-				if err := m.back.(*cpu.CPU).SetThreads(threads); err != nil {
+			for _, c := range []struct{ threads, chunk, mates int }{{1, 1, 2}, {1, 7, 0}, {2, 170, 2}, {2, 1, 0}, {3, 7, 2}, {3, 170, 0}} {
+				if err := m.back.(*cpu.CPU).SetThreads(c.threads); err != nil {
 					t.Fatal(err)
 				}
-				for _, chunk := range []int{1, 7, 170} {
-					for _, mates := range []int{0, 2} {
-						got := b.bits(t, ids, chunk, mates)
-						for i := range want {
-							if got[i] != want[i] {
-								t.Fatalf("%d threads, chunks of %d, %d mates: logits of token %d differ", threads, chunk, mates, i)
-							}
-						}
+				got := b.bits(t, ids, c.chunk, c.mates)
+				for i := range want {
+					if got[i] != want[i] {
+						t.Fatalf("threads, chunk and mates %v: logits of token %d differ", c, i)
 					}
 				}
 			}
