@@ -110,7 +110,8 @@ func halfScales(l Layout) bool { return l == LayoutQ2_K || l == LayoutQ3_K || l 
 //
 // Every value is kept exactly, with one exception: Q5_0 becomes Q5_1 with a minimum of 16 times
 // its scale, which is infinite for scales of 4096 and more. No layout takes more than a tenth more
-// memory than the file, apart from rows that fill up the last panel.
+// memory than the file, apart from rows that fill up the last panel and Q2_0, which becomes Q4_0
+// and doubles.
 func LayoutFor(t quant.Type) (Layout, bool) {
 	switch t {
 	case quant.F32:
@@ -119,7 +120,7 @@ func LayoutFor(t quant.Type) (Layout, bool) {
 		return LayoutF16, true
 	case quant.BF16:
 		return LayoutBF16, true
-	case quant.Q4_0:
+	case quant.Q4_0, quant.Q2_0:
 		return LayoutQ4_0, true
 	case quant.Q4_1:
 		return LayoutQ4_1, true

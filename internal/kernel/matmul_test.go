@@ -10,11 +10,11 @@ import (
 )
 
 var weightTypes = []quant.Type{quant.F32, quant.F16, quant.BF16, quant.Q4_0, quant.Q4_1, quant.Q5_0, quant.Q5_1, quant.Q8_0,
-	quant.Q2_K, quant.Q3_K, quant.Q4_K, quant.Q5_K, quant.Q6_K, quant.IQ4_NL, quant.IQ4_XS}
+	quant.Q2_K, quant.Q3_K, quant.Q4_K, quant.Q5_K, quant.Q6_K, quant.IQ4_NL, quant.IQ4_XS, quant.Q2_0}
 
 // scaleAt says where a type's blocks hold f16 factors, which random bytes would make huge or NaN.
 var scaleAt = map[quant.Type][]int{quant.Q4_0: {0}, quant.Q4_1: {0, 2}, quant.Q5_0: {0}, quant.Q5_1: {0, 2}, quant.Q8_0: {0}, quant.Q2_K: {80, 82},
-	quant.Q3_K: {108}, quant.Q4_K: {0, 2}, quant.Q5_K: {0, 2}, quant.Q6_K: {208}, quant.IQ4_NL: {0}, quant.IQ4_XS: {0}}
+	quant.Q3_K: {108}, quant.Q4_K: {0, 2}, quant.Q5_K: {0, 2}, quant.Q6_K: {208}, quant.IQ4_NL: {0}, quant.IQ4_XS: {0}, quant.Q2_0: {0}}
 
 // edgeFactors are 0, -0, the ends of the subnormal and of the normal numbers: f16 bits.
 var edgeFactors = []uint16{0, 0x8000, 0x0001, 0x83ff, 0x0400, 0x7bff, 0xfbff}
@@ -103,10 +103,10 @@ func TestPackExact(t *testing.T) {
 		t.Run(typ.String(), func(t *testing.T) {
 			for _, rows := range []int{1, 7, 16, 35} {
 				cols := 512
-				if typ.BlockLen() == 1 {
+				if n := typ.BlockLen(); n == 1 {
 					cols = 500 + rows
-				} else if typ.BlockLen() == 32 {
-					cols = 96 + 32*(rows%3)
+				} else if n < 256 {
+					cols = 3*n + n*(rows%3)
 				}
 				testPackExact(t, typ, weights, rows, cols)
 				testPackExact(t, typ, edgeWeights, rows, cols)
@@ -246,8 +246,8 @@ func testCols(t quant.Type) []int {
 	switch t.BlockLen() {
 	case 1:
 		return []int{1, 16, 31, 169}
-	case 32:
-		return []int{32, 160}
+	case 32, 64:
+		return []int{t.BlockLen(), 5 * t.BlockLen()}
 	}
 	return []int{256, 512}
 }

@@ -75,6 +75,8 @@ func (p *packer) panel(dst, src []byte, k int) {
 			packQ5_1(dst, row, r)
 		case quant.Q8_0:
 			packQ8_0(dst, row, r)
+		case quant.Q2_0:
+			packQ2_0(dst, row, r)
 		}
 	}
 }
@@ -180,6 +182,26 @@ func packQ8_0(dst, row []byte, r int) {
 			le.PutUint32(q[64*g:], le.Uint32(b[2+4*g:]))
 		}
 		dst, row = dst[min(544, len(dst)):], row[34:]
+	}
+}
+
+// packQ2_0 stores d·(q-1) as d·(q+7-8), two Q4_0 blocks of 32 weights.
+func packQ2_0(dst, row []byte, r int) {
+	spread := func(q byte) uint32 {
+		x := uint32(q)
+		return x&3 | x<<6&0x300 | x<<12&0x30000 | x<<18&0x3000000
+	}
+	for len(row) >= 18 && len(dst) >= 2*288 {
+		for half := range 2 {
+			o, q := (*[288]byte)(dst[288*half:]), (*[8]byte)(row[2+8*half:])
+			copy(o[2*r:2*r+2], row)
+			var w [4]uint32
+			for i := range w {
+				w[i] = spread(q[i]) + spread(q[4+i])<<4 + 0x77777777
+			}
+			putNibbles((*[256]byte)(o[32:]), r, w[0], w[1], w[2], w[3])
+		}
+		dst, row = dst[2*288:], row[18:]
 	}
 }
 

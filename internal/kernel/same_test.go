@@ -31,6 +31,9 @@ func TestSameEverywhere(t *testing.T) {
 	}
 	const rows, cols, tokens = 24, 512, 3
 	for _, typ := range weightTypes {
+		if typ == quant.Q2_0 {
+			continue // kept as Q4_0, and later than the number
+		}
 		n, _ := typ.Bytes(rows * cols)
 		src := make([]byte, n)
 		for i := range src {
