@@ -2,6 +2,7 @@ package gemma
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -121,12 +122,13 @@ func Bind(cat *checkpoint.Catalog, cfg *Config, b backend.Backend, o BindOptions
 	}
 	l := loader{cat: cat, cfg: cfg, groups: newGroups(cfg)}
 	m.bindAll(&l)
+	var table *Source
 	if cfg.PLESize > 0 {
-		m.openPLE(&l, o)
+		table = m.bindPLE(&l)
 	}
 	err := l.err
 	if err == nil {
-		err = m.load(&l, o)
+		err = m.load(&l, table, o)
 	}
 	if err != nil {
 		m.Close()
@@ -135,8 +137,9 @@ func Bind(cat *checkpoint.Catalog, cfg *Config, b backend.Backend, o BindOptions
 	return m, nil
 }
 
-// load takes memory for the weights and reads those that stay, or begins to.
-func (m *Model) load(l *loader, o BindOptions) error {
+// load opens the per-layer table, if there is one, takes memory for the weights and reads
+// those that stay, or begins to.
+func (m *Model) load(l *loader, table *Source, o BindOptions) error {
 	var packed *checkpoint.Catalog
 	if o.Packed != nil {
 		o.Packed.attach(l.groups)
@@ -148,6 +151,14 @@ func (m *Model) load(l *loader, o BindOptions) error {
 			packed.ReadExactly()
 		}
 	}
+	// The vectors are few kilobytes each and the table's storage may want to be measured:
+	// both before the disk has a queue of megabytes, and at the same time, since each mostly waits.
+	vectors := make(chan error, 1)
+	go func() { vectors <- l.readVectors() }()
+	err := m.openPLE(table, o)
+	if err = errors.Join(<-vectors, err); err != nil {
+		return err
+	}
 	size := sizeOn(m.back)
 	pieceBytes := l.groups.cut(size)
 	l.groups.makeUnits(size)
@@ -157,14 +168,10 @@ func (m *Model) load(l *loader, o BindOptions) error {
 		progress: a.progress(o.Progress), fault: o.PackedFault,
 	}
 	r.work.L = &r.mu
-	var err error
 	if m.weights, err = newSupply(r, l.groups, a, &m.embed, o.Background); err != nil {
 		return err
 	}
 	m.resident = l.vectors + a.keptBytes(size) + a.sharedBytes()
-	if err := l.readVectors(); err != nil { // before the disk has a queue of megabytes
-		return err
-	}
 	m.weights.load()
 	m.weights.begin(true)
 	if o.Background {
@@ -295,16 +302,16 @@ func (m *Model) bindPLE(l *loader) *Source {
 	return table
 }
 
-// openPLE binds the per-layer embeddings and opens the table.
-func (m *Model) openPLE(l *loader, o BindOptions) {
-	table := m.bindPLE(l)
+// openPLE opens the per-layer table; nil is none.
+func (m *Model) openPLE(table *Source, o BindOptions) error {
 	if table == nil {
-		return
+		return nil
 	}
 	if err := m.ple.open(table, o.PLESource, o.PLE); err != nil {
-		l.fail(fmt.Errorf("%s: %w", table.Spec, err))
 		m.ple = nil
+		return fmt.Errorf("%s: %w", table.Spec, err)
 	}
+	return nil
 }
 
 // Close stops all reading. The backend frees the weights.
