@@ -138,7 +138,7 @@ func (a *answer) run(ctx context.Context, req engine.Request) {
 		Drafted: res.Drafted, Accepted: res.Accepted,
 	}
 	a.result.Timings = Timings{Prefill: res.Prefill, FirstToken: res.First, Decode: res.Decode, Queued: res.Queued}
-	a.result.PLE = answerPLE(&res)
+	a.result.PLE, a.result.Weights = answerPLE(&res), answerWeights(&res)
 	a.result.Finish = a.finish(ctx, res.Finish, err)
 	a.yield(Event{Kind: EventDone, Result: &a.result}, err)
 }

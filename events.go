@@ -101,13 +101,14 @@ func (t Timings) MarshalJSON() ([]byte, error) {
 
 // Result closes an answer.
 type Result struct {
-	Finish  Finish   `json:"finish_reason"`
-	Stop    string   `json:"stop,omitempty"` // the stop string that was met
-	Usage   Usage    `json:"usage"`
-	Timings Timings  `json:"timings"`
-	PLE     PLEStats `json:"ple"`  // of this answer's rows; Errors is not told apart and 0
-	Seed    uint64   `json:"seed"` // the seed in force, also when it was chosen at random
-	IDs     []int32  `json:"-"`    // the sampled tokens, a stop token included
+	Finish  Finish      `json:"finish_reason"`
+	Stop    string      `json:"stop,omitempty"` // the stop string that was met
+	Usage   Usage       `json:"usage"`
+	Timings Timings     `json:"timings"`
+	PLE     PLEStats    `json:"ple"`     // of this answer's rows; Errors stays 0, since a row that cannot be read ends the answer
+	Weights WeightStats `json:"weights"` // read while it was computed, for it and others
+	Seed    uint64      `json:"seed"`    // the seed in force, also when it was chosen at random
+	IDs     []int32     `json:"-"`       // the sampled tokens, a stop token included
 }
 
 // PrefillRate returns prompt tokens computed per second, 0 when there is no

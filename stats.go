@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/plume-run/plume/internal/engine"
+	"github.com/plume-run/plume/internal/gemma"
 	"github.com/plume-run/plume/internal/ple"
 )
 
@@ -75,10 +76,27 @@ func answerPLE(r *engine.Result) PLEStats {
 // minus returns what was counted since q.
 func (p PLEStats) minus(q PLEStats) PLEStats { return pleStats(p.raw.Sub(q.raw)) }
 
+// answerWeights says what reading weights has cost while an answer was computed.
+func answerWeights(r *engine.Result) WeightStats {
+	w := weightStats(r.Weights)
+	if r.Generated > 1 {
+		w.TokenBytes = r.Decoded / int64(r.Generated-1)
+	}
+	return w
+}
+
+func weightStats(w gemma.WeightStats) WeightStats {
+	return WeightStats{
+		ReadBytes: w.ReadBytes, Wait: w.Wait, Overlap: w.Overlap(), ExpertHits: w.ExpertHits, ExpertMisses: w.ExpertMisses,
+	}
+}
+
 // WeightStats say what reading the weights has cost: once where they stay, for every
-// token where they are streamed.
+// token where they are streamed. Weights are read for all answers of a step together, so
+// those of an answer are of the time it was computed in, whoever else was.
 type WeightStats struct {
 	ReadBytes    int64         // as stored
+	TokenBytes   int64         // of an answer: those for each token behind the first
 	Wait         time.Duration // time the computation stood still for weights
 	Overlap      float64       // part of the reading that was computed through, 0 to 1
 	ExpertHits   int64         // experts that a step needed and found in memory, where not all stay
@@ -89,11 +107,12 @@ type WeightStats struct {
 func (w WeightStats) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Bytes   int64   `json:"read_bytes"`
+		Token   int64   `json:"bytes_per_token,omitempty"`
 		Wait    float64 `json:"wait_seconds"`
 		Overlap float64 `json:"overlap"`
 		Hits    int64   `json:"expert_hits"`
 		Misses  int64   `json:"expert_misses"`
-	}{w.ReadBytes, w.Wait.Seconds(), w.Overlap, w.ExpertHits, w.ExpertMisses})
+	}{w.ReadBytes, w.TokenBytes, w.Wait.Seconds(), w.Overlap, w.ExpertHits, w.ExpertMisses})
 }
 
 // Stats is a live report of an open model.
@@ -126,10 +145,7 @@ type MemoryUse struct {
 // Stats reports what the model holds now and what its table has cost so far. It may
 // be called at any time, also while sessions compute.
 func (m *Model) Stats() Stats {
-	w := m.gm.WeightStats()
-	return Stats{Memory: m.memoryStats(), Place: m.place, From: m.WeightsPlace(), PLE: m.PLEStats(), Weights: WeightStats{
-		ReadBytes: w.ReadBytes, Wait: w.Wait, Overlap: w.Overlap(), ExpertHits: w.ExpertHits, ExpertMisses: w.ExpertMisses,
-	}}
+	return Stats{Memory: m.memoryStats(), Place: m.place, From: m.WeightsPlace(), PLE: m.PLEStats(), Weights: weightStats(m.gm.WeightStats())}
 }
 
 // processMemory returns what the system says the process holds and has held; zeros

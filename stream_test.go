@@ -106,3 +106,30 @@ func TestBackgroundErrors(t *testing.T) {
 		t.Errorf("no file gives %v", err)
 	}
 }
+
+// A result says what reading weights has cost while it was computed: for each token what
+// the plan says, and nothing for those that stay.
+func TestResultCountsWeights(t *testing.T) {
+	for _, o := range []Options{{}, {Stream: &Stream{Bytes: 1 << 40}}} {
+		_, m := answerOf(t, o)
+		s := newSession(t, m, SessionOptions{Context: 64, NoDraft: true})
+		a, err := Collect(s.Generate(t.Context(), greedyRequest(Request{Prompt: "Tell me a story about a fox.", MaxTokens: 20})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := a.Result.Weights
+		if o.Stream == nil {
+			if w.ReadBytes != 0 || w.TokenBytes != 0 {
+				t.Errorf("all weights stay, and %+v", w)
+			}
+			continue
+		}
+		planned := float64(m.plan.p.Streamed.TokenBytes)
+		if r := float64(w.TokenBytes) / planned; r < 0.9 || r > 1.1 {
+			t.Errorf("%d bytes a token, the plan has %.0f", w.TokenBytes, planned)
+		}
+		if since := m.Stats().Weights; w.ReadBytes < 19*w.TokenBytes || w.ReadBytes >= since.ReadBytes || since.TokenBytes != 0 {
+			t.Errorf("the answer %+v, since the start %+v", w, since)
+		}
+	}
+}

@@ -78,6 +78,13 @@ func printStats(w io.Writer, m *plume.Model, s *plume.Session, r *plume.Result) 
 		fmt.Fprintf(w, "         %s\n", live.Place)
 	}
 	printWeights(w, "weights  ", live.Weights)
+	if a := r.Weights; a.TokenBytes > 0 {
+		fmt.Fprintf(w, "         this answer %s, %s for each token behind the first", sizeText(a.ReadBytes), sizeText(a.TokenBytes))
+		if n := a.ExpertHits + a.ExpertMisses; n > 0 {
+			fmt.Fprintf(w, "; %.1f %% of its experts found in memory", 100*float64(a.ExpertHits)/float64(n))
+		}
+		fmt.Fprintln(w)
+	}
 	fmt.Fprintf(w, "         from %s\n", live.From)
 	printMemory(w, live.Memory, s)
 	fmt.Fprintf(w, "seed     %d\n", r.Seed)

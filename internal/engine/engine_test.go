@@ -114,7 +114,7 @@ func TestGenerateGolden(t *testing.T) {
 		want := Result{Prompt: len(g.IDs), Generated: len(g.Greedy), Finish: FinishLength}
 		want.Prefill, want.First, want.Decode = res.Prefill, res.First, res.Decode
 		want.Drafted, want.Accepted = res.Drafted, res.Accepted
-		want.PLE, want.PLEWaits = res.PLE, res.PLEWaits
+		want.PLE, want.PLEWaits, want.Weights, want.Decoded = res.PLE, res.PLEWaits, res.Weights, res.Decoded
 		if res != want {
 			t.Errorf("chunk %d: result %+v, want %+v", chunk, res, want)
 		}

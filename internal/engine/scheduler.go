@@ -308,7 +308,7 @@ func (s *Scheduler) afterForward(logits []float32, rows int, failed error) error
 		if q.err != nil {
 			continue
 		}
-		q.countRows(i)
+		q.count(i)
 		q.expect()
 		if n := q.cache.Len(); s.known != nil && n > q.at && (n == q.res.Prompt || n == q.cut) {
 			q.err = s.known.keep(q.cache, q.ids[:n])

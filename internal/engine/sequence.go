@@ -25,6 +25,9 @@ type sequence struct {
 	at    int       // cache.Len() before the last step
 	cut   int       // a step of the prompt must end here, so that what is held then can be kept; 0: none
 
+	weights  gemma.WeightStats // when the answer began
+	prompted int64             // bytes of weights that the prompt's steps have read since then
+
 	lookup lookup
 	pace   pace
 	trial  []int32  // the tokens of a decode step: the last of ids and drafts
@@ -47,6 +50,7 @@ func (q *sequence) start(r *Request) {
 	q.begun = time.Now()
 	q.req, q.drawn, q.cut = r, q.drawn[:0], 0
 	q.res = Result{Prompt: len(r.Prompt), Finish: FinishError}
+	q.weights, q.prompted = q.e.model.WeightStats(), 0
 	n := q.shared(r.Prompt)
 	if !q.cache.Truncate(n) {
 		panic("engine: internal error: a cache has lost what it was said to hold")
@@ -129,9 +133,14 @@ func (q *sequence) take(logits []float32, rows int) error {
 	return nil
 }
 
-// countRows adds what the last step, of which the sequence was that part, has taken from
-// the per-layer table.
-func (q *sequence) countRows(part int) {
+// count adds what the last step, of which the sequence was that part, has taken from the
+// per-layer table, and what reading weights has cost since the start.
+func (q *sequence) count(part int) {
+	q.res.Weights = q.e.model.WeightStats().Sub(q.weights)
+	if q.at < q.res.Prompt {
+		q.prompted = q.res.Weights.ReadBytes
+	}
+	q.res.Decoded = q.res.Weights.ReadBytes - q.prompted
 	if c := q.e.model.PLECounts(part); c.Rows > 0 {
 		q.res.PLE.Add(c)
 		q.res.PLEWaits.Add(c.Wait)

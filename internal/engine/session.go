@@ -176,7 +176,9 @@ type Result struct {
 	Drafted   int           // tokens evaluated on trial
 	Accepted  int           // of them drawn by the sampler too
 	PLE       gemma.PLECounts
-	PLEWaits  gemma.PLEWaits // of every step
+	PLEWaits  gemma.PLEWaits    // of every step
+	Weights   gemma.WeightStats // what reading weights has cost meanwhile, whoever else computed
+	Decoded   int64             // bytes of those, read behind the prompt's last step
 	Finish    Finish
 }
 
@@ -225,7 +227,7 @@ func (s *Session) step(ctx context.Context) error {
 
 // take draws from what the step has computed.
 func (s *Session) take(logits []float32, rows int, _ error) error {
-	s.q.countRows(0)
+	s.q.count(0)
 	err := s.q.take(logits, rows)
 	if err == nil {
 		s.q.expect()

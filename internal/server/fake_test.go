@@ -145,6 +145,7 @@ func result(line string) *plume.Result {
 	res := &plume.Result{
 		Usage:   plume.Usage{Prompt: 7, Cached: 2, Generated: 3},
 		Timings: plume.Timings{Prefill: 30 * time.Millisecond, FirstToken: 40 * time.Millisecond, Decode: 50 * time.Millisecond},
+		PLE:     plume.PLEStats{Rows: 9, CacheHits: 4, RowsRead: 5, Overlap: 1}, Weights: plume.WeightStats{TokenBytes: 77},
 	}
 	for i, word := range strings.Fields(line) {
 		key, value, _ := strings.Cut(word, "=")

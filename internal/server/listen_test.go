@@ -161,7 +161,8 @@ func TestMetrics(t *testing.T) {
 	o := testOptions(fake)
 	o.Figures = func() plume.Stats {
 		var st plume.Stats
-		st.PLE.Rows, st.Memory.Used = 41, 5000
+		st.PLE.Rows, st.Memory.Used, st.Memory.Left = 41, 5000, 300
+		st.PLE.WaitP50, st.Weights.ExpertHits, st.Weights.ExpertMisses = 2*time.Millisecond, 7, 3
 		st.Memory.Roles = []plume.MemoryUse{{Role: "ffn", Bytes: 40}, {Role: "ffn", Bytes: 2}}
 		return st
 	}
@@ -173,7 +174,8 @@ func TestMetrics(t *testing.T) {
 		`vllm:num_requests_running{model_name="tiny"} 2`, `vllm:num_requests_waiting{model_name="tiny"} 3`, `vllm:kv_cache_usage_perc{model_name="tiny"} 0.25`,
 		`plume_http_requests_total{route="/v1/chat/completions",status="200"} 1`, `plume_http_requests_total{route="/v1/chat/completions",status="400"} 1`,
 		`plume_answers_total{finish="stop"} 1`, "plume_prompt_tokens_total 7", "plume_generated_tokens_total 3", "plume_time_to_first_token_seconds_count 1",
-		"plume_ple_rows_total 41", "plume_memory_used_bytes 5000", `plume_memory_role_bytes{role="ffn"} 42`, "go_goroutines",
+		"plume_ple_rows_total 41", "plume_memory_used_bytes 5000", "plume_memory_left_bytes 300",
+		"plume_ple_wait_p50_seconds 0.002", "plume_expert_hits_total 7", "plume_expert_misses_total 3", `plume_memory_role_bytes{role="ffn"} 42`, "go_goroutines",
 	} {
 		if !strings.Contains(text, want+"\n") && !strings.Contains(text, want+" ") {
 			t.Errorf("no %s", want)

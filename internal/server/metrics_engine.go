@@ -54,14 +54,18 @@ var (
 	pleDevice  = total("plume_ple_device_bytes_total", "The same, widened to the storage's blocks.")
 	pleErrors  = total("plume_ple_errors_total", "Rows that could not be read.")
 	pleWait    = total("plume_ple_wait_seconds_total", "Time the computation stood still for rows.")
+	pleWaitP50 = gauge("plume_ple_wait_p50_seconds", "Half of the steps waited no longer, since the start.")
 	pleWaitP99 = gauge("plume_ple_wait_p99_seconds", "99 of 100 steps waited no longer, since the start.")
 	pleOverlap = gauge("plume_ple_overlap_ratio", "Part of the reads' time that was computed through, 0 to 1.")
 
 	weightBytes = total("plume_weights_read_bytes_total", "Bytes of weights read from storage, the first reading included.")
 	weightWait  = total("plume_weights_wait_seconds_total", "Time the computation stood still for weights.")
+	expertHits  = total("plume_expert_hits_total", "Experts that a step needed and found in memory, where not all stay.")
+	expertMiss  = total("plume_expert_misses_total", "Experts that a step had to wait for.")
 
 	memoryBudget  = gauge("plume_memory_budget_bytes", "Memory that the process may take, 0 when nobody set a limit.")
 	memoryUsed    = gauge("plume_memory_used_bytes", "Memory accounted for.")
+	memoryLeft    = gauge("plume_memory_left_bytes", "What the budget has left, 0 when there is none.")
 	memoryRole    = gauge("plume_memory_role_bytes", "What the memory is used for.", "role")
 	memoryProcess = gauge("plume_memory_process_bytes", "Memory of the process as the system says, 0 when it does not.")
 	memoryPeak    = gauge("plume_memory_process_peak_bytes", "The most so far.")
@@ -105,13 +109,15 @@ func (c *engineCollector) Collect(out chan<- prometheus.Metric) {
 	}{
 		{pleRows, f.PLE.Rows}, {pleHits, f.PLE.CacheHits}, {pleRead, f.PLE.RowsRead}, {pleReads, f.PLE.Reads},
 		{pleBytes, f.PLE.ReadBytes}, {pleDevice, f.PLE.DeviceBytes}, {pleErrors, f.PLE.Errors}, {weightBytes, f.Weights.ReadBytes},
-		{memoryBudget, f.Memory.Budget}, {memoryUsed, f.Memory.Used},
+		{memoryBudget, f.Memory.Budget}, {memoryUsed, f.Memory.Used}, {memoryLeft, f.Memory.Left},
+		{expertHits, f.Weights.ExpertHits}, {expertMiss, f.Weights.ExpertMisses},
 		{memoryProcess, f.Memory.Process}, {memoryPeak, f.Memory.ProcessPeak},
 	} {
 		send(v.figure, float64(v.value))
 	}
 	send(weightWait, f.Weights.Wait.Seconds())
 	send(pleWait, f.PLE.Wait.Seconds())
+	send(pleWaitP50, f.PLE.WaitP50.Seconds())
 	send(pleWaitP99, f.PLE.WaitP99.Seconds())
 	send(pleOverlap, f.PLE.Overlap)
 	roles := map[string]int64{}

@@ -19,6 +19,7 @@ type chatRequest struct {
 	StreamOptions       *streamOptions  `json:"stream_options"`
 	Logprobs            bool            `json:"logprobs"`
 	TopLogprobs         *int            `json:"top_logprobs"`
+	Report              bool            `json:"plume_report"`
 
 	Tools             []json.RawMessage `json:"tools"`
 	ToolChoice        json.RawMessage   `json:"tool_choice"`
@@ -91,9 +92,9 @@ func (s *Server) decodeChat(body []byte) (*job, *apiError) {
 		model: model, requests: choices(*r, n), prefix: "call_",
 		oneCall: q.ParallelToolCalls != nil && !*q.ParallelToolCalls,
 	}
-	head := chatHead{s.newID("chatcmpl-"), s.now().Unix(), model, q.Logprobs}
+	head := chatHead{s.newID("chatcmpl-"), s.now().Unix(), model, q.Logprobs, q.Report}
 	if q.Stream {
-		withUsage := q.StreamOptions != nil && q.StreamOptions.IncludeUsage
+		withUsage := q.Report || q.StreamOptions != nil && q.StreamOptions.IncludeUsage
 		j.stream = func(out *sink) streamer { return newChatStream(out, head, n, withUsage) }
 	} else {
 		j.whole = head.encode
@@ -164,6 +165,14 @@ type chatHead struct {
 	created  int64
 	model    string
 	logprobs bool
+	report   bool
+}
+
+// usage is what the answers have cost.
+func (h chatHead) usage(answers []answer) *openaiUsage {
+	u := usageJSON(answers)
+	u.Plume = reports(h.report, answers)
+	return u
 }
 
 type chatCompletion struct {
@@ -192,7 +201,7 @@ type chatMessage struct {
 
 // encode writes finished answers as one object.
 func (h chatHead) encode(answers []answer) any {
-	out := chatCompletion{ID: h.id, Object: "chat.completion", Created: h.created, Model: h.model, Usage: usageJSON(answers)}
+	out := chatCompletion{ID: h.id, Object: "chat.completion", Created: h.created, Model: h.model, Usage: h.usage(answers)}
 	for i, a := range answers {
 		m := chatMessage{Role: "assistant", Content: &a.text, Reasoning: a.thinking}
 		for _, c := range a.calls {

@@ -112,7 +112,7 @@ func (c *chatStream) end() {
 		for i, p := range c.choices {
 			answers[i] = p.answer
 		}
-		c.object([]chunkChoice{}, usageJSON(answers))
+		c.object([]chunkChoice{}, c.head.usage(answers))
 	}
 	c.out.raw("data: [DONE]\n\n")
 }

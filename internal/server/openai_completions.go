@@ -19,6 +19,7 @@ type completionRequest struct {
 	StreamOptions  *streamOptions  `json:"stream_options"`
 	Logprobs       *int            `json:"logprobs"`
 	Echo           bool            `json:"echo"`
+	Report         bool            `json:"plume_report"`
 	ResponseFormat json.RawMessage `json:"response_format"`
 
 	// Refused when they ask for something.
@@ -56,7 +57,7 @@ func (s *Server) decodeCompletion(body []byte) (*job, *apiError) {
 		return nil, err
 	}
 	j := &job{model: model}
-	head := completionHead{id: s.newID("cmpl-"), created: s.now().Unix(), model: model, logprobs: q.Logprobs != nil}
+	head := completionHead{id: s.newID("cmpl-"), created: s.now().Unix(), model: model, logprobs: q.Logprobs != nil, report: q.Report}
 	for _, p := range prompts {
 		r := *base
 		r.Raw, r.Tokens = p.text, p.tokens
@@ -67,7 +68,7 @@ func (s *Server) decodeCompletion(body []byte) (*job, *apiError) {
 	}
 	head.perPrompt = n
 	if q.Stream {
-		withUsage := q.StreamOptions != nil && q.StreamOptions.IncludeUsage
+		withUsage := q.Report || q.StreamOptions != nil && q.StreamOptions.IncludeUsage
 		j.stream = func(out *sink) streamer {
 			return &completionStream{out: out, head: head, usage: withUsage, answers: make([]answer, total), written: make([]int, total)}
 		}
@@ -173,6 +174,7 @@ type completionHead struct {
 	created   int64
 	model     string
 	logprobs  bool
+	report    bool
 	echo      []string // what comes before each choice
 	perPrompt int      // choices of one prompt
 }
@@ -199,7 +201,7 @@ func (h *completionHead) object(choices []completionChoice, usage any) completio
 
 // usage counts each prompt once.
 func (h *completionHead) usage(answers []answer) *openaiUsage {
-	sum := &openaiUsage{}
+	sum := &openaiUsage{Plume: reports(h.report, answers)}
 	for i := 0; i < len(answers); i += h.perPrompt {
 		u := usageJSON(answers[i : i+h.perPrompt])
 		sum.Prompt, sum.Completion, sum.Total = sum.Prompt+u.Prompt, sum.Completion+u.Completion, sum.Total+u.Total

@@ -337,6 +337,7 @@ type openaiUsage struct {
 	Total      int           `json:"total_tokens"`
 	Details    promptDetails `json:"prompt_tokens_details"`
 	Thoughts   outputDetails `json:"completion_tokens_details"`
+	Plume      []report      `json:"plume,omitempty"`
 }
 
 type promptDetails struct {
@@ -354,7 +355,10 @@ func usageJSON(answers []answer) *openaiUsage {
 	for _, a := range answers {
 		thoughts += a.thoughts
 	}
-	return &openaiUsage{u.Prompt, u.Generated, u.Prompt + u.Generated, promptDetails{u.Cached}, outputDetails{thoughts}}
+	return &openaiUsage{
+		Prompt: u.Prompt, Completion: u.Generated, Total: u.Prompt + u.Generated,
+		Details: promptDetails{u.Cached}, Thoughts: outputDetails{thoughts},
+	}
 }
 
 // finishReason is the word of the older endpoints.
