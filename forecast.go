@@ -239,20 +239,23 @@ func MakeForecast(spec ModelSpec, o ForecastOptions) (*Forecast, error) {
 		return nil, err
 	}
 	f.Fits, f.RAMBytes = true, f.Plan.Total()
-	return f, f.speeds(cfg, o, spec.packed(&o.Options))
+	return f, f.speeds(cfg, o, spec.packed(&o.Options) != "")
 }
 
-// packed reports whether Open would read weights from a packed copy.
-func (s *ModelSpec) packed(o *Options) bool {
+// packed is the packed copy that Open would read weights from, "" when there is none.
+func (s *ModelSpec) packed(o *Options) string {
 	if s.Path == "" || o.Packed == PackedOff {
-		return false
+		return ""
 	}
 	file := o.Packed
 	if file == PackedAuto {
 		file = ""
 	}
 	c, err := FindPacked(s.Path, file)
-	return err == nil && c != nil && c.Reason == ""
+	if err != nil || c == nil || c.Reason != "" {
+		return ""
+	}
+	return c.Path
 }
 
 // plan plans as Open does.
@@ -291,7 +294,7 @@ func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions, packed bool) (er
 	}
 	if o.Storage != "" { // weights come from there as well
 		m := *o.Machine
-		m.ReadRate = flash.Sequential(f.store, 1<<20, 8, 256<<20) / 1e9
+		m.ReadRate, m.Stream = flash.Sequential(f.store, 1<<20, 8, 256<<20)/1e9, nil
 		o.Machine = &m
 	}
 	prompt := min(o.Prompt, f.Plan.p.Context)

@@ -51,6 +51,9 @@ func (o MeasureOptions) withDefaults() MeasureOptions {
 // and worse moments.
 const kernelTime = 2 * time.Second
 
+// streamTime is how long streaming of a model's weights is measured.
+const streamTime = time.Second
+
 // MeasureMachine measures the machine at hand: memory and arithmetic by number of threads,
 // the kernels' own rates, the storage under a file, and what the system tells of power and
 // graphics cards. It takes some seconds, and memory
@@ -93,7 +96,10 @@ func compute(m *Machine, o MeasureOptions) error {
 		return err
 	}
 	meter.Measure(kernelTime, m)
-	return meter.Close()
+	if o.File != "" && len(o.Models) == 1 && o.Models[0].Path != "" {
+		err = meter.MeasureStreaming(o.Models[0], 0, streamTime, m)
+	}
+	return errors.Join(err, meter.Close())
 }
 
 // measureStorage reads a file, of a folder a temporary one, past the system's memory of it,

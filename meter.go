@@ -1,6 +1,10 @@
 package plume
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
 	"slices"
 	"time"
 
@@ -9,6 +13,7 @@ import (
 	"github.com/plume-run/plume/internal/gemma"
 	"github.com/plume-run/plume/internal/plan/forecast"
 	"github.com/plume-run/plume/internal/plan/measure"
+	"github.com/plume-run/plume/internal/ple"
 	"github.com/plume-run/plume/internal/quant"
 )
 
@@ -82,6 +87,34 @@ func (t *MachineMeter) Measure(d time.Duration, m *Machine) {
 	t.meter.Measure(d, m)
 }
 
+// MeasureStreaming fills in what reading weights beside computing costs, in the time d from now
+// on: again and again so many bytes (0: all) of the model's file, or of its packed copy if Open
+// would use one. It leaves that open where the system has no reads past the page cache.
+func (t *MachineMeter) MeasureStreaming(spec ModelSpec, bytes int64, d time.Duration, m *Machine) error {
+	path, o := spec.Path, Options{}.withDefaults()
+	packed := spec.packed(&o)
+	if packed != "" {
+		path = packed
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	src, err := ple.OpenSource(ple.Direct, ple.Spec{Path: path, Bytes: info.Size()})
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("measure streaming: %w", err)
+	}
+	defer src.Close()
+	if bytes == 0 || bytes > info.Size() {
+		bytes = info.Size()
+	}
+	m.Stream, err = t.meter.Streaming(io.NewSectionReader(src, 0, bytes), bytes, packed == "", d)
+	return err
+}
+
 // middle is the median of an odd number of figures.
 func middle(x []float64) float64 {
 	slices.Sort(x)
@@ -125,6 +158,12 @@ func (s *ModelSpec) addWork(w *measure.Work, shapes bool) error {
 	weights, err := gemma.Weigh(cat, cfg, newSizer(Options{Threads: 1}))
 	if err != nil {
 		return markUnsupported(err)
+	}
+	if w.Bytes == nil {
+		w.Bytes = map[quant.Type]float64{}
+	}
+	for typ, n := range weights.TypeBytes() {
+		w.Bytes[typ] += float64(n)
 	}
 	for _, m := range weights.Matrices() {
 		if !slices.Contains(w.Types, m.Type) {

@@ -15,6 +15,7 @@ import (
 // is about a machine, and a shared one is another in the next minute.
 type checker struct {
 	fc     *plume.Forecast
+	spec   plume.ModelSpec
 	base   *plume.Machine // what is not measured again
 	meter  *plume.MachineMeter
 	bench  *plume.Bench
@@ -26,6 +27,9 @@ type checker struct {
 
 // checkTime is how long the machine is measured before and after each run.
 const checkTime = time.Second
+
+// leastAgain is of how many bytes at least the disk's rate is measured.
+const leastAgain = 32 << 20
 
 // A run of decoding: enough tokens to last about runTime, within these bounds.
 const (
@@ -49,7 +53,7 @@ func (f *planFlags) checkSpeed(cmd *cobra.Command, ctx context.Context, m *plume
 		return nil, err
 	}
 	defer model.Close()
-	k := &checker{fc: fc, base: m, limit: model.MaxContext(), repeat: f.checkRepeat, status: newStatus(cmd.ErrOrStderr())}
+	k := &checker{fc: fc, spec: c.spec, base: m, limit: model.MaxContext(), repeat: f.checkRepeat, status: newStatus(cmd.ErrOrStderr())}
 	if k.bench, err = model.NewBench(); err != nil {
 		return nil, err
 	}
@@ -115,7 +119,10 @@ func (k *checker) point(ctx context.Context, what string, forecast func(*plume.M
 		return err
 	}
 	var p checkPoint
-	before := k.machine()
+	before, err := k.machine()
+	if err != nil {
+		return err
+	}
 	for range k.repeat {
 		r, err := run()
 		if err == nil {
@@ -124,7 +131,10 @@ func (k *checker) point(ctx context.Context, what string, forecast func(*plume.M
 		if err != nil {
 			return err
 		}
-		after := k.machine()
+		after, err := k.machine()
+		if err != nil {
+			return err
+		}
 		s, err := forecast(plume.MeanMachine(before, after))
 		if err != nil {
 			return err
@@ -137,16 +147,17 @@ func (k *checker) point(ctx context.Context, what string, forecast func(*plume.M
 	return nil
 }
 
-// machine measures the machine again, and the rate of its disk where weights come from there.
-func (k *checker) machine() *plume.Machine {
+// machine measures the machine again, and how weights stream where some do.
+func (k *checker) machine() (*plume.Machine, error) {
 	m := *k.base
 	k.meter.Measure(checkTime, &m)
 	if k.fc.Streamed > 0 {
-		if rate, err := plume.ReadRate(k.fc.Model, 1<<40, checkTime/2); err == nil && rate > 0 {
-			m.ReadRate = rate / 1e9
+		again := max(k.fc.Streamed, leastAgain) // as steps do, whatever storage caches of it
+		if err := k.meter.MeasureStreaming(k.spec, again, checkTime, &m); err != nil {
+			return nil, err
 		}
 	}
-	return &m
+	return &m, nil
 }
 
 // checkPoint sums up the runs of a point.

@@ -190,6 +190,17 @@ func (w *Weights) Matrices() []backend.MatrixSpec {
 	return list
 }
 
+// TypeBytes is what the matrices of each type take on the device.
+func (w *Weights) TypeBytes() map[quant.Type]int64 {
+	sums := map[quant.Type]int64{}
+	for _, g := range w.groups.inOrder() {
+		for i := range g.loads {
+			sums[g.loads[i].matrix.Type] += w.size(&g.loads[i])
+		}
+	}
+	return sums
+}
+
 // like reports whether b's time follows from the same rates.
 func (a *Op) like(b *Op) bool {
 	return a.Kind == b.Kind && a.Type == b.Type && a.Out == b.Out && a.In == b.In && a.Rows == b.Rows && a.Attention == b.Attention

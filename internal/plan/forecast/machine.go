@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/plan/flash"
@@ -41,6 +43,10 @@ type Machine struct {
 	// the kernels, by type; nil: not counted, as if there were a packed copy of the file.
 	Pack map[string]float64 `json:"pack_gbps,omitempty"`
 
+	// Stream is what reading weights beside computing costs; nil: not known, as if reading took
+	// nothing but the storage's time and Pack.
+	Stream *Streaming `json:"stream,omitempty"`
+
 	Rows float64 `json:"rows_gelems"` // activations through norms, GELU, residuals
 	// RowsOne is Rows for steps of one row; 0: the same.
 	RowsOne float64 `json:"rows_one_gelems,omitempty"`
@@ -72,6 +78,26 @@ type Machine struct {
 // one K/V head of 512 values.
 func AttentionKey(t quant.Type, a backend.Attention) string {
 	return fmt.Sprintf("%s %d/%dx%d", TypeKey(t), a.Heads, a.KVHeads, a.HeadDim)
+}
+
+// Streaming is how weights that do not stay in memory come, laid out for the kernels: in 10⁹
+// bytes as stored per second while nothing computes and beside products, which take Slow
+// times as long meanwhile.
+type Streaming struct {
+	Read   float64 `json:"read_gbps"`
+	Beside float64 `json:"beside_gbps"`
+	Slow   float64 `json:"slow"`
+}
+
+// step is how long a step takes that computes for so long and reads n bytes meanwhile: as
+// long as it reads it computes Slow times as long, and then one of both goes on alone.
+func (s *Streaming) step(compute time.Duration, n int64) time.Duration {
+	slowed := float64(compute) * s.Slow
+	if beside := s.Beside * slowed; float64(n) > beside {
+		return time.Duration(slowed + (float64(n)-beside)/s.Read)
+	}
+	reading := float64(n) / s.Beside
+	return compute + time.Duration(reading*(1-1/s.Slow))
 }
 
 // FewRows is the rate of products with so many rows.
@@ -191,6 +217,14 @@ func (m *Machine) validateRates() error {
 			if err := positive(name+"."+typ, x); err != nil {
 				return err
 			}
+		}
+	}
+	if s := m.Stream; s != nil {
+		if err := errors.Join(positive("stream.read_gbps", s.Read), positive("stream.beside_gbps", s.Beside)); err != nil {
+			return err
+		}
+		if !(s.Slow >= 1 && s.Slow <= 1e6) {
+			return fmt.Errorf("stream.slow is %g, want 1 to 1e6", s.Slow)
 		}
 	}
 	if err := positive("rows_gelems", m.Rows); err != nil {

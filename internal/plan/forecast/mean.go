@@ -15,6 +15,10 @@ func (m *Machine) clone() *Machine {
 	for i := range n.Few {
 		n.Few[i].Rate = maps.Clone(n.Few[i].Rate)
 	}
+	if m.Stream != nil {
+		s := *m.Stream
+		n.Stream = &s
+	}
 	return &n
 }
 
@@ -56,6 +60,14 @@ func Mean(machines ...*Machine) *Machine {
 			var x float64
 			mean(&x, func(m *Machine) float64 { return m.rateMaps()[which][name] })
 			rates[name] = x
+		}
+	}
+	if n.Stream != nil {
+		mean(&n.Stream.Read, func(m *Machine) float64 { return m.Stream.Read })
+		mean(&n.Stream.Beside, func(m *Machine) float64 { return m.Stream.Beside })
+		n.Stream.Slow = 0
+		for _, m := range machines {
+			n.Stream.Slow += m.Stream.Slow / float64(len(machines))
 		}
 	}
 	mean(&n.ReadRate, func(m *Machine) float64 { return m.ReadRate })

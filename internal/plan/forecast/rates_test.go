@@ -174,6 +174,35 @@ func TestStreamedWeightsArePacked(t *testing.T) {
 	}
 }
 
+// Computing for 100 ms takes 200 while 1 GB/s is read, so 200 MB come beside it; what is more
+// comes at 4, what is less lets the rest compute at full speed.
+func TestStreamingBesideComputing(t *testing.T) {
+	m, mod := flat(), model(t, "e2b")
+	m.Stream = &Streaming{Read: 4, Beside: 1, Slow: 2}
+	for bytes, want := range map[int64]time.Duration{
+		0: 100 * time.Millisecond, 100e6: 150 * time.Millisecond, 200e6: 200 * time.Millisecond, 600e6: 300 * time.Millisecond,
+	} {
+		if got := m.Stream.step(100*time.Millisecond, bytes); got != want {
+			t.Errorf("%d bytes: %v, want %v", bytes, got, want)
+		}
+	}
+	mod.Streamed = func(int) (int64, int64) { return 0, 400e6 } // experts: nothing to compute meanwhile
+	s, err := m.Decode(mod, nil, 1, 16)
+	if want := s.Compute.Total() + 100*time.Millisecond; err != nil || s.Step != want {
+		t.Errorf("experts that are waited for: %v, want %v (%v)", s.Step, want, err)
+	}
+	n := flat()
+	n.Stream = &Streaming{Read: 12, Beside: 3, Slow: 4}
+	if mean := *Mean(m, n).Stream; mean != (Streaming{Read: 6, Beside: 1.5, Slow: 3}) || m.Stream.Read != 4 {
+		t.Errorf("the mean is %+v", mean)
+	}
+	for _, bad := range []Streaming{{}, {1, 0, 1}, {1, 1, 0.5}, {1, 1, math.NaN()}} {
+		if m.Stream = &bad; m.Validate() == nil {
+			t.Errorf("took %+v", bad)
+		}
+	}
+}
+
 func TestFewRowsAreChecked(t *testing.T) {
 	for _, few := range [][]FewRows{
 		{{1, map[string]float64{"other": 1}}}, {{ManyRows, map[string]float64{"other": 1}}}, {{4, nil}},

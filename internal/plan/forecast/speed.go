@@ -181,13 +181,11 @@ func (m *Machine) step(mod *Model, store *flash.Profile, work gemma.StepWork, st
 	s.Step = compute
 	if mod.Streamed != nil {
 		ahead, chosen := mod.Streamed(tokens)
-		s.Stream = seconds(float64(ahead+chosen), m.ReadRate)
-		packAhead, packChosen := m.packing(mod, ahead), m.packing(mod, chosen)
-		if tokens < manyTokens { // a layer has nothing else to compute than what it waits for
-			s.Step = max(compute+packAhead, seconds(float64(ahead), m.ReadRate)) + max(packChosen, seconds(float64(chosen), m.ReadRate))
-		} else {
-			s.Step = max(compute+packAhead+packChosen, s.Stream)
+		if tokens >= manyTokens { // other experts are computed meanwhile
+			ahead, chosen = ahead+chosen, 0
 		}
+		s.Stream = seconds(float64(ahead+chosen), m.ReadRate)
+		s.Step = m.beside(mod, compute, ahead) + m.beside(mod, 0, chosen)
 	}
 	if n := mod.Weights.PLERows; n > 0 && store != nil {
 		r := flash.Replay{
@@ -203,6 +201,14 @@ func (m *Machine) step(mod *Model, store *flash.Profile, work gemma.StepWork, st
 	}
 	s.Rate = float64(tokens) / s.Step.Seconds()
 	return s, nil
+}
+
+// beside is how long it takes to compute something and to read n bytes of weights meanwhile.
+func (m *Machine) beside(mod *Model, compute time.Duration, n int64) time.Duration {
+	if m.Stream != nil {
+		return m.Stream.step(compute, n)
+	}
+	return max(compute+m.packing(mod, n), seconds(float64(n), m.ReadRate))
 }
 
 // packing is how long all threads take to lay out n bytes of stored weights, which have types

@@ -41,6 +41,7 @@ const stepTime = 250
 // with keys and values of one type. A shape's window, where it has one, is the keys that are seen.
 type Work struct {
 	Types     []quant.Type
+	Bytes     map[quant.Type]float64 // how much there is of each type; nil: of all alike
 	Matrices  []backend.MatrixSpec
 	Attention []backend.Attention
 	KVType    quant.Type
@@ -56,6 +57,9 @@ type Meter struct {
 	fill   []func(m *forecast.Machine)
 	start  *gauge   // of operations with next to nothing to do
 	vector []*gauge // of products with one row
+
+	packs []packSet // by type, for Streaming
+	order [turns]int
 }
 
 // gauge is one thing that is measured in each pass: the nanoseconds that a unit takes.
@@ -105,8 +109,12 @@ func NewMeter(b backend.Backend, w Work) (*Meter, error) {
 	for _, rows := range append([]int{1}, fewRows...) {
 		for i := range sets {
 			t.addVector(&sets[i], rows)
-			if rows == 1 && i < len(w.Types) {
-				t.addPack(&sets[i])
+			if rows > 1 || i >= len(w.Types) {
+				continue
+			}
+			t.addPack(&sets[i])
+			if err := t.addPlaces(&sets[i]); err != nil {
+				return nil, fmt.Errorf("measure streaming of %s: %w", sets[i].spec.Type, err)
 			}
 		}
 		if rows > 1 {
@@ -121,9 +129,22 @@ func NewMeter(b backend.Backend, w Work) (*Meter, error) {
 	for i := range sets {
 		t.addMatrix(&sets[i])
 	}
+	t.order = takeTurns(w.bytes())
 	return t, errors.Join(
 		t.addRows(1, func(m *forecast.Machine, rate float64) { m.RowsOne = rate }),
 		t.addRows(64, func(m *forecast.Machine, rate float64) { m.Rows = rate }))
+}
+
+// bytes is how much there is of each of Types.
+func (w *Work) bytes() []float64 {
+	list := make([]float64, len(w.Types))
+	for i, typ := range w.Types {
+		list[i] = w.Bytes[typ]
+		if w.Bytes == nil {
+			list[i] = 1
+		}
+	}
+	return list
 }
 
 // sets lists the kinds of matrices that w asks for, the types' first.
@@ -217,7 +238,9 @@ type matrixSet struct {
 	spec backend.MatrixSpec
 	ws   []backend.Matrix
 	held float64 // bytes of all
-	raw  []byte  // the first rows as they are stored, some packBytes
+
+	raw     []byte // the first rows as they are stored, some packBytes
+	rawRows int
 }
 
 // make fills so many bytes, one matrix behind the other as a model's are.
@@ -232,7 +255,8 @@ func (s *matrixSet) make(b backend.Backend, total int) error {
 	}
 	each = (each + backend.SlabAlign - 1) / backend.SlabAlign * backend.SlabAlign
 	row := len(raw) / s.spec.Out
-	s.raw = slices.Clone(raw[:min(len(raw), max(1, packBytes/row/backend.FillRows)*backend.FillRows*row)])
+	s.rawRows = min(s.spec.Out, max(1, packBytes/row/backend.FillRows)*backend.FillRows)
+	s.raw = slices.Clone(raw[:s.rawRows*row])
 	n := (int64(total) + each - 1) / each
 	slab, err := b.NewSlab(n * each)
 	if err != nil {

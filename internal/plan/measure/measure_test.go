@@ -130,6 +130,48 @@ func TestStorage(t *testing.T) {
 	}
 }
 
+func TestStreaming(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures for a second")
+	}
+	b, err := cpu.New(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	meter, err := NewMeter(b, Work{Types: []quant.Type{quant.Q4_0, quant.BF16}, Attention: []backend.Attention{{Heads: 1, KVHeads: 1, HeadDim: 64}}, KVType: quant.F16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pack := range []bool{false, true} {
+		s, err := meter.Streaming(file{size: leastBytes}, leastBytes, pack, 0)
+		if err != nil || s.Read <= 0 || s.Beside <= 0 || s.Slow < 1 {
+			t.Errorf("packing %v: %+v, %v", pack, s, err)
+		}
+	}
+	broken := errors.New("cable out")
+	if _, err := meter.Streaming(file{size: leastBytes, bad: broken}, leastBytes, true, 0); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := meter.Streaming(file{size: 1000}, 1000, true, 0); err == nil {
+		t.Error("measured a file of 1000 bytes")
+	}
+}
+
+// Three bytes of one type to one of the other: three turns of four, never two of the rarer in a row.
+func TestTypesTakeTurns(t *testing.T) {
+	order := takeTurns([]float64{3, 1})
+	rare := 0
+	for i, k := range order {
+		if rare += k; k == 1 && i > 0 && order[i-1] == 1 {
+			t.Errorf("two of the rarer type at turn %d", i)
+		}
+	}
+	if rare != turns/4 {
+		t.Errorf("the rarer type has %d of %d turns", rare, turns)
+	}
+}
+
 func TestStorageThatFails(t *testing.T) {
 	broken := errors.New("cable out")
 	if _, _, err := Storage(file{size: leastBytes, bad: broken}, leastBytes); !errors.Is(err, broken) {
