@@ -145,6 +145,7 @@ class Turn {
 
   // end closes the turn. usage is null when the answer was cut off.
   end(finish, usage) {
+    const follow = nearEnd(); // before what is added below it
     this.body.classList.remove("caret");
     this.thought.querySelector("summary").textContent = "Thought";
     this.body.hidden = !this.message.content;
@@ -165,6 +166,7 @@ class Turn {
     this.button("Regenerate", regenerate, "regenerate");
     for (const call of this.message.tool_calls ?? []) this.calls.append(callCard(call));
     if (this.message.tool_calls?.length) this.calls.append(this.answerButton());
+    if (follow) toEnd();
   }
 
   button(text, action, className = "") {
@@ -271,7 +273,6 @@ async function generate() {
       resize();
     }
   }
-  if (nearEnd()) toEnd();
 }
 
 function busy(controller) {

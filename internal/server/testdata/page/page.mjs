@@ -25,6 +25,7 @@ async function open(options) {
 }
 
 const idle = (page) => page.waitForFunction(() => document.getElementById("stop").hidden && document.querySelector(".turn.assistant .foot button"));
+const atEnd = (page) => page.waitForFunction(() => { const l = document.getElementById("log"); return l.scrollHeight - l.scrollTop - l.clientHeight < 2; });
 const shot = (page, name) => page.screenshot({ path: `${out}/${name}.png` });
 
 async function step(name, f) {
@@ -61,22 +62,29 @@ await step("regenerate gives one answer in the place of the old", async () => {
   assert.equal(await page.textContent(".turn.assistant .body"), before, "the same seed gives the same answer");
 });
 await step("stop", async () => {
+  // An answer that cannot end by itself: its form asks for 2,000 numbers.
+  const form = { type: "json_schema", json_schema: { name: "numbers", schema: { type: "array", minItems: 2000, items: { type: "integer" } } } };
+  await page.route("**/v1/chat/completions", (route) => route.continue({ postData: JSON.stringify({ ...route.request().postDataJSON(), response_format: form }) }));
   await page.fill("#max_tokens", "");
-  await page.fill("#prompt", "Tell me a very long story.");
+  await page.fill("#prompt", "Tell me many numbers.");
   await page.click("#send");
   await page.waitForFunction(() => document.querySelectorAll(".turn.assistant .body")[1]?.textContent.length > 0);
   await page.focus("#log");
   await page.keyboard.press("Escape");
   await page.waitForFunction(() => document.getElementById("stop").hidden);
+  assert.match(await page.locator(".turn.assistant .foot").nth(1).textContent(), /stopped/);
+  await page.unroute("**/v1/chat/completions");
+  await page.waitForFunction(async () => (await (await fetch("/api/plume/stats")).json()).load.running === 0);
 });
 await step("live panel moves", async () => {
   await page.waitForFunction(() => document.querySelector("#tps-plot .line") && document.querySelectorAll("#tiers rect").length === 2);
   await page.waitForFunction(() => /%/.test(document.getElementById("hits").textContent));
 });
 await step("memory by purpose", async () => {
+  await page.evaluate(() => document.getElementById("side").scrollTo(0, 0)); // the browser has followed the settings
+  await shot(page, "2-chat-light");
   await page.click("#side details summary");
   assert.ok(await page.locator("#roles li").count() > 5);
-  await shot(page, "2-chat-light");
 });
 await step("an error is shown and the question kept", async () => {
   await page.fill("#temperature", "9");
@@ -126,6 +134,7 @@ await step("thoughts and tool calls", async () => {
   await page.fill(".call textarea", '{"sky":"sunny"}');
   await page.click(".calls > button");
   await page.waitForSelector(".turn.assistant:last-child ol");
+  await atEnd(page);
   assert.equal(asked[1].messages.at(-1).tool_call_id, "call_1");
   assert.equal(asked[1].messages.at(-1).content, '{"sky":"sunny"}');
   assert.equal(asked[1].messages.at(-2).reasoning_content.length > 0, true);
@@ -155,6 +164,7 @@ await step("mobile", async () => {
   await page.tap("#send");
   await idle(page);
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "no sideways scrolling");
+  await atEnd(page); // where the figures and the buttons of the answer are
   await shot(page, "5-mobile");
   await page.tap("#side-toggle");
   await page.waitForTimeout(1200);
