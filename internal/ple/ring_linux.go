@@ -38,6 +38,9 @@ type ring struct {
 	free    [][]byte
 	reads   []*read  // by user number; nil: none
 	numbers []uint32 // user numbers not in use
+
+	// fault, in tests, changes the result of a completion; false: it never comes.
+	fault func(user uint32, res int32) (int32, bool)
 }
 
 // queueMap are the places of a queue's words in ring.rings.
@@ -205,6 +208,12 @@ func (g *ring) pop() (user uint32, res int32, ok bool) {
 	e := g.rings[g.cq.at+head&*g.cq.mask*cqeBytes:]
 	user, res = binary.NativeEndian.Uint32(e), int32(binary.NativeEndian.Uint32(e[8:]))
 	atomic.StoreUint32(g.cq.head, head+1)
+	if g.fault == nil {
+		return user, res, true
+	}
+	if res, ok = g.fault(user, res); !ok {
+		return g.pop()
+	}
 	return user, res, true
 }
 
