@@ -138,7 +138,6 @@ func (m *Model) bind(cat *checkpoint.Catalog, size vocabularySize, b budget) (er
 	if m.opt.LimitGo && b.limited {
 		debug.FreeOSMemory() // what parsing the header and the vocabulary has left
 	}
-	m.plan.measure(cat)
 	if m.back, err = newBackend(m.opt); err != nil {
 		return err
 	}
