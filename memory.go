@@ -29,6 +29,7 @@ type MemoryPlan struct {
 	from string
 	// limited says that the budget is somebody's limit, not what happens to be free.
 	limited bool
+	place   string  // of the per-layer table; "" without one
 	rate    float64 // of the disk, where weights are streamed and it could be measured
 }
 
@@ -72,6 +73,9 @@ func (p *MemoryPlan) String() string {
 	if p.rate > 0 {
 		s += "streamed: " + p.atMost() + "\n"
 	}
+	if p.place != "" {
+		s += "table: " + p.place + "\n"
+	}
 	if p.from != "" {
 		s += "budget: " + p.from + "\n"
 	}
@@ -83,9 +87,10 @@ func (p *MemoryPlan) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		*plan.Plan
 		Expected int64   `json:"expected"` // of a session that fills the context
+		Place    string  `json:"ple_place,omitempty"`
 		From     string  `json:"budget_from,omitempty"`
 		Rate     float64 `json:"disk_bytes_s,omitempty"` // measured where weights are streamed
-	}{p.p, p.p.Expected(p.p.Context), p.from, p.rate})
+	}{p.p, p.p.Expected(p.p.Context), p.place, p.from, p.rate})
 }
 
 // memoryError marks err as ErrMemory without changing its text.
@@ -193,7 +198,11 @@ func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text vocabularySize, b
 	if err != nil {
 		return nil, err
 	}
-	return &MemoryPlan{p: p, from: b.from, limited: b.limited}, nil
+	out := &MemoryPlan{p: p, from: b.from, limited: b.limited}
+	if w := p.Weights(); w.PLERows > 0 {
+		out.place = out.placeText(o, int64(w.PLERows)*w.PLERow)
+	}
+	return out, nil
 }
 
 // pleCacheBytes is what the row cache gets when nobody asks for another size.

@@ -50,6 +50,32 @@ func tablePlace(place string) plan.Place {
 	return plan.Outside
 }
 
+// placeText says how rows of a table of so many bytes will be reached.
+func (p *MemoryPlan) placeText(o Options, tableBytes int64) string {
+	dropped := ""
+	if p.limited {
+		dropped = ", which keeps nothing of them"
+	}
+	switch ple.Kind(o.PLE) {
+	case ple.RAM:
+		return "all of it in memory"
+	case ple.Mmap:
+		return "rows are copied from a mapping of the file"
+	case ple.Disk:
+		return "rows are read through the page cache" + dropped
+	case ple.Direct:
+		return "rows are read past the page cache"
+	}
+	if isURL(o.PLE) {
+		return "rows come by range requests to " + publicPlace(o.PLE)
+	}
+	slow := "through the page cache" + dropped
+	if left := max(p.p.Budget-p.p.Total, 0); tableBytes <= left {
+		slow = fmt.Sprintf("held in memory, of which %d MiB are left for its %d", left>>20, tableBytes>>20)
+	}
+	return "rows are read past the page cache, or where the storage turns out to be too slow, " + slow
+}
+
 // pleKind is the kind of source behind a place; "auto" counts as the one of its
 // choices that takes most memory for reads.
 func pleKind(place string) ple.Kind {

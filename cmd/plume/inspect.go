@@ -23,19 +23,21 @@ func newInspect() *cobra.Command {
 will load, leave on disk, or not use. Only headers are read.
 
 With --ram SIZE, show instead what a run within that budget would hold, use by
-use, what had to shrink for it, and which weights would be read from disk for
-every token, with the most tokens per second that the disk then allows; a budget
-that is too small is refused with the smallest one that works (exit code 8).`,
+use, where the per-layer table would be, what had to shrink for it, and which
+weights would be read from disk for every token, with the most tokens per second
+that the disk then allows; a budget that is too small is refused with the smallest
+one that works (exit code 8). --ram auto takes the budget that a run would find.`,
 		Example: `  plume inspect demo
   plume inspect e2b.gguf --json | jq .tiers
-  plume inspect e2b.gguf --ram 1500MiB --ctx 8192`,
+  plume inspect e2b.gguf --ram 1500MiB --ctx 8192
+  plume inspect e2b.gguf --ram auto`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := modelPath(cmd, args[0])
 			if err != nil {
 				return err
 			}
-			if open.ram > 0 {
+			if cmd.Flags().Changed("ram") {
 				return printPlan(cmd.OutOrStdout(), path, &open, asJSON)
 			}
 			in, err := plume.Inspect(path)
@@ -53,7 +55,7 @@ that is too small is refused with the smallest one that works (exit code 8).`,
 	fs.IntVar(&open.context, "ctx", 0, "with --ram: tokens of context (default: the model's, at most 4096, less where memory is short)")
 	fs.IntVar(&open.chunk, "chunk", 0, "with --ram: prompt tokens per step (default 256, less where memory is short)")
 	open.add(cmd, "f16")
-	fs.Lookup("ram").Usage = "plan a run within this much memory, as 1500MiB or 1.5G"
+	fs.Lookup("ram").Usage = "plan a run within this much memory, as 1500MiB or 1.5G; auto: $" + plume.RAMVariable + ",\nthe memory cgroup's limit, or what is free"
 	return cmd
 }
 

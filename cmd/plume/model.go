@@ -55,7 +55,7 @@ func (f *modelFlags) addMemory(cmd *cobra.Command) {
 	complete(cmd, "ple", plume.PLEPlaces()...)
 	fs.StringVar(&f.emulate, "ple-emulate", "", "make reads of PLE rows as slow as on this storage: a profile's file, or one of\n"+strings.Join(plume.StorageNames(), ", "))
 	complete(cmd, "ple-emulate", plume.StorageNames()...)
-	fs.Var(&f.ram, "ram", "memory that the process may take, as 1500MiB or 1.5G (default: $"+plume.RAMVariable+",\nthe memory cgroup's limit, or what is free)")
+	fs.Var((*ramFlag)(&f.ram), "ram", "memory that the process may take, as 1500MiB or 1.5G (default: $"+plume.RAMVariable+",\nthe memory cgroup's limit, or what is free)")
 	fs.Var(&f.stream, "stream", "read so much of the weights from disk for every token, as 40MiB; 0: nothing, ever\n(default: what memory has no room for)")
 	fs.StringVar(&f.packed, "packed", plume.PackedAuto, "read weights from their packed copy (see plume pack): auto, if there is one; off;\nor its `file`")
 	complete(cmd, "packed", plume.PackedAuto, plume.PackedOff)
@@ -193,6 +193,24 @@ func (s *sizeFlag) Set(text string) error {
 
 // Type implements pflag.Value.
 func (*sizeFlag) Type() string { return "size" }
+
+// ramFlag is a size that may be "auto", which is the default.
+type ramFlag sizeFlag
+
+// String implements pflag.Value.
+func (r *ramFlag) String() string { return (*sizeFlag)(r).String() }
+
+// Set implements pflag.Value.
+func (r *ramFlag) Set(text string) error {
+	if text == "auto" {
+		*r = 0
+		return nil
+	}
+	return (*sizeFlag)(r).Set(text)
+}
+
+// Type implements pflag.Value.
+func (*ramFlag) Type() string { return "size" }
 
 // cacheFlag is a size whose default is not 0: 0 asks for none, which options call negative.
 type cacheFlag int64
