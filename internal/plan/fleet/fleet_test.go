@@ -13,7 +13,7 @@ func load(rate float64) Load {
 
 // one is a replica that answers one request at a time, a token in 10 ms.
 func one() Replica {
-	return Replica{Sequences: 1, Context: 4096, Chunk: 4096, Step: func(n, prompt int) time.Duration {
+	return Replica{Sequences: 1, Context: 4096, Chunk: 4096, Step: func(Work) time.Duration {
 		return 10 * time.Millisecond
 	}}
 }
@@ -42,39 +42,111 @@ func TestLengthsHaveTheirMoments(t *testing.T) {
 // With one sequence at a time this is the queue M/G/1: the mean wait is
 // λ·E[S²] / (2·(1 − ρ)), by Pollaczek and Khinchine.
 func TestOneAtATimeIsTheQueueOfTheBooks(t *testing.T) {
-	l := load(1)
-	l.Requests = 60_000
-	l.Answer = Lengths{50, 50} // always 50 steps, the first of which is the prompt's: S = 0.5 s
-	res, err := Simulate(l, one(), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if math.Abs(res.Busy-0.5) > 0.02 {
-		t.Errorf("busy %.3f, want λ·S = 0.5", res.Busy)
-	}
-	// S = 0.5 constant, λ = 1: the median wait is 0 for half of them, and the mean wait 0.25.
-	if res.FirstP50 > 0.3 || res.FirstP99 < 1 || res.FirstP99 > 3.2 {
-		t.Errorf("first token after %.2f s (p50), %.2f s (p99)", res.FirstP50, res.FirstP99)
-	}
-	if math.Abs(res.TokenP99-0.01) > 1e-9 {
-		t.Errorf("tokens come %.4f s apart, want 0.01", res.TokenP99)
+	for _, c := range []struct {
+		name   string
+		answer Lengths
+	}{
+		{"answers alike", Lengths{20, 20}},
+		{"answers that differ", Lengths{20, 48}},
+	} {
+		l := load(1)
+		l.Requests, l.Answer = 100_000, c.answer // 20 steps on average, the first of which is the prompt's: S = 0.5 s
+		r := one()
+		r.Step = func(Work) time.Duration { return 25 * time.Millisecond }
+		res, err := Simulate(l, r, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if math.Abs(res.Busy-0.5) > 0.01 {
+			t.Errorf("%s: busy %.3f, want λ·S = 0.5", c.name, res.Busy)
+		}
+		// Lognormal lengths: E[S²] = E[S]²·exp(σ²). The first token comes a step after the wait.
+		sigma := c.answer.sigma()
+		wait := 1 * 0.25 * math.Exp(sigma*sigma) / (2 * (1 - 0.5))
+		if got := res.FirstMean - 0.025; math.Abs(got/wait-1) > 0.05 {
+			t.Errorf("%s: waits %.4f s on average, want %.4f", c.name, got, wait)
+		}
+		if math.Abs(res.TokenP99-0.025) > 1e-9 || math.Abs(res.GapP99/0.025-1) > 0.01 {
+			t.Errorf("%s: tokens come %.4f s apart, 99 of 100 within %.4f s, want 0.025", c.name, res.TokenP99, res.GapP99)
+		}
 	}
 }
 
+// Every token of a prompt is computed once, and every one of an answer comes once: with the end
+// of its prompt, or decoded.
 func TestEveryTokenIsCounted(t *testing.T) {
 	l := load(20)
-	r := one()
-	r.Sequences = 8
+	l.Prompt, l.Answer = Lengths{300, 300}, Lengths{50, 50}
+	var sum Work
+	r := Replica{Sequences: 8, Context: 4096, Chunk: 256, BusyChunk: 32, Step: func(w Work) time.Duration {
+		if w.Decoding > 8 || w.Prompt+w.Decoding > 256 || w.Decoding > 0 && w.Prompt > 32 || w.Decoding+w.Prompt == 0 {
+			t.Fatalf("a step of %+v", w)
+		}
+		sum.Decoding, sum.Prompt, sum.Ending = sum.Decoding+w.Decoding, sum.Prompt+w.Prompt, sum.Ending+w.Ending
+		return time.Duration(2+w.Decoding+w.Prompt/4) * time.Millisecond
+	}}
 	res, err := Simulate(l, r, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Tokens <= 0 || res.Busy <= 0 || res.Busy > 1+1e-9 || res.Sequences > 8 {
+	if want := (Work{l.Requests * 49, l.Requests * 300, l.Requests}); sum != want {
+		t.Errorf("computed %+v, want %+v", sum, want)
+	}
+	if math.Abs(res.Prompts/res.Tokens-6) > 1e-9 || res.Busy > 1+1e-9 || res.Sequences > 8 {
 		t.Errorf("%+v", res)
 	}
 	again, err := Simulate(l, r, 2)
 	if err != nil || again != res {
 		t.Errorf("the same seed gives %+v, then %+v (%v)", res, again, err)
+	}
+}
+
+// Users who wait for their answers: alone, one computes a share of the time; many who do not
+// think are always all there.
+func TestUsersWhoWait(t *testing.T) {
+	l := Load{Users: 1, Think: 1.5, Prompt: Lengths{100, 100}, Answer: Lengths{50, 50}, Requests: 10_000, Seed: 1}
+	alone, err := Simulate(l, one(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A turn is 0.5 s of computing and 1.5 of thinking.
+	if math.Abs(alone.Busy/0.25-1) > 0.02 || math.Abs(alone.Tokens/25-1) > 0.02 || math.Abs(alone.FirstP99-0.01) > 1e-9 {
+		t.Errorf("%+v", alone)
+	}
+	l.Users, l.Think = 4, 0
+	busy, err := Simulate(l, one(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Three others are before each, 0.5 s each.
+	if math.Abs(busy.Busy-1) > 1e-9 || math.Abs(busy.FirstP50-1.51) > 1e-6 || math.Abs(busy.FirstP99-1.51) > 1e-6 || math.Abs(busy.Tokens-100) > 0.1 {
+		t.Errorf("%+v", busy)
+	}
+	if !(Target{FirstP99: 2}).Met(l, busy) || (Target{FirstP99: 1}).Met(l, busy) {
+		t.Error("users who wait are served well or not, however busy replicas are")
+	}
+}
+
+func TestBurstsHaveTheirVariance(t *testing.T) {
+	for _, burst := range []float64{0, 1, 4, 25} {
+		l, r := Load{Rate: 5, Burst: burst}, rand.New(rand.NewPCG(1, 1))
+		var sum, squares float64
+		const n = 500_000
+		for range n {
+			x := l.gap(r)
+			sum, squares = sum+x, squares+x*x
+		}
+		mean := sum / n
+		if c := (squares/n - mean*mean) / (mean * mean); math.Abs(mean*5-1) > 0.03 || math.Abs(c/max(burst, 1)-1) > 0.05 {
+			t.Errorf("burst %g: mean %.4f s, squared variation %.2f", burst, mean, c)
+		}
+	}
+	calm, bursts := load(1), load(1)
+	bursts.Burst = 9
+	a, errA := Simulate(calm, one(), 1)
+	b, errB := Simulate(bursts, one(), 1)
+	if errA != nil || errB != nil || b.FirstP99 < 1.5*a.FirstP99 {
+		t.Errorf("bursts make 99 of 100 wait %.2f s, independent arrivals %.2f (%v, %v)", b.FirstP99, a.FirstP99, errA, errB)
 	}
 }
 
@@ -89,11 +161,21 @@ func TestSizeFindsTheSmallest(t *testing.T) {
 		t.Errorf("%+v", res)
 	}
 	fewer, err := Simulate(l, r, res.Replicas-1)
-	if err != nil || target.met(fewer) {
+	if err != nil || target.Met(l, fewer) {
 		t.Errorf("one replica less does it too: %+v (%v)", fewer, err)
 	}
 	if res, found, err := Size(l, r, target, 3); err != nil || found || res.Replicas != 3 {
 		t.Errorf("three replicas: %+v, %v, %v", res, found, err)
+	}
+}
+
+// Where every request has a replica of its own and is too slow, more replicas are not tried.
+func TestSizeGivesUp(t *testing.T) {
+	l := load(1)
+	l.Requests = 200
+	res, found, err := Size(l, one(), Target{TokenP99: 0.005}, 1<<16)
+	if err != nil || found || res.Most != 1 || res.Replicas > 16 {
+		t.Errorf("%+v, %v, %v", res, found, err)
 	}
 }
 
@@ -105,7 +187,9 @@ func TestBatchesHelp(t *testing.T) {
 	}
 	r := one()
 	r.Sequences = 8
-	r.Step = func(n, prompt int) time.Duration { return 10*time.Millisecond + time.Duration(n)*500*time.Microsecond }
+	r.Step = func(w Work) time.Duration {
+		return 10*time.Millisecond + time.Duration(w.Decoding)*500*time.Microsecond
+	}
 	together, _, err := Size(l, r, target, 64)
 	if err != nil || together.Replicas >= alone.Replicas {
 		t.Errorf("%d replicas with batches, %d without (%v)", together.Replicas, alone.Replicas, err)
@@ -116,6 +200,11 @@ func TestBadLoads(t *testing.T) {
 	for _, l := range []Load{
 		{}, {Rate: math.NaN()}, {Rate: 1, Requests: 1, Prompt: Lengths{10, 5}, Answer: Lengths{10, 20}},
 		{Rate: 1, Requests: 1, Prompt: Lengths{10, 20}, Answer: Lengths{10, 1000}},
+		{Rate: 1, Users: 1, Requests: 1, Prompt: Lengths{10, 20}, Answer: Lengths{10, 20}},
+		{Users: -1, Requests: 1, Prompt: Lengths{10, 20}, Answer: Lengths{10, 20}},
+		{Think: 1, Requests: 1, Prompt: Lengths{10, 20}, Answer: Lengths{10, 20}},
+		{Users: 1, Think: math.Inf(1), Requests: 1, Prompt: Lengths{10, 20}, Answer: Lengths{10, 20}},
+		{Rate: 1, Burst: 0.5, Requests: 1, Prompt: Lengths{10, 20}, Answer: Lengths{10, 20}},
 	} {
 		if _, err := Simulate(l, one(), 1); err == nil {
 			t.Errorf("simulated %+v", l)
