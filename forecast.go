@@ -159,7 +159,7 @@ type Forecast struct {
 	Decode    []StepForecast `json:"decode"`
 	FirstWarm seconds        `json:"first_token_warm_seconds"`
 	FirstCold seconds        `json:"first_token_cold_seconds"`
-	Cost      forecast.Cost  `json:"cost"` // of decoding at the first context with the most users
+	Cost      forecast.Cost  `json:"cost"` // of what Typical generates
 
 	model *forecast.Model
 	store *flash.Profile
@@ -309,13 +309,24 @@ func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions, packed bool) (er
 		return err
 	}
 	f.FirstWarm, f.FirstCold = seconds(warm), seconds(cold)
-	f.Slower = f.Decode[0].slower()
-	last := f.Decode[len(o.Users)-1]
-	f.Cost, err = o.Machine.Cost(last.Rate, 0, o.Prices)
+	f.Slower = f.Typical().slower()
+	f.Cost, err = o.Machine.Cost(f.Typical().Rate, 0, o.Prices)
 	if err != nil {
 		return requestError{err}
 	}
 	return nil
+}
+
+// Typical is the step that stands for a model in one line, and that Cost is of: decoding at
+// the first context with the most users. The model must fit.
+func (f *Forecast) Typical() *StepForecast {
+	most := 0
+	for i, d := range f.Decode {
+		if d.Context == f.Decode[0].Context && d.Users > f.Decode[most].Users {
+			most = i
+		}
+	}
+	return &f.Decode[most]
 }
 
 // decodes fills in decoding at every context with every number of users.
@@ -411,8 +422,8 @@ func (f *Forecast) String() string {
 	if f.Card != nil {
 		fmt.Fprintf(&b, "card     %s\n", f.Card)
 	}
-	fmt.Fprintf(&b, "energy   %8.2f J per token; a million tokens cost %.2f (power %.2f, machine %.2f)\n",
-		f.Cost.Energy, f.Cost.Total, f.Cost.Power, f.Cost.Machine)
+	fmt.Fprintf(&b, "energy   %8.2f J per generated token; a million tokens cost %.2f (power %.2f, machine %.2f); beats hosted from a utilisation of: %s\n",
+		f.Cost.Energy, f.Cost.Total, f.Cost.Power, f.Cost.Machine, f.Cost.PaysFrom())
 	return b.String()
 }
 
@@ -420,6 +431,9 @@ func mibs(n int64) float64 { return float64(n) / (1 << 20) }
 
 // Context is the planned length of a session in tokens.
 func (p *MemoryPlan) Context() int { return p.p.Context }
+
+// Shrunk says what is smaller than asked for, so that it fits.
+func (p *MemoryPlan) Shrunk() []string { return p.p.Shrunk }
 
 // Chunk is the planned number of prompt tokens in a step.
 func (p *MemoryPlan) Chunk() int { return p.p.Chunk }

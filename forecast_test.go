@@ -24,6 +24,9 @@ func TestForecastOfShapes(t *testing.T) {
 		if len(f.Decode) != 4 || f.RAMBytes > m.RAM || f.Prefill.Rate < f.Decode[0].Rate || f.Cost.Total <= 0 || f.DiskBytes == 0 {
 			t.Errorf("%s: %+v", shape, f)
 		}
+		if d := f.Typical(); d.Users != 4 || d.Context != 16 || f.Cost.Energy*d.Rate < m.BusyWatts {
+			t.Errorf("%s: the cost is of %+v", shape, d)
+		}
 		// Of the large ones most weights stay on storage, and every token waits for them.
 		if large := shape == "26b-a4b" || shape == "31b"; large != (f.Streamed > 0) || large != (f.Slower > 5) {
 			t.Errorf("%s: %d bytes a token, %.1f times as long", shape, f.Streamed, f.Slower)

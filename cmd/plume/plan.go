@@ -355,6 +355,11 @@ func (f *planFlags) judge(spec plume.ModelSpec, fc *plume.Forecast) candidate {
 	if fc.Streamed > 0 {
 		c.Reason = fmt.Sprintf("its weights do not fit: %.0f MiB are read from storage for every token, which takes %.1f times as long", float64(fc.Streamed)/(1<<20), fc.Slower)
 	}
+	if fc.Fits {
+		for _, what := range fc.Plan.Shrunk() {
+			c.add(what)
+		}
+	}
 	if !fc.Fits || f.target <= 0 {
 		return c
 	}
@@ -366,12 +371,17 @@ func (f *planFlags) judge(spec plume.ModelSpec, fc *plume.Forecast) candidate {
 	}
 	if each := worst.Rate / float64(worst.Users); each < f.target {
 		c.Keeps = false
-		if c.Reason != "" {
-			c.Reason += "; "
-		}
-		c.Reason += fmt.Sprintf("%.1f tok/s for each of %d users at context %d, %.1f are asked for", each, worst.Users, worst.Context, f.target)
+		c.add(fmt.Sprintf("%.1f tok/s for each of %d users at context %d, %.1f are asked for", each, worst.Users, worst.Context, f.target))
 	}
 	return c
+}
+
+// add adds to the reasons.
+func (c *candidate) add(reason string) {
+	if c.Reason != "" {
+		c.Reason += "; "
+	}
+	c.Reason += reason
 }
 
 // better orders candidates: those that keep the limits first, then those whose weights stay
@@ -393,9 +403,9 @@ func better(a, b candidate) int {
 		return c
 	}
 	if a.Streamed > 0 {
-		return cmp.Compare(b.Decode[0].Rate, a.Decode[0].Rate)
+		return cmp.Compare(b.Typical().Rate, a.Typical().Rate)
 	}
-	return cmp.Or(cmp.Compare(b.FileBytes, a.FileBytes), cmp.Compare(b.Decode[0].Rate, a.Decode[0].Rate))
+	return cmp.Or(cmp.Compare(b.FileBytes, a.FileBytes), cmp.Compare(b.Typical().Rate, a.Typical().Rate))
 }
 
 // printForecast prints one model in full.
@@ -411,6 +421,16 @@ func printForecast(w io.Writer, c *candidate) error {
 	return err
 }
 
+// decodeHead heads the rate of decoding, which is that of all users together.
+func decodeHead(list []candidate) string {
+	for _, c := range list {
+		if c.Fits && c.Typical().Users > 1 {
+			return fmt.Sprintf("decode tok/s of %d users", c.Typical().Users)
+		}
+	}
+	return "decode tok/s"
+}
+
 // printCandidates prints one line for each model, and the reasons below.
 func printCandidates(w io.Writer, m *plume.Machine, memory string, list []candidate) error {
 	fmt.Fprintf(w, "on %s (%s), memory %s\n\n", m.Name, m.About, memory)
@@ -419,20 +439,20 @@ func printCandidates(w io.Writer, m *plume.Machine, memory string, list []candid
 	if m.VRAM > 0 {
 		head, card = "in VRAM\t", func(c candidate) string { return c.InVRAM() + "\t" }
 	}
-	fmt.Fprintln(t, "model\tlimits\tmemory MiB\ton storage\t"+head+"prefill tok/s\tdecode tok/s\ttimes as long\twait ms\tcold start s\tJ/token\tcost/M tokens\t")
+	fmt.Fprintln(t, "model\tlimits\tcontext\tmemory MiB\ton storage\t"+head+"prefill tok/s\t"+decodeHead(list)+"\ttimes as long\twait ms\tcold start s\tJ/token\tcost/M tokens\tbeats hosted from\t")
 	for _, c := range list {
 		if !c.Fits {
-			fmt.Fprintf(t, "%s\tno\t–\t–\t%s–\t–\t–\t–\t–\t–\t–\t\n", c.Name, card(c))
+			fmt.Fprintf(t, "%s\tno\t–\t–\t–\t%s–\t–\t–\t–\t–\t–\t–\t–\t\n", c.Name, card(c))
 			continue
 		}
 		keeps := "yes"
 		if !c.Keeps {
 			keeps = "no"
 		}
-		d := c.Decode[0]
-		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f\t%s%.1f\t%.2f\t%.1f\t%.2f\t%.1f\t%.2f\t%.2f\t\n", c.Name, keeps,
-			float64(c.RAMBytes)/(1<<20), float64(c.DiskBytes)/(1<<20), card(c), c.Prefill.Rate, d.Rate, c.Slower,
-			1000*time.Duration(d.Wait).Seconds(), c.Cold(), c.Cost.Energy, c.Cost.Total)
+		d := c.Typical()
+		fmt.Fprintf(t, "%s\t%s\t%d\t%.0f\t%.0f\t%s%.1f\t%.2f\t%.1f\t%.2f\t%.1f\t%.2f\t%.2f\t%s\t\n", c.Name, keeps,
+			c.Plan.Context(), float64(c.RAMBytes)/(1<<20), float64(c.DiskBytes)/(1<<20), card(c), c.Prefill.Rate, d.Rate, c.Slower,
+			1000*time.Duration(d.Wait).Seconds(), c.Cold(), c.Cost.Energy, c.Cost.Total, c.Cost.PaysFrom())
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -20,6 +20,7 @@ var reportText string
 var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 	"mib": func(n int64) string { return fmt.Sprintf("%.0f", float64(n)/(1<<20)) },
 	"f1":  func(x float64) string { return fmt.Sprintf("%.1f", x) },
+	"ms":  func(s *plume.StepForecast) string { return fmt.Sprintf("%.2f", 1000*time.Duration(s.Wait).Seconds()) },
 	"f2":  func(x float64) string { return fmt.Sprintf("%.2f", x) },
 }).Parse(reportText))
 
@@ -30,12 +31,13 @@ type report struct {
 	Memory  string
 	Prices  plume.Prices
 	Plans   []candidate
+	Decode  string // heading of its rate
 	Plots   []template.HTML
 }
 
 // writeReport writes one self-contained page: tables, and plots as inline SVG.
 func writeReport(path string, m *plume.Machine, list []candidate, plots []namedPlot, f *planFlags) error {
-	r := report{Made: time.Now().Format(time.DateOnly), Machine: m, Memory: f.memory(m), Prices: f.prices, Plans: list}
+	r := report{Made: time.Now().Format(time.DateOnly), Machine: m, Memory: f.memory(m), Prices: f.prices, Plans: list, Decode: decodeHead(list)}
 	for _, p := range plots {
 		r.Plots = append(r.Plots, template.HTML(plot.Inline(p.Plot))) // made here of escaped texts and numbers
 	}
@@ -180,7 +182,7 @@ func addUtilisation(l *plot.Lines, m *plume.Machine, c *candidate, p plume.Price
 	s := plot.Line{Name: c.Name}
 	for _, u := range []float64{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1} {
 		p.Utilisation = u
-		cost, err := m.Cost(c.Decode[0].Rate, 0, p)
+		cost, err := m.Cost(c.Typical().Rate, 0, p)
 		if err != nil {
 			return err
 		}

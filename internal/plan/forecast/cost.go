@@ -34,11 +34,25 @@ func (p Prices) Validate() error {
 
 // Cost is what a million generated tokens come to.
 type Cost struct {
-	Energy    float64 `json:"joules_per_token"`
-	Power     float64 `json:"power_per_mtok"`
-	Machine   float64 `json:"machine_per_mtok"`
-	Total     float64 `json:"total_per_mtok"`
-	BreakEven float64 `json:"break_even_utilisation"` // from which the machine is cheaper than the hosted price; 0: never
+	Energy  float64 `json:"joules_per_token"`
+	Power   float64 `json:"power_per_mtok"`
+	Machine float64 `json:"machine_per_mtok"`
+	Total   float64 `json:"total_per_mtok"`
+
+	// BreakEven is the utilisation from which the machine is cheaper than the hosted price; 0:
+	// at every one, nil: at none.
+	BreakEven *float64 `json:"break_even_utilisation"`
+}
+
+// PaysFrom is BreakEven for people.
+func (c *Cost) PaysFrom() string {
+	switch {
+	case c.BreakEven == nil:
+		return "never"
+	case *c.BreakEven == 0:
+		return "always"
+	}
+	return fmt.Sprintf("%.1f %%", 100**c.BreakEven)
 }
 
 const (
@@ -68,16 +82,16 @@ func (m *Machine) Cost(tokensPerSecond, storageJoules float64, p Prices) (Cost, 
 }
 
 // breakEven is the utilisation at which Total is the hosted price. Both the price of the
-// machine and its idle power are spread over utilisation u: Total(u) = a + b/u. 0: at none.
-func (m *Machine) breakEven(tps, storage float64, p Prices) float64 {
+// machine and its idle power are spread over utilisation u: Total(u) = a + b/u. nil: at none.
+func (m *Machine) breakEven(tps, storage float64, p Prices) *float64 {
 	perJoule := 1e6 / joulesPerKWh * p.Power * p.Overhead
 	a := ((m.BusyWatts-m.IdleWatts)/tps + storage) * perJoule
 	b := m.IdleWatts/tps*perJoule + m.Price/(p.Life*hoursPerYear*secondsPerHour)/tps*1e6
 	if p.Hosted <= a {
-		return 0
+		return nil
 	}
 	if u := b / (p.Hosted - a); u <= 1 {
-		return u
+		return &u
 	}
-	return 0
+	return nil
 }

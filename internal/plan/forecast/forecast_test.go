@@ -201,13 +201,21 @@ func TestCost(t *testing.T) {
 			t.Errorf("%s %g, want %g", x.name, x.got, x.want)
 		}
 	}
-	p.Utilisation = c.BreakEven
+	if c.BreakEven == nil {
+		t.Fatal("no break-even")
+	}
+	p.Utilisation = *c.BreakEven
 	if even, err := m.Cost(10, 0.5, p); err != nil || math.Abs(even.Total-p.Hosted) > 1e-9 {
-		t.Errorf("at the break-even utilisation of %g a million tokens cost %g (%v), hosted %g", c.BreakEven, even.Total, err, p.Hosted)
+		t.Errorf("at the break-even utilisation of %g a million tokens cost %g (%v), hosted %g", *c.BreakEven, even.Total, err, p.Hosted)
 	}
 	p.Utilisation, p.Hosted = 0.5, 0.01
-	if c, err := m.Cost(10, 0.5, p); err != nil || c.BreakEven != 0 {
-		t.Errorf("break-even at %g (%v) with a hosted price below the power's", c.BreakEven, err)
+	if c, err := m.Cost(10, 0.5, p); err != nil || c.BreakEven != nil || c.PaysFrom() != "never" {
+		t.Errorf("break-even at %s (%v) with a hosted price below the power's", c.PaysFrom(), err)
+	}
+	// What is there anyway and draws nothing while it waits costs its power alone, whatever it does.
+	m.Price, m.IdleWatts, p.Hosted = 0, 0, 2
+	if c, err := m.Cost(10, 0.5, p); err != nil || c.BreakEven == nil || *c.BreakEven != 0 || c.PaysFrom() != "always" {
+		t.Errorf("break-even at %s (%v) of a machine that costs its power alone", c.PaysFrom(), err)
 	}
 	for _, bad := range []Prices{{}, {Life: 1, Utilisation: 2, Overhead: 1}, {Life: 1, Utilisation: math.NaN(), Overhead: 1}} {
 		if _, err := m.Cost(10, 0, bad); err == nil {
