@@ -5,10 +5,10 @@ import (
 	"unsafe"
 )
 
-// MatMul does y[t*yStride+r] = w_r · x_t for tokens t = tok0 … tok1-1 and the rows r of
+// MatMul does y[(t-tok0)*yStride+r] = w_r · x_t for tokens t = tok0 … tok1-1 and the rows r of
 // panels panel0 … panel1-1 (rows 16·panel0 … 16·panel1-1, as far as the matrix has them).
-// y is indexed by absolute token and row: its other elements are not touched. The
-// activations must have been Reset for the matrix's layout.
+// y begins with token tok0 and row 0; its other elements are not touched. The activations
+// must have been Reset for the matrix's layout.
 //
 // Quantised layouts: for each block of 32 columns, in order, with the weights' scale d (and
 // minimum m) and the activations' d and e of the block, and I the exact integer sum of
@@ -31,7 +31,7 @@ func MatMul(y []float32, yStride int, w *Matrix, panel0, panel1 int, x *Acts, to
 	if panel0 >= panel1 || tok0 >= tok1 {
 		return
 	}
-	_ = y[(tok1-1)*yStride+min(PanelRows*panel1, w.Rows)-1]
+	_ = y[(tok1-tok0-1)*yStride+min(PanelRows*panel1, w.Rows)-1]
 	step := panelsPerCall(w, tok1-tok0)
 	for p := panel0; p < panel1; p += step {
 		m := product{y: y, yStride: yStride, w: w, x: x, p0: p, p1: min(p+step, panel1)}
@@ -55,14 +55,14 @@ type product struct {
 }
 
 // panelsPerCall keeps a block of weights within the second-level cache while the tokens pass,
-// and bounds what one call of assembly does: 256 KiB of weights from memory or 4M
-// multiply-adds are 25 to 80 µs.
+// and bounds what one call of assembly does: 256 KiB of weights from memory, or of those a tile's
+// 2 to 10 M multiply-adds, are 25 to 80 µs.
 func panelsPerCall(w *Matrix, tokens int) int {
 	bytes := w.Layout.PanelBytes(w.Cols)
 	if tokens <= maxTile {
 		return max(1, 256<<10/bytes)
 	}
-	return max(1, min(4, 128<<10/bytes))
+	return max(1, min(4, 256<<10/bytes))
 }
 
 // maxTile is the most tokens that one call of assembly takes at any level.
@@ -88,7 +88,7 @@ func lastPanel(m product, tok0, tok1 int) {
 		n := nextTile(m.w.Layout, tok1-t)
 		m.tile(buf[:], PanelRows, m.p1, m.p1+1, t, n)
 		for i := 0; i < n; i++ {
-			copy(m.y[(t+i)*m.yStride+m.p1*PanelRows:], buf[i*PanelRows:][:rows])
+			copy(m.y[(t-tok0+i)*m.yStride+m.p1*PanelRows:], buf[i*PanelRows:][:rows])
 		}
 		t += n
 	}
@@ -97,7 +97,7 @@ func lastPanel(m product, tok0, tok1 int) {
 func (m *product) run(tok0, tok1 int) {
 	for t := tok0; t < tok1; {
 		n := nextTile(m.w.Layout, tok1-t)
-		m.tile(m.y[t*m.yStride+m.p0*PanelRows:], m.yStride, m.p0, m.p1, t, n)
+		m.tile(m.y[(t-tok0)*m.yStride+m.p0*PanelRows:], m.yStride, m.p0, m.p1, t, n)
 		t += n
 	}
 }

@@ -33,7 +33,8 @@ type CPU struct {
 
 // scratch is one thread's working memory; each slice grows to what its job needs.
 type scratch struct {
-	up     []float32 // the second of two products that become one
+	gate   []float32 // a product that goes through an activation
+	up     []float32 // what it is multiplied by, another product
 	query  []float32 // attention: padded queries
 	scores []float32 // attention: scores of a block of keys
 	acc    []float32 // attention: weighted values

@@ -38,7 +38,7 @@ func rowBytesOf(s backend.KVSpec) int {
 // ScratchBytes implements backend.Sizer. Buffers grow to the largest job they have
 // seen, each on its own, so it is a sum of maxima.
 func (z Sizer) ScratchBytes(w backend.Work) int64 {
-	var floats, rounded, up, experts int64
+	var floats, rounded, gated, experts int64
 	for _, p := range w.Products {
 		l, _ := kernel.LayoutFor(p.Type)
 		if n := actsBytes(l, p.Rows, p.In); l.Float() {
@@ -47,7 +47,7 @@ func (z Sizer) ScratchBytes(w backend.Work) int64 {
 			rounded = max(rounded, n)
 		}
 		if p.Gated {
-			up = max(up, 4*int64(p.Rows)*int64(min(p.Out, panelRows*tilePanels(l, p.Out, p.In, z.Threads))))
+			gated = max(gated, z.gated(p, l, min(p.Rows, promptTokens-1)), z.gated(p, l, p.Rows))
 		}
 	}
 	for _, e := range w.Experts {
@@ -59,7 +59,13 @@ func (z Sizer) ScratchBytes(w backend.Work) int64 {
 		query, scores = max(query, t.query), max(scores, t.scores)
 		acc, results = max(acc, t.acc), max(results, t.results)
 	}
-	return floats + rounded + experts + results + int64(z.Threads)*(up+query+scores+acc)
+	return floats + rounded + experts + results + int64(z.Threads)*(gated+query+scores+acc)
+}
+
+// gated is what gate and up of a tile take.
+func (z Sizer) gated(p backend.ProductWork, l kernel.Layout, tokens int) int64 {
+	rows := min(p.Out, panelRows*tilePanels(l, p.Out, p.In, tokens, z.Threads))
+	return 2 * 4 * int64(min(tokens, gateTokens)) * int64(rows)
 }
 
 // actsBytes is what kernel.Acts takes for a product's input.
@@ -104,7 +110,7 @@ func (c *CPU) ScratchBytes() int64 {
 	n := int64(4*cap(c.attend.acc) + 8*cap(c.attend.sums))
 	for i := range c.scratch {
 		s := &c.scratch[i]
-		n += int64(4*(cap(s.up)+cap(s.query)+cap(s.scores)+cap(s.acc)) + 8*cap(s.sums))
+		n += int64(4*(cap(s.gate)+cap(s.up)+cap(s.query)+cap(s.scores)+cap(s.acc)) + 8*cap(s.sums))
 	}
 	e := &c.expert
 	n += int64(4 * (cap(e.x.Data) + cap(e.act.Data) + cap(e.y.Data)))
