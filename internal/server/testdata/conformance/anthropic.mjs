@@ -1,5 +1,5 @@
 import Anthropic from "@anthropic-ai/sdk";
-import { assert, asWeather, check, done, fox, key, rejects, settled, url, user, weather } from "./check.mjs";
+import { assert, asWeather, check, done, fox, key, leaves, numbers, rejects, seeded, url, user, weather } from "./check.mjs";
 
 const client = new Anthropic({ baseURL: url, apiKey: key, maxRetries: 0 });
 const model = "demo";
@@ -67,11 +67,26 @@ await check("anthropic: errors", async () => {
   assert.ok((await rejects(() => stranger.messages.create({ model, max_tokens: 5, messages: fox }))) instanceof Anthropic.AuthenticationError);
 });
 
-await check("anthropic: cancellation", async () => {
-  const stream = client.messages.stream({ model, max_tokens: 4000, messages: fox });
+await check("anthropic: thoughts, whole and streamed", async () => {
+  const base = {
+    model, max_tokens: 40, messages: user("Weather?"), thinking: { type: "adaptive" }, temperature: 1, top_p: 1,
+    tools: [{ name: "get_weather", input_schema: weather }], tool_choice: { type: "any" },
+  };
+  await seeded(async () => {
+    const r = await client.messages.create(base);
+    return r.content.find((b) => b.type === "thinking")?.thinking;
+  });
+  await seeded(async () => {
+    const final = await client.messages.stream(base).finalMessage();
+    return final.content.find((b) => b.type === "thinking")?.thinking;
+  });
+});
+
+await check("anthropic: cancellation", () => leaves(async () => {
+  const output_config = { format: { type: "json_schema", schema: numbers } };
+  const stream = client.messages.stream({ model, max_tokens: 4000, messages: fox, output_config });
   stream.on("text", () => stream.abort());
   await rejects(() => stream.finalMessage());
-  await settled();
-});
+}));
 
 done();

@@ -51,12 +51,41 @@ export function asWeather(v) {
   assert.ok(Number.isInteger(v.days) && v.days >= 1 && v.days <= 3, JSON.stringify(v));
 }
 
-// settled waits until no answer is being computed.
-export async function settled() {
+// numbers is a form whose answers cannot end by themselves within a test.
+export const numbers = {
+  type: "object",
+  properties: { numbers: { type: "array", minItems: 2000, items: { type: "integer" } } },
+  required: ["numbers"],
+  additionalProperties: false,
+};
+
+const ask = (path) => fetch(url + path, { headers: { Authorization: "Bearer " + key } });
+
+// cancelled returns how many answers have ended because their clients left.
+async function cancelled() {
+  const text = await (await ask("/metrics")).text();
+  return Number(/^plume_answers_total\{finish="cancelled"\} (\d+)/m.exec(text)?.[1] ?? 0);
+}
+
+// leaves runs f, which leaves an answer that does not end by itself. That answer, and no
+// other, must end as cancelled, soon.
+export async function leaves(f) {
+  const before = await cancelled();
+  await f();
   for (let i = 0; i < 100; i++) {
-    const s = await (await fetch(url + "/api/plume/stats", { headers: { Authorization: "Bearer " + key } })).json();
-    if (s.load.running === 0) return;
+    const s = await (await ask("/api/plume/stats")).json();
+    if (s.load.running === 0 && (await cancelled()) === before + 1) return;
     await new Promise((next) => setTimeout(next, 50));
   }
-  assert.fail("an answer that nobody waits for still runs");
+  assert.fail("an answer that nobody waits for was not cancelled");
+}
+
+// seeded tries seeds until f finds what it looks for and returns it. The demo model was
+// never taught to think or to call; what it draws among the tokens that it may is chance.
+export async function seeded(f) {
+  for (let seed = 1; seed <= 60; seed++) {
+    const found = await f(seed);
+    if (found) return found;
+  }
+  assert.fail("not once in 60 tries");
 }

@@ -1,5 +1,5 @@
 import { Ollama } from "ollama";
-import { assert, asWeather, check, done, fox, key, rejects, settled, url, user, weather } from "./check.mjs";
+import { assert, asWeather, check, done, fox, key, leaves, numbers, rejects, seeded, url, user, weather } from "./check.mjs";
 
 const client = new Ollama({ host: url, headers: { Authorization: "Bearer " + key } });
 const model = "demo";
@@ -56,10 +56,40 @@ await check("ollama: errors", async () => {
   assert.match(bad.message, /top_p/);
 });
 
-await check("ollama: cancellation", async () => {
-  const stream = await client.chat({ model, messages: fox, stream: true });
-  await rejects(async () => { for await (const _ of stream) stream.abort(); });
-  await settled();
+await check("ollama: calls and thoughts of the model, whole and streamed", async () => {
+  // With a form, tools and thinking the first token begins a word of the form, a call or a
+  // thought, and at this temperature each is about as likely.
+  const base = {
+    model, messages: user("Weather?"), format: { enum: ["hen", "fox"] }, think: true,
+    tools: [{ type: "function", function: { name: "get_weather", parameters: weather } }],
+  };
+  const options = (seed) => ({ seed, num_predict: 60, temperature: 10, top_k: 0, top_p: 1 });
+  const streamed = async (seed) => {
+    const said = { thinking: "", tool_calls: [] };
+    for await (const part of await client.chat({ ...base, stream: true, options: options(seed) })) {
+      said.thinking += part.message.thinking ?? "";
+      said.tool_calls.push(...(part.message.tool_calls ?? []));
+    }
+    return said;
+  };
+  await seeded(async (seed) => {
+    const r = await client.chat({ ...base, options: options(seed) });
+    if (r.done_reason !== "stop" || !r.message.tool_calls?.length) return false;
+    asWeather(r.message.tool_calls[0].function.arguments);
+    assert.deepEqual((await streamed(seed)).tool_calls.map((c) => c.function.arguments), r.message.tool_calls.map((c) => c.function.arguments));
+    return true;
+  });
+  await seeded(async (seed) => {
+    const r = await client.chat({ ...base, options: options(seed) });
+    if (!r.message.thinking) return false;
+    assert.equal((await streamed(seed)).thinking, r.message.thinking);
+    return true;
+  });
 });
+
+await check("ollama: cancellation", () => leaves(async () => {
+  const stream = await client.chat({ model, messages: fox, stream: true, format: numbers });
+  await rejects(async () => { for await (const _ of stream) stream.abort(); });
+}));
 
 done();

@@ -1,5 +1,5 @@
 import OpenAI from "openai";
-import { assert, asWeather, check, done, fox, key, rejects, settled, url, user, weather } from "./check.mjs";
+import { assert, asWeather, check, done, fox, key, leaves, numbers, rejects, seeded, url, user, weather } from "./check.mjs";
 
 const client = new OpenAI({ baseURL: url + "/v1", apiKey: key, maxRetries: 0 });
 const model = "demo";
@@ -121,13 +121,46 @@ await check("openai: errors", async () => {
   assert.ok((await rejects(() => stranger.models.list())) instanceof OpenAI.AuthenticationError);
 });
 
-await check("openai: cancellation", async () => {
-  const stream = await client.chat.completions.create({ model, messages: fox, stream: true });
+await check("openai: thoughts, whole and streamed", async () => {
+  const tools = [{ type: "function", function: { name: "get_weather", parameters: weather } }];
+  const base = { model, messages: user("Weather?"), tools, tool_choice: "required", reasoning_effort: "low", max_tokens: 30 };
+  const whole = await seeded(async (seed) => {
+    const r = await client.chat.completions.create({ ...base, seed });
+    return r.choices[0].message.reasoning_content && { seed, text: r.choices[0].message.reasoning_content, usage: r.usage };
+  });
+  assert.ok(whole.usage.completion_tokens_details.reasoning_tokens > 0);
+  let text = "";
+  for await (const c of await client.chat.completions.create({ ...base, seed: whole.seed, stream: true })) text += c.choices[0]?.delta.reasoning_content ?? "";
+  assert.equal(text, whole.text);
+  const off = await client.chat.completions.create({ ...base, reasoning_effort: "none", seed: whole.seed });
+  assert.equal(off.choices[0].message.reasoning_content, undefined);
+});
+
+await check("openai: responses: a form, a streamed call, a thought", async () => {
+  const r = await client.responses.parse({ model, input: "Weather?", max_output_tokens: 200, text: { format: { type: "json_schema", name: "weather", strict: true, schema: weather } } });
+  asWeather(JSON.parse(r.output_text));
+  const tools = [{ type: "function", name: "get_weather", parameters: weather, strict: true }];
+  const base = { model, input: "Weather?", tools, tool_choice: "required", parallel_tool_calls: false, max_output_tokens: 200 };
+  let args = "", done;
+  for await (const e of await client.responses.create({ ...base, stream: true })) {
+    if (e.type === "response.function_call_arguments.delta") args += e.delta;
+    if (e.type === "response.function_call_arguments.done") done = e.arguments;
+  }
+  assert.equal(args, done);
+  asWeather(JSON.parse(done));
+  await seeded(async (seed) => {
+    const r = await client.responses.create({ ...base, max_output_tokens: 30, reasoning: { effort: "low" }, seed });
+    return r.output.find((o) => o.type === "reasoning" && o.content[0].text);
+  });
+});
+
+await check("openai: cancellation", () => leaves(async () => {
+  const response_format = { type: "json_schema", json_schema: { name: "numbers", schema: numbers } };
+  const stream = await client.chat.completions.create({ model, messages: fox, stream: true, response_format });
   for await (const _ of stream) {
     stream.controller.abort();
     break;
   }
-  await settled();
-});
+}));
 
 done();
