@@ -165,7 +165,7 @@ func (m *Model) load(l *loader, table *Source, o BindOptions) error {
 	a := l.groups.arrange(o.Residency, size)
 	r := &reader{
 		back: m.back, cat: l.cat, packed: packed, drop: o.DropRead, pieceBytes: pieceBytes,
-		progress: a.progress(o.Progress), fault: o.PackedFault,
+		progress: a.progress(o.Progress), fault: o.PackedFault, patience: devicePatience,
 	}
 	r.work.L = &r.mu
 	if m.weights, err = newSupply(r, l.groups, a, &m.embed, o.Background); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/checkpoint"
+	"github.com/plume-run/plume/internal/ple"
 )
 
 // reader reads weights and hands them to the device, piece by piece, on goroutines of
@@ -24,6 +25,8 @@ type reader struct {
 	lasts      bool                // goroutines stay for the next fetch
 	progress   func(read int64)    // told of every piece, from several goroutines; may be nil
 	pieceBytes int                 // of the largest piece
+	patience   time.Duration       // without a single piece, until a device counts as hung
+	timers     sync.Pool           // of *time.Timer, for waits
 
 	mu     sync.Mutex
 	work   sync.Cond // something was queued, or closed
@@ -47,6 +50,7 @@ type reader struct {
 // readCounts is what a reader has done; read by any goroutine.
 type readCounts struct {
 	groups, reads, bytes, waits atomic.Int64
+	ended                       atomic.Int64 // pieces, those that failed too
 	wait                        atomic.Int64 // ns
 }
 
@@ -158,17 +162,38 @@ func (r *reader) ensure(f *fetch) {
 	}
 }
 
-// wait waits until a fetch that was begun has ended, and returns its error.
+// devicePatience is for how long nothing at all may arrive from a device, as for rows of
+// the per-layer table (ple.Options.Timeout).
+const devicePatience = 30 * time.Second
+
+// wait waits until a fetch that was begun has ended, and returns its error. The error is
+// ple.ErrSlow when nothing at all has arrived for too long; the fetch then goes on, and
+// who waits again may be luckier.
 func (r *reader) wait(ctx context.Context, f *fetch) error {
 	if f.complete.Load() {
 		return nil
 	}
-	begin := time.Now()
+	begin, seen := time.Now(), r.count.ended.Load()
+	timer, _ := r.timers.Get().(*time.Timer)
+	if timer == nil {
+		timer = time.NewTimer(r.patience)
+	}
+	timer.Reset(r.patience)
+	defer r.timers.Put(timer)
+	defer timer.Stop()
 	for {
 		select {
 		case <-f.ended:
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-timer.C:
+			now := r.count.ended.Load()
+			if now == seen {
+				return r.hung(f)
+			}
+			seen = now
+			timer.Reset(r.patience)
+			continue
 		}
 		if ended, err := r.outcome(f); ended {
 			r.count.waits.Add(1)
@@ -176,6 +201,18 @@ func (r *reader) wait(ctx context.Context, f *fetch) error {
 			return err
 		}
 	}
+}
+
+// hung is the error of waiting for f in vain.
+func (r *reader) hung(f *fetch) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ld := &f.loads[min(f.next, len(f.loads)-1)]
+	from := ld.packed.tensor
+	if from == nil || r.damaged.Load() {
+		from = ld.src.Tensors()[0]
+	}
+	return fmt.Errorf("load %s: %s: %w for %v", ld.src.Spec, path(from), ple.ErrSlow, r.patience)
 }
 
 // outcome is for who has taken from f.ended: it leaves that for others and returns the
@@ -417,6 +454,7 @@ const sweepBytes = 16 << 20
 
 // finish notes that a piece is here.
 func (r *reader) finish(f *fetch, err error) {
+	r.count.ended.Add(1)
 	r.judge()
 	f.under--
 	if r.under--; r.under == 0 {

@@ -4,15 +4,21 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/plume-run/plume/internal/checkpoint"
+	"github.com/plume-run/plume/internal/ple"
+	"github.com/plume-run/plume/internal/quant"
 )
 
 // fakeDisk is a reader without goroutines: who uses it ends fetches.
 type fakeDisk struct{ reader }
 
 func newFakeDisk() *fakeDisk {
-	d := &fakeDisk{reader{active: readers}}
+	d := &fakeDisk{reader{active: readers, patience: time.Hour}}
 	d.work.L = &d.mu
 	return d
 }
@@ -44,6 +50,31 @@ func TestBegunAgainUnderAWaiter(t *testing.T) {
 	d.endWith(f, nil)
 	if ended, err := d.outcome(f); !ended || err != nil || len(f.ended) != 1 {
 		t.Errorf("a fetch that went well the second time: %v, %v", ended, err)
+	}
+}
+
+// A device that gives nothing ends the wait with an error that names tensor and file; when
+// it has come back, so does the fetch.
+func TestHungDevice(t *testing.T) {
+	cat, err := checkpoint.Describe("m.gguf", []checkpoint.Described{{Name: "token_embd.weight", Type: quant.F32, Shape: []int{8, 8}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := Locate(cat, (&Config{VocabSize: 8, HiddenSize: 8}).Spec(KeyEmbed, -1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, f := newFakeDisk(), &fetch{loads: []load{{src: src}}}
+	d.begin(f)
+	d.patience = time.Microsecond
+	err = d.wait(t.Context(), f)
+	if !errors.Is(err, ple.ErrSlow) || !strings.Contains(err.Error(), "m.gguf") || !strings.Contains(err.Error(), src.Spec.String()) {
+		t.Errorf("error %v", err)
+	}
+	d.patience = time.Hour
+	d.endWith(f, nil)
+	if err := d.wait(t.Context(), f); err != nil {
+		t.Errorf("after the device came back: %v", err)
 	}
 }
 
