@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -142,6 +143,60 @@ func TestQueueAndLeaving(t *testing.T) {
 	}
 	close(leave)
 	wg.Wait()
+}
+
+// leaver allows every token and leaves when some have come, in the midst of a step.
+type leaver struct {
+	tokens int
+	leave  func()
+}
+
+func (l *leaver) Mask(dst []uint64) {
+	for i := range dst {
+		dst[i] = ^uint64(0)
+	}
+}
+
+func (l *leaver) CanEnd() bool { return true }
+
+func (l *leaver) Accept(int32) error {
+	if l.tokens--; l.tokens == 0 {
+		l.leave()
+	}
+	return nil
+}
+
+// A caller who leaves frees the place within one step: the one that runs ends, and in the
+// next the place belongs to who waits for it.
+func TestLeavingTakesAStep(t *testing.T) {
+	e, g := load(t)
+	s := newScheduler(t, e, SchedulerOptions{Sequences: 1, Queue: 1, Context: 300})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	waiting := make(chan error, 1)
+	var left, next int64
+	l := &leaver{tokens: 5, leave: func() {
+		go func() {
+			_, err := s.Generate(t.Context(), Request{Prompt: g.IDs[:7], MaxTokens: 1, Sampler: greedy(t),
+				Constraint: &leaver{tokens: 1, leave: func() { next = s.Stats().Steps }}}, func(Token) bool { return true })
+			waiting <- err
+		}()
+		for s.Stats().Waiting == 0 {
+			runtime.Gosched()
+		}
+		left = s.Stats().Steps
+		cancel()
+	}}
+	res, err := s.Generate(ctx, Request{Prompt: g.IDs[:5], Sampler: greedy(t), Constraint: l}, func(Token) bool { return true })
+	if !errors.Is(err, context.Canceled) || res.Generated < 5 {
+		t.Errorf("the caller who left: %+v, %v", res, err)
+	}
+	if err := <-waiting; err != nil {
+		t.Error(err)
+	}
+	if next != left+1 {
+		t.Errorf("left in step %d, the next one had the place in step %d", left+1, next+1)
+	}
 }
 
 // A reader that does not read stops its own answer and nobody else's.
