@@ -8,6 +8,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/plume-run/plume/internal/sysinfo"
 )
 
 // RAMVariable is the environment variable that stands for Options.RAM.
@@ -22,7 +24,8 @@ type budget struct {
 
 // findBudget resolves Options.RAM: the value itself, PLUME_RAM, the memory cgroup's limit,
 // or what is free; what the system tells is taken less a margin, since others live
-// there too. root is "/" but in tests. Systems that tell nothing have no budget.
+// there too. root is "/" but in tests, which other systems than Linux have no part in.
+// Systems that tell nothing have no budget.
 func findBudget(ram int64, env, root string) (budget, error) {
 	switch {
 	case ram > 0:
@@ -37,6 +40,9 @@ func findBudget(ram int64, env, root string) (budget, error) {
 		return budget{n, RAMVariable, true}, nil
 	}
 	free := memAvailable(root)
+	if free == 0 && root == "/" {
+		free = sysinfo.FreeMemory()
+	}
 	limit := cgroupLimit(root)
 	switch {
 	case limit > 0 && (free == 0 || limit <= free):

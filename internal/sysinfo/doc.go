@@ -1,6 +1,6 @@
 // Package sysinfo asks the operating system what the machine is made of, where measuring
-// cannot tell: how much energy was used ([Meter]), and which graphics cards are there with how
-// much memory ([GPU]).
+// cannot tell: how much energy was used ([Meter]), which graphics cards are there with how
+// much memory ([GPU]), and how much memory is free ([FreeMemory]).
 //
 // Everything is read from files (on Linux /sys and /proc) or asked of programs that may be
 // missing; a machine that tells nothing is no error. A [Host] says where to look, so that tests
