@@ -44,8 +44,9 @@ func (r *run) chat(ctx context.Context, dice *rand.Rand) (wait time.Duration) {
 	}
 	ask := map[string]any{
 		"stream": true, "max_tokens": tokens, "seed": 1 + dice.IntN(1<<30),
-		// The number in front keeps one answer's prompt from being another's prefix.
-		"messages": []map[string]string{{"role": "user", "content": fmt.Sprintf("(%d) %s", dice.IntN(1<<30), r.o.Prompt)}},
+		// The number in front keeps one answer's prompt from being another's prefix. It is not
+		// among the client's own dice: those fall alike in every run, and the server remembers.
+		"messages": []map[string]string{{"role": "user", "content": fmt.Sprintf("(%d) %s", rand.IntN(1<<30), r.o.Prompt)}},
 	}
 	if r.o.Rough && dice.IntN(8) == 0 { // a schema that the server has never seen
 		ask["response_format"] = map[string]any{"type": "json_schema", "json_schema": map[string]any{"name": "new", "schema": map[string]any{
