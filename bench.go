@@ -100,14 +100,15 @@ const (
 
 // BenchRun is one measurement.
 type BenchRun struct {
-	Context int           // positions in each cache before
-	Tokens  int           // tokens computed, of all sequences together
-	Steps   int           // calls of the forward pass
-	Time    time.Duration // of all steps
-	Mallocs uint64        // allocations of the whole process meanwhile
-	Joules  float64       // used by the machine meanwhile; 0: not counted
-	PLE     PLEStats
-	Classes []BenchClass // only when a profile was asked for; the same ones in every run
+	Context           int           // positions in each cache before
+	Tokens            int           // tokens computed, of all sequences together
+	Steps             int           // calls of the forward pass
+	Time              time.Duration // of all steps
+	Mallocs           uint64        // allocations of the whole process meanwhile
+	Joules            float64       // used by the machine meanwhile; 0: not counted
+	PLE               PLEStats
+	Drafted, Accepted int          // of Greedy: tokens guessed and evaluated on trial, and those of them that were right
+	Classes           []BenchClass // only when a profile was asked for; the same ones in every run
 
 	sampling time.Duration
 }
@@ -290,7 +291,7 @@ func (b *Bench) Greedy(ctx context.Context, prompt, tokens int) (BenchRun, error
 	run := BenchRun{Context: prompt, Tokens: tokens - 1, Steps: tokens - 1}
 	var before meter
 	count := 0
-	_, err = s.Generate(ctx, engine.Request{Prompt: ids, MaxTokens: tokens, Sampler: b.pick}, func(engine.Token) bool {
+	res, err := s.Generate(ctx, engine.Request{Prompt: ids, MaxTokens: tokens, Sampler: b.pick}, func(engine.Token) bool {
 		switch count++; count {
 		case 1:
 			before.start(b)
@@ -302,6 +303,7 @@ func (b *Bench) Greedy(ctx context.Context, prompt, tokens int) (BenchRun, error
 	if err == nil && count < tokens {
 		err = errors.New("measure generating: ended early")
 	}
+	run.Drafted, run.Accepted = res.Drafted, res.Accepted
 	if before.energy != nil && count < tokens {
 		_, _ = before.energy.End() // nobody wants the figure, but counting must stop
 	}

@@ -35,15 +35,17 @@ func (r *benchRunner) compare(ctx context.Context) error {
 	if _, err := ours(); err != nil { // warm up
 		return err
 	}
+	limit := r.pairLimit(threads)
 	var ratios []float64
 	for i := range f.repeat {
 		r.status.show("pair %d of %d: ours", i+1, f.repeat)
-		load := readTimes()
+		load, most := readTimes(), limit()
 		run, err := ours()
 		if err != nil {
 			return err
 		}
 		p := pair{Ours: run.Rate(), OursOthers: readTimes().others(load)}
+		p.OfLimit = share(p.Ours, (most+limit())/2)
 		r.status.show("pair %d of %d: %s", i+1, f.repeat, f.compare)
 		load = readTimes()
 		if p.Theirs, err = peerRate(ctx, f.compare, regexp.MustCompile(f.compareRegex)); err != nil {
@@ -57,6 +59,23 @@ func (r *benchRunner) compare(ctx context.Context) error {
 	c.Ratio = newSpread(ratios)
 	r.out.Compare = c
 	return nil
+}
+
+// pairLimit measures the tokens per second that the machine allows for what is compared;
+// 0 where it is not known what a token takes.
+func (r *benchRunner) pairLimit(threads int) func() float64 {
+	per, limit := 0.0, r.stream
+	if r.f.compareOf == "decode" {
+		per = r.stepBytes(threads, r.f.contexts[0])
+	} else {
+		limit = r.peak
+		for _, p := range r.out.Prefill {
+			if p.Threads == threads && p.Prompt == r.f.prompts[0] {
+				per = p.MACs
+			}
+		}
+	}
+	return func() float64 { return share(limit(threads), per) }
 }
 
 // peerRate runs a command by the system's shell and returns the last number that

@@ -148,8 +148,29 @@ func (r *benchRunner) prefill(ctx context.Context, threads, tokens int) error {
 		sum := b.run.Sum(products...)
 		return share(float64(sum.MACs), sum.Time.Seconds()*b.limit)
 	})
+	limits := r.limitsOf(threads)
+	prof := &all[0].profiled.run
+	p.OfStream = share(float64(prof.Sum().Bytes)/prof.Time.Seconds()/1e9, limits.Stream.Median)
+	p.OfF32 = attentionShare(prof, limits)
 	r.out.Prefill = append(r.out.Prefill, p)
 	return nil
+}
+
+// limitsOf is what machine has measured for a number of threads.
+func (r *benchRunner) limitsOf(threads int) machineResult {
+	for _, m := range r.out.Machine {
+		if m.Threads == threads {
+			return m
+		}
+	}
+	return machineResult{}
+}
+
+// attentionShare is the multiply-adds of attention against the peak of float ones; keys and
+// values of int8 may pass it.
+func attentionShare(run *plume.BenchRun, limits machineResult) float64 {
+	sum := run.Sum("attention")
+	return share(float64(sum.MACs), sum.Time.Seconds()*limits.F32.Median*1e9)
 }
 
 // decode measures all contexts in turn.
@@ -195,6 +216,9 @@ func (r *benchRunner) decoded(threads, batch int, s series) decodeResult {
 	d.GBs = spreadOf(plain, func(b block) float64 { return rate(b) / 1e9 })
 	d.OfStream = spreadOf(plain, func(b block) float64 { return share(rate(b), b.limit) })
 	d.Stream = spreadOf(plain, func(b block) float64 { return b.limit / 1e9 })
+	limits := r.limitsOf(threads)
+	d.OfPeak = share(float64(prof.Sum(products...).MACs)/prof.Time.Seconds()/1e9, limits.Int8.Median)
+	d.OfF32 = attentionShare(prof, limits)
 	var mallocs, tokens float64
 	for _, b := range plain {
 		mallocs, tokens = mallocs+float64(b.run.Mallocs), tokens+float64(b.run.Tokens)
@@ -213,18 +237,37 @@ func (r *benchRunner) generate(ctx context.Context, threads, context int) error 
 		return err
 	}
 	g := greedyResult{Threads: threads, Context: context}
+	bytes := r.stepBytes(threads, context)
 	var mallocs, tokens float64
+	var shares []float64
 	for range r.f.repeat {
+		stream := r.stream(threads)
 		run, err := r.bench.Greedy(ctx, max(1, context), r.f.tokens)
 		if err != nil {
 			return err
 		}
 		g.Rates = append(g.Rates, run.Rate())
+		shares = append(shares, share(run.Rate()*bytes, (stream+r.stream(threads))/2))
+		g.Drafted, g.Accepted = g.Drafted+run.Drafted, g.Accepted+run.Accepted
 		mallocs, tokens = mallocs+float64(run.Mallocs), tokens+float64(run.Tokens)
 	}
 	g.Rate, g.Mallocs = newSpread(g.Rates), mallocs/tokens
+	if bytes > 0 {
+		ofLimit := newSpread(shares)
+		g.OfLimit = &ofLimit
+	}
 	r.out.Greedy = append(r.out.Greedy, g)
 	return nil
+}
+
+// stepBytes is what a step of one sequence reads, as decode has counted it; 0 when it has not.
+func (r *benchRunner) stepBytes(threads, context int) float64 {
+	for _, d := range r.out.Decode {
+		if d.Threads == threads && d.Context == context && d.Batch == 1 {
+			return d.WeightBytes + d.KVBytes + d.PLEBytes
+		}
+	}
+	return 0
 }
 
 // share is a of b, 0 when b is unknown.

@@ -104,6 +104,8 @@ type prefillResult struct {
 	Peak     spread  `json:"int8_peak_gmac_s"`
 	OfPeak   spread  `json:"share_of_int8_peak"`
 	Products spread  `json:"products_share_of_int8_peak"`
+	OfStream float64 `json:"share_of_stream"` // of what --threads read, measured at the start
+	OfF32    float64 `json:"attention_share_of_f32_peak"`
 }
 
 type decodeResult struct {
@@ -115,16 +117,21 @@ type decodeResult struct {
 	GBs         spread  `json:"gb_s"`
 	Stream      spread  `json:"stream_gb_s"`
 	OfStream    spread  `json:"share_of_stream"`
+	OfPeak      float64 `json:"share_of_int8_peak"` // products', of the peak measured at the start
+	OfF32       float64 `json:"attention_share_of_f32_peak"`
 	OfFirst     *spread `json:"of_first_context,omitempty"` // speed against the first context's, block by block
 	Mallocs     float64 `json:"allocations_per_token"`
 }
 
 type greedyResult struct {
-	Context int       `json:"context"`
-	Threads int       `json:"threads"`
-	Rate    spread    `json:"tok_s"`
-	Rates   []float64 `json:"tok_s_blocks"`
-	Mallocs float64   `json:"allocations_per_token"`
+	Context  int       `json:"context"`
+	Threads  int       `json:"threads"`
+	Rate     spread    `json:"tok_s"`
+	Rates    []float64 `json:"tok_s_blocks"`
+	OfLimit  *spread   `json:"share_of_limit,omitempty"` // tokens at stream read, one a step; nil: unknown
+	Drafted  int       `json:"drafted_tokens"`
+	Accepted int       `json:"accepted_tokens"`
+	Mallocs  float64   `json:"allocations_per_token"`
 }
 
 type compareResult struct {
@@ -141,6 +148,7 @@ type pair struct {
 	Ours         float64 `json:"ours_tok_s"`
 	Theirs       float64 `json:"theirs_tok_s"`
 	Ratio        float64 `json:"ratio"`
+	OfLimit      float64 `json:"ours_share_of_limit"` // what the memory (of prefill, the multipliers) allow
 	OursOthers   float64 `json:"ours_others_cpu"`
 	TheirsOthers float64 `json:"theirs_others_cpu"`
 }
@@ -156,23 +164,23 @@ func (b *benchReport) print(out io.Writer) error {
 		fmt.Fprintf(w, "\t%d\t%s\t%s\t%s\t\n", r.Threads, r.Stream, r.Int8, r.F32)
 	}
 	if len(b.Prefill) > 0 {
-		fmt.Fprintf(w, "\nprefill\tthreads\ttok/s\tJ/token\tMMAC/token\tGMAC/s\tof int8 peak\tproducts alone\tothers' CPU\t\n")
+		fmt.Fprintf(w, "\nprefill\tthreads\ttok/s\tJ/token\tMMAC/token\tGMAC/s\tof int8 peak\tproducts alone\tof stream\tattention of f32 peak\tothers' CPU\t\n")
 	}
 	for _, r := range b.Prefill {
-		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%.1f\t%s\t%s\t%s\t%s\t\n", r.Prompt, r.Threads, r.Rate, r.joules(), r.MACs/1e6, r.GMACs, r.OfPeak.percent(), r.Products.percent(), r.load())
+		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%.1f\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Prompt, r.Threads, r.Rate, r.joules(), r.MACs/1e6, r.GMACs, r.OfPeak.percent(), r.Products.percent(), known(r.OfStream), known(r.OfF32), r.load())
 	}
 	if len(b.Decode) > 0 {
-		fmt.Fprintf(w, "\ndecode at\tbatch\tthreads\ttok/s\tJ/token\tMB/step\tGB/s\tstream GB/s\tof stream\tof first\tallocs/token\tothers' CPU\t\n")
+		fmt.Fprintf(w, "\ndecode at\tbatch\tthreads\ttok/s\tJ/token\tMB/step\tGB/s\tstream GB/s\tof stream\tof int8 peak\tattention of f32 peak\tof first\tallocs/token\tothers' CPU\t\n")
 	}
 	for _, r := range b.Decode {
 		bytes := r.WeightBytes + r.KVBytes + r.PLEBytes*float64(r.Batch)
-		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\t%.1f\t%s\t%s\t%s\t%s\t%.3g\t%s\t\n", r.Context, r.Batch, r.Threads, r.Rate, r.joules(), bytes/1e6, r.GBs, r.Stream, r.OfStream.percent(), r.ofFirst(), r.Mallocs, r.load())
+		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\t%.1f\t%s\t%s\t%s\t%s\t%s\t%s\t%.3g\t%s\t\n", r.Context, r.Batch, r.Threads, r.Rate, r.joules(), bytes/1e6, r.GBs, r.Stream, r.OfStream.percent(), known(r.OfPeak), known(r.OfF32), r.ofFirst(), r.Mallocs, r.load())
 	}
 	if len(b.Greedy) > 0 {
-		fmt.Fprintf(w, "\ngenerate at\tthreads\ttok/s\tallocs/token\t\n")
+		fmt.Fprintf(w, "\ngenerate at\tthreads\ttok/s\tof limit\tdrafted\taccepted\tallocs/token\t\n")
 	}
 	for _, r := range b.Greedy {
-		fmt.Fprintf(w, "%d\t%d\t%s\t%.3g\t\n", r.Context, r.Threads, r.Rate, r.Mallocs)
+		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%d\t%.3g\t\n", r.Context, r.Threads, r.Rate, r.ofLimit(), r.Drafted, r.Accepted, r.Mallocs)
 	}
 	b.printTime(w)
 	b.printPairs(w)
@@ -187,6 +195,13 @@ func (d *decodeResult) ofFirst() string {
 		return "–"
 	}
 	return d.OfFirst.String()
+}
+
+func (g *greedyResult) ofLimit() string {
+	if g.OfLimit == nil {
+		return "–"
+	}
+	return g.OfLimit.percent()
 }
 
 // printTime says where the time of each result went, in percent.
@@ -230,11 +245,11 @@ func (b *benchReport) printPairs(w io.Writer) {
 	if c == nil {
 		return
 	}
-	fmt.Fprintf(w, "\npair\tours tok/s\ttheirs tok/s\tratio\tothers' CPU\t\n")
+	fmt.Fprintf(w, "\npair\tours tok/s\ttheirs tok/s\tratio\tours of limit\tothers' CPU\t\n")
 	for i, p := range c.Pairs {
-		fmt.Fprintf(w, "%d\t%.2f\t%.2f\t%.2f\t%s, %s\t\n", i+1, p.Ours, p.Theirs, p.Ratio, percent(p.OursOthers), percent(p.TheirsOthers))
+		fmt.Fprintf(w, "%d\t%.2f\t%.2f\t%.2f\t%s\t%s, %s\t\n", i+1, p.Ours, p.Theirs, p.Ratio, known(p.OfLimit), percent(p.OursOthers), percent(p.TheirsOthers))
 	}
-	fmt.Fprintf(w, "median\t\t\t%s\t\t\n", c.Ratio)
+	fmt.Fprintf(w, "median\t\t\t%s\t\t\t\n", c.Ratio)
 }
 
 // printNotes says what the tables leave open.
@@ -290,6 +305,14 @@ func percent(v float64) string {
 		return "?"
 	}
 	return fmt.Sprintf("%.0f %%", 100*v)
+}
+
+// known is percent for what is 0 where there is nothing to compare with.
+func known(v float64) string {
+	if v == 0 {
+		return "–"
+	}
+	return percent(v)
 }
 
 // load is the column about others.

@@ -66,9 +66,11 @@ func printStats(w io.Writer, m *plume.Model, s *plume.Session, r *plume.Result) 
 		u.Prompt, u.Cached, t.Prefill.Seconds(), r.PrefillRate())
 	fmt.Fprintf(w, "answer   %d tokens, ended by %s; %.3f s, %.1f tok/s; first token after %.3f s\n",
 		u.Generated, r.Finish, t.Decode.Seconds(), r.DecodeRate(), t.FirstToken.Seconds())
+	fmt.Fprintf(w, "drafts   %d tokens guessed, %d accepted", u.Drafted, u.Accepted)
 	if u.Drafted > 0 {
-		fmt.Fprintf(w, "drafts   %d tokens guessed, %d accepted (%.0f %%)\n", u.Drafted, u.Accepted, 100*float64(u.Accepted)/float64(u.Drafted))
+		fmt.Fprintf(w, " (%.0f %%)", 100*float64(u.Accepted)/float64(u.Drafted))
 	}
+	fmt.Fprintln(w)
 	live := m.Stats()
 	printTable(w, "table", p)
 	if live.PLE.Rows != p.Rows {
