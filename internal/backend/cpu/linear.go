@@ -111,9 +111,8 @@ func (c *CPU) multiply(n int) {
 // (2-core Zen 4 VM, AVX-512, Q4_0, 2026-11-23, medians of interleaved runs): 4 panels 101, 99 and 99; two
 // spans of tokens 96, 97 and 99; both, with gate and up in pieces of 48 tokens, 95, 97 and 99.
 const (
-	promptTokens = 13        // from here on a task is bound by arithmetic
-	promptPanels = 4         // of a task: with GeGLU, twice as many stay in a second-level cache
-	spanTokens   = 128       // at least, of a task
+	spanTokens   = 128       // at least, of a part of the tokens
+	promptPanels = 4         // of a task with so many: with GeGLU, twice as many stay in a second-level cache
 	gateTokens   = 48        // that gate and up are multiplied for at once, in a first-level cache
 	tileBytes    = 256 << 10 // bounds the weights of a task: about 10 µs of streaming
 )
@@ -126,7 +125,7 @@ func spans(tokens, threads int) int { return max(1, min(tokens/spanTokens, threa
 // to share evenly, few enough that handing them out costs nothing.
 func tilePanels(l kernel.Layout, rows, cols, tokens, threads int) int {
 	most := max(1, tileBytes/l.PanelBytes(cols))
-	if tokens >= promptTokens {
+	if tokens >= spanTokens {
 		most = min(most, promptPanels)
 	}
 	return min(most, max(1, kernel.Panels(rows)*spans(tokens, threads)/(8*threads)))

@@ -47,7 +47,7 @@ func (z Sizer) ScratchBytes(w backend.Work) int64 {
 			rounded = max(rounded, n)
 		}
 		if p.Gated {
-			gated = max(gated, z.gated(p, l, min(p.Rows, promptTokens-1)), z.gated(p, l, p.Rows))
+			gated = max(gated, z.gated(p, l, min(p.Rows, spanTokens-1)), z.gated(p, l, p.Rows))
 		}
 	}
 	for _, e := range w.Experts {
