@@ -38,6 +38,26 @@ func openFile(path string) (*source, error) {
 	return &source{path: path, r: f, sizeBytes: info.Size()}, nil
 }
 
+// Stamp is what a system tells of a file that is written to: it changes with every write,
+// to the grain of the system's clock.
+type Stamp struct {
+	Bytes   int64
+	Written int64 // unix nanoseconds
+}
+
+// Stamp is that of t's file as it is now. What is not in a file has none, which is an error.
+func (t *Tensor) Stamp() (Stamp, error) {
+	f, ok := t.src.r.(*os.File)
+	if !ok {
+		return Stamp{}, fmt.Errorf("look at %s: not a file (%w)", t.src.path, ErrUnsupported)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return Stamp{}, err
+	}
+	return Stamp{info.Size(), info.ModTime().UnixNano()}, nil
+}
+
 // close closes the file, if the source owns one.
 func (s *source) close() error {
 	s.direct.close()

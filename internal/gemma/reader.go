@@ -20,6 +20,7 @@ type reader struct {
 	back       backend.Backend
 	cat        *checkpoint.Catalog
 	packed     *checkpoint.Catalog // nil: there is no copy
+	watch      *watch              // of cat's files, while they are read again and again; may be nil
 	drop       bool                // leave nothing in the page cache, whatever the disk
 	fault      func(error)         // told why the packed copy is no longer read; may be nil
 	lasts      bool                // goroutines stay for the next fetch
@@ -377,7 +378,11 @@ func (r *reader) take() (*fetch, rowRange) {
 // read fills one piece's rows.
 func (r *reader) read(f *fetch, p rowRange, buf []byte) error {
 	ld := &f.loads[p.load]
-	if err := r.fill(ld, f.into[p.load], p, buf); err != nil {
+	err := r.fill(ld, f.into[p.load], p, buf)
+	if err == nil {
+		err = r.watch.check()
+	}
+	if err != nil {
 		return fmt.Errorf("load %s: %w", ld.src.Spec, err)
 	}
 	n := int64(p.n) * int64(ld.rowBytes)

@@ -30,7 +30,9 @@ type supply struct {
 // whether steps may begin before everything that stays is there.
 func newSupply(r *reader, gs *groups, a *arrangement, head *weight, early bool) (*supply, error) {
 	w := &supply{reader: r, plan: a, groups: gs, head: head}
-	r.lasts = a.rereads() || a.slots > 0
+	if r.lasts = a.rereads() || a.slots > 0; r.lasts {
+		r.watch = newWatch(r.cat)
+	}
 	if err := w.keep(); err != nil {
 		return nil, err
 	}
