@@ -103,6 +103,9 @@ func (f *serveFlags) addFlags(cmd *cobra.Command) {
 	fs.IntVar(&f.o.MaxChoices, "max-choices", 8, "most answers to one request")
 	fs.IntVar(&f.net.Connections, "max-connections", 1024, "connections at once")
 	fs.DurationVar(&f.o.AnswerTimeout, "timeout", 30*time.Minute, "for one answer, its time in the queue included; 0: none")
+	fs.DurationVar(&f.o.ReadTimeout, "read-timeout", 30*time.Second, "for the body of one request")
+	fs.DurationVar(&f.o.WriteTimeout, "write-timeout", 30*time.Second, "for a client to take one piece of an answer")
+	fs.DurationVar(&f.o.KeepAlive, "keep-alive", 15*time.Second, "longest silence of a stream, before it is filled with a comment")
 	fs.DurationVar(&f.net.Grace, "grace", 30*time.Second, "for running answers when the server ends")
 
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,11 @@ func (f *serveFlags) finish(cmd *cobra.Command) error {
 	}
 	if f.queue < 0 {
 		return fmt.Errorf("--queue %d, want 0 or more", f.queue)
+	}
+	for name, d := range map[string]time.Duration{"read-timeout": f.o.ReadTimeout, "write-timeout": f.o.WriteTimeout, "keep-alive": f.o.KeepAlive} {
+		if d <= 0 {
+			return fmt.Errorf("--%s %v, want more than 0", name, d)
+		}
 	}
 	if f.serve.Queue = f.queue; f.queue == 0 {
 		f.serve.Queue = -1 // 0 is the package's default

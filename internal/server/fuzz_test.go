@@ -1,7 +1,12 @@
 package server
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/plume-run/plume"
@@ -65,4 +70,50 @@ func FuzzOllamaChat(f *testing.F) {
 func FuzzOllamaGenerate(f *testing.F) {
 	fuzzDecoder(f, func(s *Server) func([]byte) (*job, *apiError) { return s.decodeOllamaGenerate },
 		`{"model":"tiny","prompt":"a","stream":false}`, `{"model":"tiny","prompt":"a","raw":true,"format":"json","think":true}`)
+}
+
+// fuzzHandler feeds a handler that reads its body itself: whatever comes, it answers with
+// JSON, and a refusal says why.
+func fuzzHandler(f *testing.F, path string, seeds ...string) {
+	o := testOptions(&fakeEngine{})
+	o.Pull = func(_ context.Context, name string, progress func(PullProgress)) error {
+		progress(PullProgress{Status: name})
+		return errors.New("no " + name)
+	}
+	s, err := New(o)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range seeds {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r := httptest.NewRequest("POST", "http://localhost"+path, bytes.NewReader(body))
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		for line := range bytes.Lines(w.Body.Bytes()) {
+			if !json.Valid(line) {
+				t.Fatalf("%d %q", w.Code, line)
+			}
+		}
+		if w.Body.Len() == 0 || w.Code >= 400 && !bytes.Contains(w.Body.Bytes(), []byte(`"error"`)) || w.Code == 500 && !strings.Contains(w.Body.String(), "no ") {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		if n := s.bodies.Load(); n != 0 {
+			t.Fatalf("%d bytes are still held", n)
+		}
+	})
+}
+
+func FuzzCountTokens(f *testing.F) {
+	fuzzHandler(f, "/v1/messages/count_tokens", `{"messages":[{"role":"user","content":"a"}]}`,
+		`{"model":"tiny","system":"s","tools":[{"name":"f","input_schema":{}}],"tool_choice":{"type":"tool","name":"f"},"messages":[{"role":"user","content":[{"type":"text","text":"y"}]}]}`)
+}
+
+func FuzzShow(f *testing.F) {
+	fuzzHandler(f, "/api/show", `{"model":"tiny"}`, `{"name":"tiny:latest","verbose":true}`)
+}
+
+func FuzzPull(f *testing.F) {
+	fuzzHandler(f, "/api/pull", `{"model":"tiny"}`, `{"model":"a/b","stream":false}`, `{"name":"a/b","insecure":false}`)
 }
