@@ -52,8 +52,7 @@ var benchTools = []Tool{
 // BenchmarkMask walks through answers and reports how long the masks took, with
 // Gemma's own vocabulary.
 func BenchmarkMask(b *testing.B) {
-	v := gemmaVocab()
-	run := func(name string, compile func() (*Grammar, error)) {
+	run := func(name string, v *Vocab, compile func() (*Grammar, error)) {
 		b.Run(name, func(b *testing.B) {
 			g, err := compile()
 			if err != nil {
@@ -91,11 +90,17 @@ func BenchmarkMask(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+	v := gemmaVocab()
 	for _, s := range benchSchemas {
-		run(s.name, func() (*Grammar, error) { return FromSchema([]byte(s.schema), Options{}) })
+		run(s.name, v, func() (*Grammar, error) { return FromSchema([]byte(s.schema), Options{}) })
 	}
-	run("regex", func() (*Grammar, error) { return FromRegex(`(?:[A-Z][a-z]+ ){3,40}(?:yes|no)\.`, Options{}) })
-	run("calls", func() (*Grammar, error) { return Calls(benchTools, Options{}) })
+	small := NewVocab(v.tok) // the least that a tight memory budget leaves for masks
+	small.Limit(1 << 20)
+	for _, s := range benchSchemas {
+		run("1MiB/"+s.name, small, func() (*Grammar, error) { return FromSchema([]byte(s.schema), Options{}) })
+	}
+	run("regex", v, func() (*Grammar, error) { return FromRegex(`(?:[A-Z][a-z]+ ){3,40}(?:yes|no)\.`, Options{}) })
+	run("calls", v, func() (*Grammar, error) { return Calls(benchTools, Options{}) })
 }
 
 // likely chooses an allowed token: a random one, but rather one that begins like

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -414,7 +415,8 @@ func TestLongChains(t *testing.T) {
 }
 
 // TestHostile gives schemas made to exhaust time or memory. Each must compile or
-// be refused as too complex; the limits see to it that it is soon.
+// be refused as too complex; the limits see to it that it is soon and takes little memory,
+// all that is ever allocated counted.
 func TestHostile(t *testing.T) {
 	var doubling strings.Builder
 	doubling.WriteString(`{"$defs":{"d0":{"type":"null"}`)
@@ -476,7 +478,14 @@ func TestHostile(t *testing.T) {
 		{"patternProps", `{"type":"object","patternProperties":{` + many(20, func(i int) string { return fmt.Sprintf(`"a%d":{}`, i) }) + `}}`, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
 			g, err := FromSchema([]byte(tc.schema), Options{})
+			runtime.ReadMemStats(&after)
+			n := after.TotalAlloc - before.TotalAlloc
+			if t.Logf("%d KiB allocated", n>>10); n > 300<<20 {
+				t.Errorf("compiling it allocated %d MiB, want at most 300", n>>20)
+			}
 			if tc.refused {
 				if !errors.Is(err, ErrTooComplex) {
 					t.Errorf("got %v, want too complex", err)
