@@ -25,6 +25,11 @@ func TestProductsByRows(t *testing.T) {
 			t.Errorf("%d rows take %d ns, want %d", c.rows, got, c.want)
 		}
 	}
+	m.Matrix["other"] = 1e6 // arithmetic takes no time: as many rows as there may be take what their bytes take
+	if got := m.product(&gemma.Op{Type: quant.Q4_0, Out: 10, In: 10, Rows: 68, Bytes: 8000, MACs: 6800}); got != 2500 {
+		t.Errorf("68 rows between 4000 ns of 8 and 1000 of 128 take %d ns, want 2500", got)
+	}
+	m.Matrix["other"] = 1
 	m.Few = nil
 	for rows, want := range map[int]time.Duration{4: 1000, 20: 2000} { // the longer of both
 		op := gemma.Op{Type: quant.Q4_0, Out: 10, In: 10, Rows: rows, Bytes: 8000, MACs: int64(100 * rows)}

@@ -98,7 +98,7 @@ func (m *Machine) product(op *gemma.Op) time.Duration {
 		return max(one, all)
 	}
 	low, lowTime := 1, one
-	high, highTime := ManyRows, all*ManyRows/time.Duration(op.Rows)
+	high, highTime := ManyRows, max(one, all*ManyRows/time.Duration(op.Rows))
 	for _, f := range m.Few {
 		need := seconds(bytes, rate(f.Rate, keys...))
 		if f.Rows <= op.Rows {
