@@ -31,7 +31,8 @@ type Options struct {
 	// PLE is where the rows of the per-layer table come from: "disk" (reads through
 	// the page cache), "direct" (reads past it), "mmap", "ram" (the whole table, read
 	// once), or the http or https URL of a copy of the model's file, which is asked for
-	// ranges of bytes. "auto", the default, measures the storage for a moment and
+	// ranges of bytes; the file here must have its table too, with which samples of the copy
+	// are compared. "auto", the default, measures the storage for a moment and
 	// chooses; Model.PLEPlace tells what and why. Results are the same everywhere.
 	PLE string
 	// PLEHeader goes with every request to a URL in PLE: the place for Authorization.
