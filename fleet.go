@@ -150,7 +150,7 @@ func (f *FleetForecast) share(o *FleetOptions, r fleet.Replica, steps *fleetStep
 		return nil, requestError{err}
 	}
 	served := s.Result
-	if !o.Target.Met(o.Load, served) {
+	if !o.Target.Met(o.Load, r, served) {
 		found := false
 		if served, found, err = fleet.Size(o.Load, r, o.Target, o.Most); err != nil || !found {
 			return s, err

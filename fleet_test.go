@@ -19,7 +19,7 @@ func aFleet(t *testing.T) (FleetOptions, *FleetForecast) {
 	}
 	o := FleetOptions{
 		ForecastOptions: ForecastOptions{Machine: m},
-		Load:            Load{Rate: 2, Prompt: Lengths{Mean: 400, P95: 400}, Answer: Lengths{Mean: 200, P95: 200}, Requests: 1000, Seed: 1},
+		Load:            Load{Rate: 0.2, Prompt: Lengths{Mean: 400, P95: 400}, Answer: Lengths{Mean: 200, P95: 200}, Requests: 1000, Seed: 1},
 		Target:          Target{FirstP99: 10},
 		Network:         Network{RTT: 1000, Rate: 1250},
 	}
@@ -72,15 +72,15 @@ func TestSlowNetworksShow(t *testing.T) {
 		t.Error("the network changes a fleet with copies")
 	}
 	// Every step waits 29 ms longer, less what was hidden of the first millisecond.
-	if d := far.Shared.Result.TokenP50 - near.Shared.Result.TokenP50; d < 0.028 || d > 0.045 {
+	if d := far.Shared.Result.TokenP50 - near.Shared.Result.TokenP50; d < 0.027 || d > 0.04 {
 		t.Errorf("tokens come %.1f ms later", 1000*d)
 	}
-	if near.Shared.Result.TokenP99 < near.Result.TokenP99-1e-9 || far.Shared.Result.FirstP99 <= near.Result.FirstP99 {
+	if far.Shared.Result.TokenP99 <= near.Result.TokenP99 || far.Shared.Result.FirstP99 <= near.Result.FirstP99 {
 		t.Errorf("p99 %+v near, %+v far, %+v with copies", near.Shared.Result, far.Shared.Result, near.Result)
 	}
-	o.Network.Rate = 1
+	o.Network.Rate = 0.1
 	if thin, err := ForecastFleet(ModelSpec{Shape: "e2b", Layers: 20}, o); err != nil || thin.Shared.Utilisation < 1 || thin.Shared.Replicas != 0 {
-		t.Errorf("rows of 6 MB a second over 1: %+v, %v", thin.Shared, err)
+		t.Errorf("rows over a tenth of a MB a second: %+v, %v", thin.Shared, err)
 	}
 }
 

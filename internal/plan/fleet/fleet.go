@@ -114,10 +114,12 @@ type Target struct {
 	TokenP99 float64
 }
 
-// Met reports whether a result is good enough, and stable: replicas that are busy nearly all
-// the time only look quick while few requests have come, unless the same users wait for them.
-func (t Target) Met(l Load, r Result) bool {
-	return (t.FirstP99 == 0 || r.FirstP99 <= t.FirstP99) && (t.TokenP99 == 0 || r.TokenP99 <= t.TokenP99) && (l.Users > 0 || r.Busy < 0.97)
+// Met reports whether a result of replicas is good enough, and stable: replicas whose places are
+// taken nearly all the time only look quick while few requests have come, unless the same users
+// wait for them.
+func (t Target) Met(l Load, r Replica, res Result) bool {
+	taken := res.Busy * res.Sequences / float64(r.Sequences)
+	return (t.FirstP99 == 0 || res.FirstP99 <= t.FirstP99) && (t.TokenP99 == 0 || res.TokenP99 <= t.TokenP99) && (l.Users > 0 || taken < 0.97)
 }
 
 // Size finds the smallest number of replicas, at most the given one, that meet the target.
@@ -129,7 +131,7 @@ func Size(l Load, r Replica, t Target, most int) (res Result, found bool, err er
 		if res, err = Simulate(l, r, high); err != nil {
 			return res, false, err
 		}
-		if t.Met(l, res) {
+		if t.Met(l, r, res) {
 			break
 		}
 		if high >= most || res.Most == 1 {
@@ -143,7 +145,7 @@ func Size(l Load, r Replica, t Target, most int) (res Result, found bool, err er
 		if err != nil {
 			return res, false, err
 		}
-		if t.Met(l, try) {
+		if t.Met(l, r, try) {
 			high, res = mid, try
 		} else {
 			low = mid

@@ -122,7 +122,7 @@ func TestUsersWhoWait(t *testing.T) {
 	if math.Abs(busy.Busy-1) > 1e-9 || math.Abs(busy.FirstP50-1.51) > 1e-6 || math.Abs(busy.FirstP99-1.51) > 1e-6 || math.Abs(busy.Tokens-100) > 0.1 {
 		t.Errorf("%+v", busy)
 	}
-	if !(Target{FirstP99: 2}).Met(l, busy) || (Target{FirstP99: 1}).Met(l, busy) {
+	if !(Target{FirstP99: 2}).Met(l, one(), busy) || (Target{FirstP99: 1}).Met(l, one(), busy) {
 		t.Error("users who wait are served well or not, however busy replicas are")
 	}
 }
@@ -161,7 +161,7 @@ func TestSizeFindsTheSmallest(t *testing.T) {
 		t.Errorf("%+v", res)
 	}
 	fewer, err := Simulate(l, r, res.Replicas-1)
-	if err != nil || target.Met(l, fewer) {
+	if err != nil || target.Met(l, r, fewer) {
 		t.Errorf("one replica less does it too: %+v (%v)", fewer, err)
 	}
 	if res, found, err := Size(l, r, target, 3); err != nil || found || res.Replicas != 3 {
@@ -191,8 +191,10 @@ func TestBatchesHelp(t *testing.T) {
 		return 10*time.Millisecond + time.Duration(w.Decoding)*500*time.Microsecond
 	}
 	together, _, err := Size(l, r, target, 64)
-	if err != nil || together.Replicas >= alone.Replicas {
-		t.Errorf("%d replicas with batches, %d without (%v)", together.Replicas, alone.Replicas, err)
+	// Of λ = 10 requests of 50 steps of 14 ms and less, eight at once: one replica is enough, though
+	// it always computes.
+	if err != nil || together.Replicas >= alone.Replicas || together.Replicas != 1 || together.Busy < 0.97 {
+		t.Errorf("%+v with batches, %d without (%v)", together, alone.Replicas, err)
 	}
 }
 
