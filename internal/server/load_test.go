@@ -47,7 +47,7 @@ func TestLoad(t *testing.T) {
 	settle(service)
 	after := usageNow()
 	t.Logf("%+v", *got)
-	t.Logf("goroutines %d → %d, open files %d → %d", before.goroutines, after.goroutines, before.files, after.files)
+	t.Logf("goroutines %d → %d, open files %d → %d, heap %d → %d KiB", before.goroutines, after.goroutines, before.files, after.files, before.heap>>10, after.heap>>10)
 	if got.Failed > 0 || got.Ended == 0 || got.Left == 0 || got.Malformed == 0 || got.TooLarge == 0 || got.HungUp == 0 {
 		t.Errorf("failures, or a kind of request that never happened: %+v", *got)
 	}
@@ -56,6 +56,10 @@ func TestLoad(t *testing.T) {
 	}
 	if after.goroutines > before.goroutines+5 || after.files > before.files+5 {
 		t.Errorf("left behind: goroutines %d → %d, files %d → %d", before.goroutines, after.goroutines, before.files, after.files)
+	}
+	// What may stay: the prefixes within their budget, and scratch of sequences used first now.
+	if after.heap > before.heap+16<<20 {
+		t.Errorf("left behind: heap %d → %d KiB", before.heap>>10, after.heap>>10)
 	}
 	if n := s.bodies.Load(); n != 0 {
 		t.Errorf("%d bytes of bodies are still counted", n)
@@ -76,9 +80,16 @@ func settle(service *plume.Service) {
 	}
 }
 
-type usageNumbers struct{ goroutines, files int }
+type usageNumbers struct {
+	goroutines, files int
+	heap              uint64 // bytes in use once the garbage is gone
+}
 
 func usageNow() usageNumbers {
 	files, _ := os.ReadDir("/proc/self/fd") // none elsewhere
-	return usageNumbers{runtime.NumGoroutine(), len(files)}
+	runtime.GC()
+	runtime.GC() // what the first one found unused in pools
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return usageNumbers{runtime.NumGoroutine(), len(files), m.HeapAlloc}
 }
