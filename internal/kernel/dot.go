@@ -30,6 +30,10 @@ type Rows struct {
 	Data    []byte
 	N, Cols int
 	Stride  int
+
+	// Next is what will be read after the rows, at most about as many bytes: Dots and Mix
+	// ask for it while they compute, a little at a time. nil asks for nothing.
+	Next []byte
 }
 
 // Vecs is a view of N float vectors, vector t at Data[t*Stride:] (Stride in elements).
@@ -81,14 +85,14 @@ func Dots(y []float32, rowStep, vecStep int, w Rows, x Vecs) {
 		return
 	}
 	_ = y[(w.N-1)*rowStep+(x.N-1)*vecStep]
-	// Rows in blocks that stay in the first-level cache while the vectors pass, and
+	// Rows in blocks that stay in the second-level cache while the vectors pass, and
 	// at most about 1M multiply-adds (20–50 µs) a call.
-	block := max(2, 8<<10/(w.Cols*w.Kind.Size())&^1)
+	block := max(2, 64<<10/(w.Cols*w.Kind.Size())&^1)
 	block = max(2, min(block, 1<<20/(w.Cols*x.N)&^1))
 	for r := 0; r < w.N; r += block {
 		part := w
 		part.N = min(block, w.N-r)
-		part.Data = w.Data[r*w.Stride:]
+		part.Data, part.Next = w.Data[r*w.Stride:], w.next(r, part.N)
 		dotsBlock(y[r*rowStep:], rowStep, vecStep, part, x)
 	}
 }
@@ -97,6 +101,22 @@ func (w *Rows) check() {
 	if w.Cols%8 != 0 || w.Cols <= 0 || w.N > 0 && (w.N-1)*w.Stride+w.Cols*w.Kind.Size() > len(w.Data) {
 		panic(fmt.Sprintf("kernel: internal error: %d rows of %d %v at stride %d in %d bytes", w.N, w.Cols, w.Kind, w.Stride, len(w.Data)))
 	}
+}
+
+// next is the share of w.Next that n rows from r on ask for.
+func (w *Rows) next(r, n int) []byte {
+	return w.Next[len(w.Next)*r/w.N : len(w.Next)*(r+n)/w.N]
+}
+
+// ahead says where from w.Data a pass asks for memory first and how far apart after that, when it
+// begins after done of the all products with 16 columns of a row and does step of them each time.
+func (w *Rows) ahead(done, step, all int) (first, next int) {
+	if len(w.Next) == 0 {
+		return 0, 0
+	}
+	n := len(w.Next)
+	first = int(uintptr(unsafe.Pointer(&w.Next[0]))) - int(uintptr(unsafe.Pointer(&w.Data[0])))
+	return first + n*done/all, n * step / all
 }
 
 func (x *Vecs) check(cols int) {
@@ -132,9 +152,9 @@ func dotsBlock(y []float32, rowStep, vecStep int, w Rows, x Vecs) {
 			a.w = unsafe.Pointer(&w.Data[r*w.Stride])
 			a.y = unsafe.Pointer(&y[r*rowStep+t*vecStep])
 			a.gstep, a.groups = tile*w.Stride, groups
-			// The next block of rows, spread over the passes of the vectors.
-			a.ahead = w.N*w.Stride - r*w.Stride + (t*w.N+r*nt)*w.Stride/x.N
-			a.astep = tile * 16 * w.Kind.Size() * nt / x.N
+			chunks := max(1, a.chunks)
+			a.ahead, a.astep = w.ahead((t*w.N+r*nt)*chunks, tile*nt, x.N*w.N*chunks)
+			a.ahead -= r * w.Stride
 			if !dotTileSIMD(w.Kind, tile, nt, &a) {
 				dotsGeneric(y, rowStep, vecStep, w, x)
 				return
@@ -155,12 +175,13 @@ func Mix(y, p Vecs, v Rows) {
 	if v.N == 0 || y.N == 0 {
 		return
 	}
-	// Rows in blocks that stay in the first-level cache while column strips and vectors pass.
-	block := max(1, min(16<<10/(v.Cols*v.Kind.Size()), 1<<20/(v.Cols*y.N)))
+	// Rows in blocks that stay in the second-level cache while column strips and vectors pass, large
+	// enough for a strip's sums to be fetched and stored seldom.
+	block := max(1, min(64<<10/(v.Cols*v.Kind.Size()), 1<<20/(v.Cols*y.N)))
 	for r := 0; r < v.N; r += block {
 		part := v
 		part.N = min(block, v.N-r)
-		part.Data = v.Data[r*v.Stride:]
+		part.Data, part.Next = v.Data[r*v.Stride:], v.next(r, part.N)
 		mixBlock(y, Vecs{Data: p.Data[r:], N: p.N, Stride: p.Stride}, part)
 	}
 }
@@ -183,8 +204,8 @@ func mixBlock(y, p Vecs, v Rows) {
 			vstep: v.Stride, pstep: 4 * p.Stride, ystep: 4 * y.Stride,
 			n: v.N, chunks: v.Cols / 16, tail: v.Cols / 8 % 2,
 		}
-		a.ahead = v.N*v.Stride + t*v.N*v.Stride/y.N
-		a.astep = 16 * v.Kind.Size() * nt / y.N
+		chunks := max(1, a.chunks)
+		a.ahead, a.astep = v.ahead(t*v.N*chunks, nt, y.N*v.N*chunks)
 		if !mixTileSIMD(v.Kind, nt, &a) {
 			mixGeneric(y, p, v)
 			return

@@ -79,50 +79,39 @@ tail:
 	VFMADD231PS Y12, Y11, Y6
 
 reduce:
-	MOVQ         BX, R10
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
-	MOVQ         BX, R10
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
-	MOVQ         BX, R10
 	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
-	MOVQ         BX, R10
 	VADDPS       Y7, Y6, Y6
-	VEXTRACTF128 $0x01, Y6, X0
-	VADDPS       X0, X6, X0
-	VMOVHLPS     X0, X0, X1
+	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VEXTRACTF128 $0x01, Y4, X1
+	VADDPS       X1, X4, X4
+	VEXTRACTF128 $0x01, Y6, X1
+	VADDPS       X1, X6, X6
+	VUNPCKLPD    Y2, Y0, Y1
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y6, Y4, Y1
+	VUNPCKHPD    Y6, Y4, Y4
+	VADDPS       Y1, Y4, Y4
+	VSHUFPS      $0x88, Y4, Y0, Y1
+	VSHUFPS      $0xdd, Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R10
+	VEXTRACTPS   $0x00, X0, (R10)
+	ADDQ         56(AX), R10
+	VEXTRACTPS   $0x01, X0, (R10)
+	ADDQ         56(AX), R10
+	VEXTRACTPS   $0x02, X0, (R10)
+	ADDQ         56(AX), R10
+	VEXTRACTPS   $0x03, X0, (R10)
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
 	ADDQ         R8, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -163,8 +152,8 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R10)
-	PREFETCHT0  64(R10)
+	PREFETCHT1  (R10)
+	PREFETCHT1  64(R10)
 	ADDQ        104(AX), R10
 	VMOVUPS     (R11), Y12
 	VMOVUPS     (R11)(SI*1), Y13
@@ -209,64 +198,49 @@ tail:
 	VFMADD231PS Y14, Y13, Y10
 
 reduce:
-	MOVQ         BX, R11
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	MOVQ         56(AX), R11
-	ADDQ         R11, BX
-	MOVQ         BX, R11
 	VADDPS       Y7, Y6, Y6
-	VEXTRACTF128 $0x01, Y6, X0
-	VADDPS       X0, X6, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y9, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X0
-	VADDPS       X0, X8, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y11, Y10, Y10
-	VEXTRACTF128 $0x01, Y10, X0
-	VADDPS       X0, X10, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	MOVQ         56(AX), R11
-	ADDQ         R11, BX
+	VPERM2F128   $0x21, Y4, Y0, Y1
+	VBLENDPS     $0xf0, Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VPERM2F128   $0x21, Y10, Y6, Y1
+	VBLENDPS     $0xf0, Y10, Y6, Y6
+	VADDPS       Y1, Y6, Y6
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VEXTRACTF128 $0x01, Y8, X1
+	VADDPS       X1, X8, X8
+	VUNPCKLPD    Y6, Y0, Y1
+	VUNPCKHPD    Y6, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y8, Y2, Y1
+	VUNPCKHPD    Y8, Y2, Y2
+	VADDPS       Y1, Y2, Y2
+	VSHUFPS      $0x88, Y2, Y0, Y1
+	VSHUFPS      $0xdd, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R11
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x00, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x01, X0, (R12)
+	ADDQ         64(AX), R11
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x02, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x03, X0, (R12)
+	ADDQ         64(AX), R11
+	VEXTRACTF128 $0x01, Y0, X0
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x00, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x01, X0, (R12)
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
 	ADDQ         R8, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -303,8 +277,8 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R10)
-	PREFETCHT0  64(R10)
+	PREFETCHT1  (R10)
+	PREFETCHT1  64(R10)
 	ADDQ        104(AX), R10
 	VMOVUPS     (R11), Y8
 	VMOVUPS     (R11)(SI*1), Y9
@@ -340,46 +314,39 @@ tail:
 	VFMADD231PS Y10, Y9, Y6
 
 reduce:
-	MOVQ         BX, R11
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	MOVQ         56(AX), R11
-	ADDQ         R11, BX
-	MOVQ         BX, R11
 	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y7, Y6, Y6
-	VEXTRACTF128 $0x01, Y6, X0
-	VADDPS       X0, X6, X0
-	VMOVHLPS     X0, X0, X1
+	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	MOVQ         56(AX), R11
-	ADDQ         R11, BX
+	VEXTRACTF128 $0x01, Y4, X1
+	VADDPS       X1, X4, X4
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VEXTRACTF128 $0x01, Y6, X1
+	VADDPS       X1, X6, X6
+	VUNPCKLPD    Y4, Y0, Y1
+	VUNPCKHPD    Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y6, Y2, Y1
+	VUNPCKHPD    Y6, Y2, Y2
+	VADDPS       Y1, Y2, Y2
+	VSHUFPS      $0x88, Y2, Y0, Y1
+	VSHUFPS      $0xdd, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R11
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x00, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x01, X0, (R12)
+	ADDQ         64(AX), R11
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x02, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x03, X0, (R12)
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
 	ADDQ         R8, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -412,8 +379,8 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R9)
-	PREFETCHT0  64(R9)
+	PREFETCHT1  (R9)
+	PREFETCHT1  64(R9)
 	ADDQ        104(AX), R9
 	VMOVUPS     (R10), Y4
 	VMOVUPS     (R10)(SI*1), Y5
@@ -437,28 +404,24 @@ tail:
 	VFMADD231PS (R11), Y5, Y2
 
 reduce:
-	MOVQ         BX, R10
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
-	MOVQ         BX, R10
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
+	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VUNPCKLPD    Y2, Y0, Y1
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VSHUFPS      $0x88, Y0, Y0, Y1
+	VSHUFPS      $0xdd, Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R10
+	VEXTRACTPS   $0x00, X0, (R10)
+	ADDQ         56(AX), R10
+	VEXTRACTPS   $0x01, X0, (R10)
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
 	ADDQ         R8, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -493,7 +456,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R9)
+	PREFETCHT1  (R9)
 	ADDQ        104(AX), R9
 	VMOVUPS     (R10), Y6
 	VFMADD231PS (R11), Y6, Y0
@@ -517,35 +480,34 @@ tail:
 	VFMADD231PS (R11)(R8*2), Y6, Y4
 
 reduce:
-	MOVQ         BX, R10
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R10)
-	ADDQ         64(AX), R10
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	ADDQ         64(AX), R10
 	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
+	VPERM2F128   $0x21, Y4, Y0, Y1
+	VBLENDPS     $0xf0, Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VUNPCKLPD    Y0, Y0, Y1
+	VUNPCKHPD    Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y2, Y2, Y1
+	VUNPCKHPD    Y2, Y2, Y2
+	VADDPS       Y1, Y2, Y2
+	VSHUFPS      $0x88, Y2, Y0, Y1
+	VSHUFPS      $0xdd, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R10
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x00, X0, (R11)
+	ADDQ         64(AX), R10
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x02, X0, (R11)
+	ADDQ         64(AX), R10
+	VEXTRACTF128 $0x01, Y0, X0
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x00, X0, (R11)
+	ADDQ         56(AX), BX
 	ADDQ         DI, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -578,7 +540,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R9)
+	PREFETCHT1  (R9)
 	ADDQ        104(AX), R9
 	VMOVUPS     (R10), Y4
 	VFMADD231PS (R11), Y4, Y0
@@ -599,26 +561,28 @@ tail:
 	VFMADD231PS (R11)(R8*1), Y4, Y2
 
 reduce:
-	MOVQ         BX, R10
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R10)
-	ADDQ         64(AX), R10
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
+	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VUNPCKLPD    Y0, Y0, Y1
+	VUNPCKHPD    Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y2, Y2, Y1
+	VUNPCKHPD    Y2, Y2, Y2
+	VADDPS       Y1, Y2, Y2
+	VSHUFPS      $0x88, Y2, Y0, Y1
+	VSHUFPS      $0xdd, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R10
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x00, X0, (R11)
+	ADDQ         64(AX), R10
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x02, X0, (R11)
+	ADDQ         56(AX), BX
 	ADDQ         DI, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -649,7 +613,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R8)
+	PREFETCHT1  (R8)
 	ADDQ        104(AX), R8
 	VMOVUPS     (R9), Y2
 	VFMADD231PS (R10), Y2, Y0
@@ -667,17 +631,18 @@ tail:
 	VFMADD231PS (R10), Y2, Y0
 
 reduce:
-	MOVQ         BX, R9
 	VADDPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R9)
-	MOVQ         56(AX), R9
-	ADDQ         R9, BX
+	VADDPS       X1, X0, X0
+	VUNPCKLPD    Y0, Y0, Y1
+	VUNPCKHPD    Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VSHUFPS      $0x88, Y0, Y0, Y1
+	VSHUFPS      $0xdd, Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R9
+	VEXTRACTPS   $0x00, X0, (R9)
+	ADDQ         56(AX), BX
 	ADDQ         DI, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -757,50 +722,39 @@ tail:
 	VFMADD231PS Y12, Y11, Y6
 
 reduce:
-	MOVQ         BX, R10
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
-	MOVQ         BX, R10
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
-	MOVQ         BX, R10
 	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
-	MOVQ         BX, R10
 	VADDPS       Y7, Y6, Y6
-	VEXTRACTF128 $0x01, Y6, X0
-	VADDPS       X0, X6, X0
-	VMOVHLPS     X0, X0, X1
+	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VEXTRACTF128 $0x01, Y4, X1
+	VADDPS       X1, X4, X4
+	VEXTRACTF128 $0x01, Y6, X1
+	VADDPS       X1, X6, X6
+	VUNPCKLPD    Y2, Y0, Y1
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y6, Y4, Y1
+	VUNPCKHPD    Y6, Y4, Y4
+	VADDPS       Y1, Y4, Y4
+	VSHUFPS      $0x88, Y4, Y0, Y1
+	VSHUFPS      $0xdd, Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R10
+	VEXTRACTPS   $0x00, X0, (R10)
+	ADDQ         56(AX), R10
+	VEXTRACTPS   $0x01, X0, (R10)
+	ADDQ         56(AX), R10
+	VEXTRACTPS   $0x02, X0, (R10)
+	ADDQ         56(AX), R10
+	VEXTRACTPS   $0x03, X0, (R10)
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
 	ADDQ         R8, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -841,7 +795,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R10)
+	PREFETCHT1  (R10)
 	ADDQ        104(AX), R10
 	VCVTPH2PS   (R11), Y12
 	VCVTPH2PS   (R11)(SI*1), Y13
@@ -886,64 +840,49 @@ tail:
 	VFMADD231PS Y14, Y13, Y10
 
 reduce:
-	MOVQ         BX, R11
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	MOVQ         56(AX), R11
-	ADDQ         R11, BX
-	MOVQ         BX, R11
 	VADDPS       Y7, Y6, Y6
-	VEXTRACTF128 $0x01, Y6, X0
-	VADDPS       X0, X6, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y9, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X0
-	VADDPS       X0, X8, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y11, Y10, Y10
-	VEXTRACTF128 $0x01, Y10, X0
-	VADDPS       X0, X10, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	MOVQ         56(AX), R11
-	ADDQ         R11, BX
+	VPERM2F128   $0x21, Y4, Y0, Y1
+	VBLENDPS     $0xf0, Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VPERM2F128   $0x21, Y10, Y6, Y1
+	VBLENDPS     $0xf0, Y10, Y6, Y6
+	VADDPS       Y1, Y6, Y6
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VEXTRACTF128 $0x01, Y8, X1
+	VADDPS       X1, X8, X8
+	VUNPCKLPD    Y6, Y0, Y1
+	VUNPCKHPD    Y6, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y8, Y2, Y1
+	VUNPCKHPD    Y8, Y2, Y2
+	VADDPS       Y1, Y2, Y2
+	VSHUFPS      $0x88, Y2, Y0, Y1
+	VSHUFPS      $0xdd, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R11
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x00, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x01, X0, (R12)
+	ADDQ         64(AX), R11
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x02, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x03, X0, (R12)
+	ADDQ         64(AX), R11
+	VEXTRACTF128 $0x01, Y0, X0
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x00, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x01, X0, (R12)
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
 	ADDQ         R8, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -980,7 +919,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R10)
+	PREFETCHT1  (R10)
 	ADDQ        104(AX), R10
 	VCVTPH2PS   (R11), Y8
 	VCVTPH2PS   (R11)(SI*1), Y9
@@ -1016,46 +955,39 @@ tail:
 	VFMADD231PS Y10, Y9, Y6
 
 reduce:
-	MOVQ         BX, R11
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	MOVQ         56(AX), R11
-	ADDQ         R11, BX
-	MOVQ         BX, R11
 	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y7, Y6, Y6
-	VEXTRACTF128 $0x01, Y6, X0
-	VADDPS       X0, X6, X0
-	VMOVHLPS     X0, X0, X1
+	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	MOVQ         56(AX), R11
-	ADDQ         R11, BX
+	VEXTRACTF128 $0x01, Y4, X1
+	VADDPS       X1, X4, X4
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VEXTRACTF128 $0x01, Y6, X1
+	VADDPS       X1, X6, X6
+	VUNPCKLPD    Y4, Y0, Y1
+	VUNPCKHPD    Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y6, Y2, Y1
+	VUNPCKHPD    Y6, Y2, Y2
+	VADDPS       Y1, Y2, Y2
+	VSHUFPS      $0x88, Y2, Y0, Y1
+	VSHUFPS      $0xdd, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R11
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x00, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x01, X0, (R12)
+	ADDQ         64(AX), R11
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x02, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x03, X0, (R12)
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
 	ADDQ         R8, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -1088,7 +1020,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R9)
+	PREFETCHT1  (R9)
 	ADDQ        104(AX), R9
 	VCVTPH2PS   (R10), Y4
 	VCVTPH2PS   (R10)(SI*1), Y5
@@ -1112,28 +1044,24 @@ tail:
 	VFMADD231PS (R11), Y5, Y2
 
 reduce:
-	MOVQ         BX, R10
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
-	MOVQ         BX, R10
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
+	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VUNPCKLPD    Y2, Y0, Y1
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VSHUFPS      $0x88, Y0, Y0, Y1
+	VSHUFPS      $0xdd, Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R10
+	VEXTRACTPS   $0x00, X0, (R10)
+	ADDQ         56(AX), R10
+	VEXTRACTPS   $0x01, X0, (R10)
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
 	ADDQ         R8, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -1168,7 +1096,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R9)
+	PREFETCHT1  (R9)
 	ADDQ        104(AX), R9
 	VCVTPH2PS   (R10), Y6
 	VFMADD231PS (R11), Y6, Y0
@@ -1192,35 +1120,34 @@ tail:
 	VFMADD231PS (R11)(R8*2), Y6, Y4
 
 reduce:
-	MOVQ         BX, R10
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R10)
-	ADDQ         64(AX), R10
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	ADDQ         64(AX), R10
 	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
+	VPERM2F128   $0x21, Y4, Y0, Y1
+	VBLENDPS     $0xf0, Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VUNPCKLPD    Y0, Y0, Y1
+	VUNPCKHPD    Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y2, Y2, Y1
+	VUNPCKHPD    Y2, Y2, Y2
+	VADDPS       Y1, Y2, Y2
+	VSHUFPS      $0x88, Y2, Y0, Y1
+	VSHUFPS      $0xdd, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R10
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x00, X0, (R11)
+	ADDQ         64(AX), R10
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x02, X0, (R11)
+	ADDQ         64(AX), R10
+	VEXTRACTF128 $0x01, Y0, X0
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x00, X0, (R11)
+	ADDQ         56(AX), BX
 	ADDQ         DI, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -1253,7 +1180,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R9)
+	PREFETCHT1  (R9)
 	ADDQ        104(AX), R9
 	VCVTPH2PS   (R10), Y4
 	VFMADD231PS (R11), Y4, Y0
@@ -1274,26 +1201,28 @@ tail:
 	VFMADD231PS (R11)(R8*1), Y4, Y2
 
 reduce:
-	MOVQ         BX, R10
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R10)
-	ADDQ         64(AX), R10
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
+	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VUNPCKLPD    Y0, Y0, Y1
+	VUNPCKHPD    Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y2, Y2, Y1
+	VUNPCKHPD    Y2, Y2, Y2
+	VADDPS       Y1, Y2, Y2
+	VSHUFPS      $0x88, Y2, Y0, Y1
+	VSHUFPS      $0xdd, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R10
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x00, X0, (R11)
+	ADDQ         64(AX), R10
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x02, X0, (R11)
+	ADDQ         56(AX), BX
 	ADDQ         DI, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -1324,7 +1253,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R8)
+	PREFETCHT1  (R8)
 	ADDQ        104(AX), R8
 	VCVTPH2PS   (R9), Y2
 	VFMADD231PS (R10), Y2, Y0
@@ -1342,17 +1271,18 @@ tail:
 	VFMADD231PS (R10), Y2, Y0
 
 reduce:
-	MOVQ         BX, R9
 	VADDPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R9)
-	MOVQ         56(AX), R9
-	ADDQ         R9, BX
+	VADDPS       X1, X0, X0
+	VUNPCKLPD    Y0, Y0, Y1
+	VUNPCKHPD    Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VSHUFPS      $0x88, Y0, Y0, Y1
+	VSHUFPS      $0xdd, Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R9
+	VEXTRACTPS   $0x00, X0, (R9)
+	ADDQ         56(AX), BX
 	ADDQ         DI, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -1444,50 +1374,39 @@ tail:
 	VFMADD231PS Y12, Y11, Y6
 
 reduce:
-	MOVQ         BX, R10
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
-	MOVQ         BX, R10
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
-	MOVQ         BX, R10
 	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
-	MOVQ         BX, R10
 	VADDPS       Y7, Y6, Y6
-	VEXTRACTF128 $0x01, Y6, X0
-	VADDPS       X0, X6, X0
-	VMOVHLPS     X0, X0, X1
+	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VEXTRACTF128 $0x01, Y4, X1
+	VADDPS       X1, X4, X4
+	VEXTRACTF128 $0x01, Y6, X1
+	VADDPS       X1, X6, X6
+	VUNPCKLPD    Y2, Y0, Y1
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y6, Y4, Y1
+	VUNPCKHPD    Y6, Y4, Y4
+	VADDPS       Y1, Y4, Y4
+	VSHUFPS      $0x88, Y4, Y0, Y1
+	VSHUFPS      $0xdd, Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R10
+	VEXTRACTPS   $0x00, X0, (R10)
+	ADDQ         56(AX), R10
+	VEXTRACTPS   $0x01, X0, (R10)
+	ADDQ         56(AX), R10
+	VEXTRACTPS   $0x02, X0, (R10)
+	ADDQ         56(AX), R10
+	VEXTRACTPS   $0x03, X0, (R10)
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
 	ADDQ         R8, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -1528,7 +1447,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R10)
+	PREFETCHT1  (R10)
 	ADDQ        104(AX), R10
 	VPMOVZXWD   (R11), Y12
 	VPSLLD      $0x10, Y12, Y12
@@ -1579,64 +1498,49 @@ tail:
 	VFMADD231PS Y14, Y13, Y10
 
 reduce:
-	MOVQ         BX, R11
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	MOVQ         56(AX), R11
-	ADDQ         R11, BX
-	MOVQ         BX, R11
 	VADDPS       Y7, Y6, Y6
-	VEXTRACTF128 $0x01, Y6, X0
-	VADDPS       X0, X6, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y9, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X0
-	VADDPS       X0, X8, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y11, Y10, Y10
-	VEXTRACTF128 $0x01, Y10, X0
-	VADDPS       X0, X10, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	MOVQ         56(AX), R11
-	ADDQ         R11, BX
+	VPERM2F128   $0x21, Y4, Y0, Y1
+	VBLENDPS     $0xf0, Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VPERM2F128   $0x21, Y10, Y6, Y1
+	VBLENDPS     $0xf0, Y10, Y6, Y6
+	VADDPS       Y1, Y6, Y6
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VEXTRACTF128 $0x01, Y8, X1
+	VADDPS       X1, X8, X8
+	VUNPCKLPD    Y6, Y0, Y1
+	VUNPCKHPD    Y6, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y8, Y2, Y1
+	VUNPCKHPD    Y8, Y2, Y2
+	VADDPS       Y1, Y2, Y2
+	VSHUFPS      $0x88, Y2, Y0, Y1
+	VSHUFPS      $0xdd, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R11
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x00, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x01, X0, (R12)
+	ADDQ         64(AX), R11
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x02, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x03, X0, (R12)
+	ADDQ         64(AX), R11
+	VEXTRACTF128 $0x01, Y0, X0
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x00, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x01, X0, (R12)
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
 	ADDQ         R8, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -1673,7 +1577,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R10)
+	PREFETCHT1  (R10)
 	ADDQ        104(AX), R10
 	VPMOVZXWD   (R11), Y8
 	VPSLLD      $0x10, Y8, Y8
@@ -1715,46 +1619,39 @@ tail:
 	VFMADD231PS Y10, Y9, Y6
 
 reduce:
-	MOVQ         BX, R11
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	MOVQ         56(AX), R11
-	ADDQ         R11, BX
-	MOVQ         BX, R11
 	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         64(AX), R11
 	VADDPS       Y7, Y6, Y6
-	VEXTRACTF128 $0x01, Y6, X0
-	VADDPS       X0, X6, X0
-	VMOVHLPS     X0, X0, X1
+	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R11)
-	MOVQ         56(AX), R11
-	ADDQ         R11, BX
+	VEXTRACTF128 $0x01, Y4, X1
+	VADDPS       X1, X4, X4
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VEXTRACTF128 $0x01, Y6, X1
+	VADDPS       X1, X6, X6
+	VUNPCKLPD    Y4, Y0, Y1
+	VUNPCKHPD    Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y6, Y2, Y1
+	VUNPCKHPD    Y6, Y2, Y2
+	VADDPS       Y1, Y2, Y2
+	VSHUFPS      $0x88, Y2, Y0, Y1
+	VSHUFPS      $0xdd, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R11
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x00, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x01, X0, (R12)
+	ADDQ         64(AX), R11
+	MOVQ         R11, R12
+	VEXTRACTPS   $0x02, X0, (R12)
+	ADDQ         56(AX), R12
+	VEXTRACTPS   $0x03, X0, (R12)
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
 	ADDQ         R8, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -1787,7 +1684,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R9)
+	PREFETCHT1  (R9)
 	ADDQ        104(AX), R9
 	VPMOVZXWD   (R10), Y4
 	VPSLLD      $0x10, Y4, Y4
@@ -1817,28 +1714,24 @@ tail:
 	VFMADD231PS (R11), Y5, Y2
 
 reduce:
-	MOVQ         BX, R10
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
-	MOVQ         BX, R10
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
+	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VUNPCKLPD    Y2, Y0, Y1
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VSHUFPS      $0x88, Y0, Y0, Y1
+	VSHUFPS      $0xdd, Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R10
+	VEXTRACTPS   $0x00, X0, (R10)
+	ADDQ         56(AX), R10
+	VEXTRACTPS   $0x01, X0, (R10)
+	ADDQ         56(AX), BX
+	ADDQ         56(AX), BX
 	ADDQ         R8, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -1873,7 +1766,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R9)
+	PREFETCHT1  (R9)
 	ADDQ        104(AX), R9
 	VPMOVZXWD   (R10), Y6
 	VPSLLD      $0x10, Y6, Y6
@@ -1900,35 +1793,34 @@ tail:
 	VFMADD231PS (R11)(R8*2), Y6, Y4
 
 reduce:
-	MOVQ         BX, R10
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R10)
-	ADDQ         64(AX), R10
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	ADDQ         64(AX), R10
 	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
+	VPERM2F128   $0x21, Y4, Y0, Y1
+	VBLENDPS     $0xf0, Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VUNPCKLPD    Y0, Y0, Y1
+	VUNPCKHPD    Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y2, Y2, Y1
+	VUNPCKHPD    Y2, Y2, Y2
+	VADDPS       Y1, Y2, Y2
+	VSHUFPS      $0x88, Y2, Y0, Y1
+	VSHUFPS      $0xdd, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R10
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x00, X0, (R11)
+	ADDQ         64(AX), R10
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x02, X0, (R11)
+	ADDQ         64(AX), R10
+	VEXTRACTF128 $0x01, Y0, X0
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x00, X0, (R11)
+	ADDQ         56(AX), BX
 	ADDQ         DI, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -1961,7 +1853,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R9)
+	PREFETCHT1  (R9)
 	ADDQ        104(AX), R9
 	VPMOVZXWD   (R10), Y4
 	VPSLLD      $0x10, Y4, Y4
@@ -1985,26 +1877,28 @@ tail:
 	VFMADD231PS (R11)(R8*1), Y4, Y2
 
 reduce:
-	MOVQ         BX, R10
 	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R10)
-	ADDQ         64(AX), R10
 	VADDPS       Y3, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVHLPS     X0, X0, X1
+	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	MOVQ         56(AX), R10
-	ADDQ         R10, BX
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VUNPCKLPD    Y0, Y0, Y1
+	VUNPCKHPD    Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VUNPCKLPD    Y2, Y2, Y1
+	VUNPCKHPD    Y2, Y2, Y2
+	VADDPS       Y1, Y2, Y2
+	VSHUFPS      $0x88, Y2, Y0, Y1
+	VSHUFPS      $0xdd, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R10
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x00, X0, (R11)
+	ADDQ         64(AX), R10
+	MOVQ         R10, R11
+	VEXTRACTPS   $0x02, X0, (R11)
+	ADDQ         56(AX), BX
 	ADDQ         DI, CX
 	DECQ         72(AX)
 	JNZ          group
@@ -2035,7 +1929,7 @@ group:
 	JZ     tail
 
 loop:
-	PREFETCHT0  (R8)
+	PREFETCHT1  (R8)
 	ADDQ        104(AX), R8
 	VPMOVZXWD   (R9), Y2
 	VPSLLD      $0x10, Y2, Y2
@@ -2056,17 +1950,18 @@ tail:
 	VFMADD231PS (R10), Y2, Y0
 
 reduce:
-	MOVQ         BX, R9
 	VADDPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	VMOVSS       X1, (R9)
-	MOVQ         56(AX), R9
-	ADDQ         R9, BX
+	VADDPS       X1, X0, X0
+	VUNPCKLPD    Y0, Y0, Y1
+	VUNPCKHPD    Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VSHUFPS      $0x88, Y0, Y0, Y1
+	VSHUFPS      $0xdd, Y0, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, R9
+	VEXTRACTPS   $0x00, X0, (R9)
+	ADDQ         56(AX), BX
 	ADDQ         DI, CX
 	DECQ         72(AX)
 	JNZ          group

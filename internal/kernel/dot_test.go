@@ -39,7 +39,7 @@ func rowsFrom(r *rand.Rand, k Kind, x []float32, n, cols, off int) Rows {
 			}
 		}
 	}
-	return Rows{Kind: k, Data: data, N: n, Cols: cols, Stride: stride}
+	return Rows{Kind: k, Data: data, N: n, Cols: cols, Stride: stride, Next: data[:len(data)*(n%3)/2]}
 }
 
 func TestDotsVariants(t *testing.T) {

@@ -5,7 +5,7 @@ package kernel
 func Pause() { pause() }
 
 // Fetch asks for b to be brought into the caches and returns at once. It is for the beginning of
-// a stream of rows; [Dots] and [Mix] ask for what follows.
+// a stream of rows; what follows is named in [Rows].
 func Fetch(b []byte) {
 	if len(b) > 0 {
 		fetch(&b[0], len(b))

@@ -3,3 +3,5 @@
 package cpu
 
 func adviseHuge([]byte, int, int) {}
+
+func hugePages([]byte) {}

@@ -19,6 +19,8 @@ func TestAttendSameBits(t *testing.T) {
 			{Heads: 8, KVHeads: 1, HeadDim: 64},
 			{Heads: 6, KVHeads: 2, HeadDim: 20, Window: 150},
 			{Heads: 3, KVHeads: 3, HeadDim: 40, Window: 7},
+			{Heads: 4, KVHeads: 1, HeadDim: 256, Window: 300},
+			{Heads: 8, KVHeads: 1, HeadDim: 512},
 		} {
 			p := newPair(t, 1)
 			cols := a.KVHeads * a.HeadDim

@@ -40,7 +40,9 @@ func (*CPU) NewKV(spec backend.KVSpec) (backend.KV, error) {
 	}
 	s.rowBytes = rowBytesOf(spec)
 	n := spec.Heads * spec.Slots * s.rowBytes
-	s.k, s.v = make([]byte, n), make([]byte, n)
+	mem := make([]byte, 2*n)
+	hugePages(mem)
+	s.k, s.v = mem[:n:n], mem[n:]
 	return s, nil
 }
 

@@ -43,11 +43,7 @@ func armAhead(off int) {
 }
 
 // armPrefetch asks for the lines of n bytes at R23 and moves on.
-func armPrefetch(n int, stream bool) {
-	hint := "PLDL1KEEP"
-	if stream {
-		hint = "PLDL1STRM"
-	}
+func armPrefetch(n int, hint string) {
 	for o := 0; o < n; o += 64 {
 		op("PRFM %d(R23), %s", o, hint)
 	}
@@ -104,10 +100,14 @@ func armDotTile(k kind, R, T int) {
 			}
 		}
 	}
+	hint := "PLDL2KEEP" // see nextHint
+	if R == 4 {
+		hint = "PLDL1STRM"
+	}
 	op("MOVD 80(R0), R9")
 	op("CBZ R9, tail")
 	label("loop")
-	armPrefetch(R*16*k.size, R == 4)
+	armPrefetch(R*16*k.size, hint)
 	half(0)
 	half(1)
 	for r := 0; r < R; r++ {
@@ -169,7 +169,7 @@ func armMixTile(k kind, T int) {
 			}
 		}
 		label(name)
-		armPrefetch(4*quads*k.size, false)
+		armPrefetch(4*quads*k.size, "PLDL1KEEP")
 		for h := 0; h < quads/2; h++ {
 			armLoad8(k, "R9", 8*h*k.size, 16+2*h, 17+2*h)
 		}

@@ -51,7 +51,7 @@ func armDotInts(R, T int) {
 	op("MOVD 80(R0), R21")
 	op("ADD R9<<1, R21, R9")
 	label("loop")
-	armPrefetch(R*8, false)
+	armPrefetch(R*8, "PLDL1KEEP")
 	for r := 0; r < R; r++ {
 		ldd(16+r, row(r), 0)
 		sxtl8(16+r, 16+r)
@@ -113,7 +113,7 @@ func armMixInts(T int) {
 			}
 		}
 		label(name)
-		armPrefetch(4*quads, false)
+		armPrefetch(4*quads, "PLDL1KEEP")
 		if quads == 4 {
 			ldq(17, "R9", 0)
 			sxtl8(16, 17)

@@ -86,11 +86,15 @@ func dotTile(k kind, R, T int) {
 			}
 		}
 	}
+	hint := nextHint
+	if R == 4 {
+		hint = PREFETCHNTA
+	}
 	MOVQ(Mem{Base: a, Disp: 8 * 10}, n)
 	TESTQ(n, n)
 	JZ(LabelRef("tail"))
 	Label("loop")
-	prefetchAt(ahead, R*16*k.size, R == 4)
+	prefetchAt(ahead, R*16*k.size, hint)
 	ADDQ(Mem{Base: a, Disp: 8 * 13}, ahead)
 	half(0)
 	half(1)
@@ -103,23 +107,10 @@ func dotTile(k kind, R, T int) {
 	JE(LabelRef("reduce"))
 	half(0)
 	Label("reduce")
-	yp := GP64()
-	MOVQ(y, yp)
-	ystep := GP64()
+	store(acc, R, y, Mem{Base: a, Disp: 8 * 7}, Mem{Base: a, Disp: 8 * 8})
 	for r := 0; r < R; r++ {
-		yt := GP64()
-		MOVQ(yp, yt)
-		for t := 0; t < T; t++ {
-			s := reduce(acc[r*T+t])
-			VMOVSS(s, Mem{Base: yt})
-			if t < T-1 {
-				ADDQ(Mem{Base: a, Disp: 8 * 8}, yt)
-			}
-		}
-		MOVQ(Mem{Base: a, Disp: 8 * 7}, ystep)
-		ADDQ(ystep, yp)
+		ADDQ(Mem{Base: a, Disp: 8 * 7}, y)
 	}
-	MOVQ(yp, y)
 	ADDQ(gstep, w0)
 	DECQ(Mem{Base: a, Disp: 8 * 9})
 	JNZ(LabelRef("group"))
@@ -127,28 +118,85 @@ func dotTile(k kind, R, T int) {
 	RET()
 }
 
+// nextHint asks for keys, which are scored in passes over rows that fill the first-level cache: for the
+// second-level one.
+var nextHint = PREFETCHT1
+
 // prefetchAt asks for the lines of n bytes at p.
-func prefetchAt(p GPVirtual, n int, nta bool) {
+func prefetchAt(p GPVirtual, n int, hint func(Op)) {
 	for o := 0; o < n; o += 64 {
-		if nta {
-			PREFETCHNTA(Mem{Base: p, Disp: o})
-		} else {
-			PREFETCHT0(Mem{Base: p, Disp: o})
+		hint(Mem{Base: p, Disp: o})
+	}
+}
+
+// store adds the 16 lanes of each pair in the order l+8, l+4, l+2, l+1 and stores the sums of four
+// rows, or of one or two rows and at most three vectors.
+func store(acc [][2]VecVirtual, R int, y GPVirtual, yrow, yvec Mem) {
+	T := len(acc) / R
+	var v [8]VecVirtual
+	for i, a := range acc {
+		VADDPS(a[1], a[0], a[0])
+		v[2*(i/T)+[]int{0, 4, 1}[i%T]] = a[0]
+	}
+	sums := sumEight(v)
+	yt, p := GP64(), GP64()
+	MOVQ(y, yt)
+	for t := 0; t < T; t++ {
+		x, lane := sums.AsX(), 2*t
+		if t == 2 {
+			x, lane = XMM(), 0
+			VEXTRACTF128(U8(1), sums, x)
+		}
+		MOVQ(yt, p)
+		for r := 0; r < R; r++ {
+			VEXTRACTPS(U8(uint8(lane+r)), x, Mem{Base: p})
+			if r < R-1 {
+				ADDQ(yrow, p)
+			}
+		}
+		if t < T-1 {
+			ADDQ(yvec, yt)
 		}
 	}
 }
 
-// reduce adds 16 lanes in the order l+8, l+4, l+2, l+1.
-func reduce(a [2]VecVirtual) VecVirtual {
-	VADDPS(a[1], a[0], a[0])
-	t, u := XMM(), XMM()
-	VEXTRACTF128(U8(1), a[0], t)
-	VADDPS(t, a[0].AsX(), t)
-	VMOVHLPS(t, t, u)
-	VADDPS(u, t, t)
-	VMOVSHDUP(t, u)
-	VADDSS(u, t, t)
-	return t
+// sumEight adds the eight lanes of up to eight registers, v[0] and others that are not nil, in the order l+4, l+2,
+// l+1, at once: it leaves the next tile's multiply-adds room among the instructions in flight.
+// Lane l of the low half is the sum of v[2·l], of the high half of v[2·l+1].
+func sumEight(v [8]VecVirtual) VecVirtual {
+	for i := 0; i < 8; i += 2 {
+		a, b, t := v[i], v[i+1], YMM()
+		switch {
+		case a == nil:
+		case b == nil:
+			VEXTRACTF128(U8(1), a, t.AsX())
+			VADDPS(t.AsX(), a.AsX(), a.AsX())
+		default:
+			VPERM2F128(U8(0x21), b, a, t) // a4…a7 b0…b3
+			VBLENDPS(U8(0xf0), b, a, a)   // a0…a3 b4…b7
+			VADDPS(t, a, a)
+		}
+	}
+	for i := 0; i < 8; i += 4 {
+		a, b, t := v[i], v[i+2], YMM()
+		if a == nil {
+			continue
+		}
+		if b == nil {
+			b = a
+		}
+		VUNPCKLPD(b, a, t)
+		VUNPCKHPD(b, a, a)
+		VADDPS(t, a, a)
+	}
+	a, b, t := v[0], v[4], YMM()
+	if b == nil {
+		b = a
+	}
+	VSHUFPS(U8(0x88), b, a, t)
+	VSHUFPS(U8(0xdd), b, a, a)
+	VADDPS(t, a, a)
+	return a
 }
 
 // mixTile: y[t][c] = fma(p[t][i], v[i][c], y[t][c]) for i = 0, 1, …, over a strip of columns at a
@@ -232,7 +280,7 @@ func (m *mix) strip(loop string, cols, wide int) {
 		}
 	}
 	Label(loop)
-	prefetchAt(m.ahead, cols*m.k.size, false)
+	prefetchAt(m.ahead, cols*m.k.size, PREFETCHT0)
 	for range wide {
 		ADDQ(Mem{Base: m.a, Disp: 8 * 10}, m.ahead)
 	}

@@ -85,7 +85,7 @@ func (d dotInts) emit() {
 		cols = 32
 	}
 	step := func(cols int) {
-		prefetchAt(ahead, d.R*cols, false)
+		prefetchAt(ahead, d.R*cols, PREFETCHT0)
 		ADDQ(Mem{Base: a, Disp: 8 * 12}, ahead)
 		if cols == 32 {
 			ADDQ(Mem{Base: a, Disp: 8 * 12}, ahead)
@@ -232,7 +232,7 @@ func (m mixInts) emit() {
 		Label(label)
 		CMPQ(n, Imm(2))
 		JL(LabelRef(label + "Odd"))
-		prefetchAt(ahead, 2*cols, false)
+		prefetchAt(ahead, 2*cols, PREFETCHT0)
 		for range max(1, 2*cols/16) {
 			ADDQ(Mem{Base: a, Disp: 8 * 10}, ahead)
 		}
