@@ -55,13 +55,14 @@ type readCounts struct {
 	wait                        atomic.Int64 // ns
 }
 
-// readers is how many pieces are under way at once, readPiece how much each is, about. With 16
-// of 512 KiB a start kept the disk busier than with 8 of 1 MiB, while others took processor
-// time too: from the first read to the last it took 0.87–0.93 s rather than 0.86–1.02 (starts in
-// turn whose memory the host had not taken back, the machine of docs/measurements/memory.md).
+// readers is how many pieces are under way at once, readPiece how much each is, about. Where
+// other programs took processor time too, 16 of 512 KiB were a little faster (0.87–0.93 s from
+// the first read of a start to the last, 0.86–1.02 with these; starts in turn, the machine of
+// docs/measurements/memory.md), but in some formats whole pages of a packed copy make a piece
+// of 1.3 MB whatever is asked for, so that the buffers took twice the memory.
 const (
-	readers   = 16
-	readPiece = 512 << 10
+	readers   = 8
+	readPiece = 1 << 20
 )
 
 // cut decides for all loads how many rows are read at once, and returns the bytes of

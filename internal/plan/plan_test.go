@@ -275,7 +275,7 @@ func TestE2BByHand(t *testing.T) {
 		"kv sliding":     12 * 2 * 2 * 256 * 512,
 		"fresh kv":       2 * 2 * 2 * 256 * rows,
 		"logits":         4 * 262144,
-		"loading":        16 * (512<<10 + 2*4096), // sixteen readers of 64 rows of 4096 values, and room to align
+		"loading":        8 * (1<<20 + 2*4096), // eight readers of 128 rows of 4096 values, and room to align
 		"activations": 4*(rows*(3*h+2*4096+2*512+h+6144)+ // x h swap, q a, k v, y, act
 			rows*2*14*256+21*256+h+ // early and its rows, late, the embedding of the last token
 			rows*2*(128+64)+35*256) + // angles, a row of the table
