@@ -1,7 +1,7 @@
 package plan
 
 // Allowances for what has no formula, held against measured peaks on linux/amd64, 2
-// cores, Go 1.26, 2026-11-23 (docs/measurements/memory.md).
+// cores, Go 1.26, 2026-11-23 (docs/planning.md).
 const (
 	// programBytes is pages of the executable. A run touches 11.6 to 15.4 MiB of them; what is
 	// over is covered by heap slack and the sampler's tables. They are file pages: a process in
