@@ -145,7 +145,7 @@ func TestStreaming(t *testing.T) {
 	}
 	for _, pack := range []bool{false, true} {
 		s, err := meter.Streaming(file{size: leastBytes}, leastBytes, pack, 0)
-		if err != nil || s.Read <= 0 || s.Beside <= 0 || s.Slow < 1 {
+		if err != nil || s.Read <= 0 || s.Beside <= 0 || s.Beside > s.Read || s.Slow < 1 {
 			t.Errorf("packing %v: %+v, %v", pack, s, err)
 		}
 	}
