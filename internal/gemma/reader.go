@@ -19,15 +19,15 @@ import (
 type reader struct {
 	back       backend.Backend
 	cat        *checkpoint.Catalog
-	packed     *checkpoint.Catalog // nil: there is no copy
-	watch      *watch              // of cat's files, while they are read again and again; may be nil
-	drop       bool                // leave nothing in the page cache, whatever the disk
-	fault      func(error)         // told why the packed copy is no longer read; may be nil
-	lasts      bool                // goroutines stay for the next fetch
-	progress   func(read int64)    // told of every piece, from several goroutines; may be nil
-	pieceBytes int                 // of the largest piece
-	patience   time.Duration       // without a single piece, until a device counts as hung
-	timers     sync.Pool           // of *time.Timer, for waits
+	packed     *checkpoint.Catalog        // nil: there is no copy
+	watch      *watch                     // of cat's files, while they are read again and again; may be nil
+	drop       bool                       // leave nothing in the page cache, whatever the disk
+	fault      func(error)                // told why the packed copy is no longer read; may be nil
+	lasts      bool                       // goroutines stay for the next fetch
+	progress   func(read int64)           // told of every piece, from several goroutines; may be nil
+	pieceBytes int                        // of the largest piece
+	patience   time.Duration              // without a single piece, until a device counts as hung
+	timer      atomic.Pointer[time.Timer] // for a wait; nil while one has it
 
 	mu     sync.Mutex
 	work   sync.Cond // something was queued, or closed
@@ -176,12 +176,12 @@ func (r *reader) wait(ctx context.Context, f *fetch) error {
 		return nil
 	}
 	begin, seen := time.Now(), r.count.ended.Load()
-	timer, _ := r.timers.Get().(*time.Timer)
+	timer := r.timer.Swap(nil)
 	if timer == nil {
 		timer = time.NewTimer(r.patience)
 	}
 	timer.Reset(r.patience)
-	defer r.timers.Put(timer)
+	defer r.timer.Store(timer)
 	defer timer.Stop()
 	for {
 		select {
