@@ -23,7 +23,8 @@ measure() {
 		from=$(ticks "$busy") begin=$(date +%s%N)
 	fi
 	rate=$("$plume" bench "$file" --prompt 0 --ctx 16 --tokens 64 --repeat 1 --stream-mib 64 --json |
-		sed 's/.*"decode":\[{.*"tok_s_blocks":\[\([0-9.]*\).*/\1/')
+		sed -n 's/.*"decode":\[{.*"tok_s_blocks":\[\([0-9.]*\).*/\1/p')
+	[ -n "$rate" ] || { echo "shared-machine.sh: $plume bench gave no rate" >&2; exit 1; }
 	share=-
 	if [ -n "$busy" ]; then
 		share=$(awk -v t=$(($(ticks "$busy") - from)) -v ns=$(($(date +%s%N) - begin)) 'BEGIN { printf "%.0f %%", t * 1e9 / ns }')

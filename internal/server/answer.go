@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"math"
 	"net/http"
 	"time"
@@ -94,9 +93,7 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, d *dialect, err 
 
 // explain turns err into what the client is told; the log gets all of it.
 func (s *Server) explain(r *http.Request, err error) *apiError {
-	if cause := context.Cause(r.Context()); errors.Is(err, context.Canceled) && cause != nil {
-		err = cause // the server's end, since the client is there
-	}
+	err = cutOff(r.Context(), err)
 	recordOf(r).fail(err)
 	e := classify(err)
 	if wait := s.engine.Stats().RetryAfter; e.kind == overloaded && wait > 0 {

@@ -72,17 +72,13 @@ func anthropicMessages(q *messagesRequest) ([]plume.Message, *apiError) {
 
 // anthropicTurn reads one message. The answers of tools, which stand among a
 // user's blocks, become messages of their own before the user's text; they belong to
-// the calls before it.
+// the calls before it. Messages of one role in a row are one turn, so a message of
+// nothing but answers leaves the calls to the next.
 func anthropicTurn(at, role string, raw json.RawMessage, calls *callsMade) ([]plume.Message, *apiError) {
 	m := plume.Message{Role: plume.Role(role)}
-	defer func() {
-		calls.turn()
-		for _, c := range m.ToolCalls {
-			calls.made(c.ID)
-		}
-	}()
 	if isKind(raw, '"') {
 		var err *apiError
+		calls.turn()
 		m.Content, err = asString(at, raw)
 		return []plume.Message{m}, err
 	}
@@ -112,10 +108,14 @@ func anthropicTurn(at, role string, raw json.RawMessage, calls *callsMade) ([]pl
 			return nil, err
 		}
 	}
-	if len(out) == 0 || len(m.Parts) > 0 {
-		out = append(out, m)
+	if len(out) > 0 && len(m.Parts) == 0 {
+		return out, nil
 	}
-	return out, nil
+	calls.turn()
+	for _, c := range m.ToolCalls {
+		calls.made(c.ID)
+	}
+	return append(out, m), nil
 }
 
 // add puts a block that is no tool's answer into the message m.

@@ -20,7 +20,7 @@ import (
 // fakeEngine plays scripts instead of computing. A script is a list of lines:
 //
 //	text "…"   think "…"   call NAME {…}   bad "…"
-//	lp "TOKEN" -0.5 "ALTERNATIVE" -1.5     log probabilities for the next text
+//	lp "TOKEN" -0.5 "ALTERNATIVE" -1.5     log probabilities for the next of these
 //	done FINISH [stop="…"] [prompt=N] [cached=N] [generated=N]
 //	error CLASS                            CLASS: see failures
 //	wait                                   until the request is cancelled
@@ -104,7 +104,9 @@ func (p *player) play(line string) bool {
 		return p.yield(ev, nil)
 	case "call":
 		name, args, _ := strings.Cut(rest, " ")
-		return p.yield(plume.Event{Kind: plume.EventToolCall, Call: &plume.ToolCall{ID: "call_0", Name: name, Arguments: json.RawMessage(args)}}, nil)
+		ev := plume.Event{Kind: plume.EventToolCall, Logprobs: p.lps, Call: &plume.ToolCall{ID: "call_0", Name: name, Arguments: json.RawMessage(args)}}
+		p.lps = nil
+		return p.yield(ev, nil)
 	case "lp":
 		p.logprob(rest)
 	case "wait":

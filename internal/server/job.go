@@ -127,6 +127,7 @@ func (s *Server) choice(ctx context.Context, j *job, r plume.Request, rec *recor
 				continue
 			}
 			if err != nil {
+				err = cutOff(ctx, err)
 				rec.fail(err)
 			}
 			if !left {

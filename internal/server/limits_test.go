@@ -218,3 +218,16 @@ func TestErrorsAreShort(t *testing.T) {
 		}
 	}
 }
+
+// A server that takes any name takes none that would swell its answers.
+func TestLongModelName(t *testing.T) {
+	o := testOptions(&fakeEngine{script: hello})
+	o.Aliases = []string{"*"}
+	_, h := newTestServer(t, o)
+	for n, want := range map[int]int{maxName: 200, maxName + 1: 400} {
+		name := `"model":"` + strings.Repeat("x", n) + `",`
+		if status, _, body := ask(t, "POST", h.URL+"/v1/chat/completions", `{`+name+`"messages":[{"role":"user","content":"Hi"}]}`); status != want {
+			t.Errorf("a name of %d bytes: %d %s", n, status, body)
+		}
+	}
+}

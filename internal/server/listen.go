@@ -78,6 +78,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, o ListenOptions) err
 // errShutdown is why answers are cut off that the grace was too short for.
 var errShutdown = &apiError{kind: unavailable, code: "shutting_down", text: "the server is shutting down", retry: retryAfter}
 
+// cutOff returns errShutdown where err is how work under ctx ended because the server
+// cut it off, and err elsewhere.
+func cutOff(ctx context.Context, err error) error {
+	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), errShutdown) {
+		return errShutdown
+	}
+	return err
+}
+
 // lastWords is how long clients whose answers were cut off have to be told so.
 const lastWords = 2 * time.Second
 

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"iter"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -41,7 +43,10 @@ func TestShutdown(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			more := make(chan bool)
 			fake := &slowEngine{begun: make(chan bool, 1), more: more}
-			s, _ := newTestServer(t, testOptions(fake))
+			o := testOptions(fake)
+			var log bytes.Buffer
+			o.Log = slog.New(slog.NewTextHandler(&log, nil))
+			s, _ := newTestServer(t, o)
 			url, stop, ended := serveHere(t, s, ListenOptions{Grace: c.grace})
 			answer := make(chan string, 1)
 			go func() {
@@ -71,6 +76,9 @@ func TestShutdown(t *testing.T) {
 			}
 			if err := <-ended; err != nil {
 				t.Error(err)
+			}
+			if why := strings.Contains(log.String(), `error="the server is shutting down"`); why == c.finish || strings.Contains(log.String(), "client_gone") {
+				t.Errorf("the log does not say why the answer ended: %s", log.String())
 			}
 			if _, err := net.DialTimeout("tcp", strings.TrimPrefix(url, "http://"), time.Second); err == nil {
 				t.Error("the port is still open")

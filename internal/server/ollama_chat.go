@@ -90,7 +90,7 @@ func (s *Server) ollamaBase(q *ollamaCommon, r *plume.Request) (string, *apiErro
 }
 
 // ollamaMessages reads a conversation. A tool's answer may name the tool
-// instead of the call.
+// instead of the call, or nothing: clients drop both fields.
 func ollamaMessages(raw []json.RawMessage) ([]plume.Message, *apiError) {
 	out := make([]plume.Message, len(raw))
 	for i, item := range raw {
@@ -112,9 +112,6 @@ func ollamaMessages(raw []json.RawMessage) ([]plume.Message, *apiError) {
 		if msg.Name == "" {
 			msg.Name = m.Name
 		}
-		if m.Role == "tool" && msg.Name == "" && msg.ToolCallID == "" {
-			return nil, refuse(join(at, "tool_name"), "missing: a tool's answer names the tool")
-		}
 		if msg.ToolCalls, err = ollamaCalls(join(at, "tool_calls"), m.ToolCalls); err != nil {
 			return nil, err
 		}
@@ -124,8 +121,9 @@ func ollamaMessages(raw []json.RawMessage) ([]plume.Message, *apiError) {
 }
 
 // linkCalls gives ids to calls and answers that have none: an answer belongs to
-// the first call of its name, in the turn before it, that has no answer yet. One
-// that names a tool which was not called is taken as it is, as by the original.
+// the first call of its name, in the turn before it, that has no answer yet; without
+// a name, to the first of all. One that names a tool which was not called is taken as
+// it is, as by the original.
 func linkCalls(msgs []plume.Message) *apiError {
 	var calls callsMade
 	var open []*plume.ToolCall
@@ -154,11 +152,11 @@ func linkCalls(msgs []plume.Message) *apiError {
 	return nil
 }
 
-// claim returns the id of the first call of a tool among those without an answer, and
-// the others.
+// claim returns the id of the first call of a tool (of any, without a name) among
+// those without an answer, and the others.
 func claim(open []*plume.ToolCall, name string) (string, []*plume.ToolCall) {
 	for k, c := range open {
-		if c.Name == name {
+		if name == "" || c.Name == name {
 			return c.ID, slices.Delete(open, k, k+1)
 		}
 	}

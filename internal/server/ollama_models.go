@@ -202,8 +202,12 @@ func (s *Server) pullRequest(w http.ResponseWriter, r *http.Request) (name strin
 }
 
 // pullError is what a client is told of a download that failed: all of it, since
-// only the one who asked can mend a name or accept terms.
+// only the one who asked can mend a name or accept terms. One that was cut off is not
+// the download's failure.
 func pullError(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, errShutdown) {
+		return err
+	}
 	e := &apiError{kind: internalError, code: "pull_failed", text: err.Error()}
 	switch {
 	case errors.Is(err, plume.ErrHubName):

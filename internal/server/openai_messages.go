@@ -135,6 +135,7 @@ type textPart struct {
 	ID          ignored `json:"id"`
 	Annotations ignored `json:"annotations"`
 	Logprobs    ignored `json:"logprobs"`
+	Parsed      ignored `json:"parsed"`
 	Citations   ignored `json:"citations"`
 	Cache       ignored `json:"cache_control"`
 	Breakpoint  ignored `json:"prompt_cache_breakpoint"`

@@ -49,21 +49,23 @@ func responseInput(raw json.RawMessage) ([]plume.Message, *apiError) {
 			return nil, err
 		}
 	}
-	return turns.messages, nil
+	return append(turns.messages, turns.later...), nil
 }
 
-// turnBuilder joins items to messages.
+// turnBuilder joins items to messages. Outputs stand right behind the turn with their
+// calls, whatever others have said in between.
 type turnBuilder struct {
 	messages []plume.Message
-	open     bool // the last message is an assistant's turn that goes on
-	calls    callsMade
+	later    []plume.Message // of others, behind the assistant's last turn
+	open     bool            // the last message is an assistant's turn that goes on
+	calls    callsMade       // of the assistant's last turn
 }
 
 // assistant returns the running turn of the assistant, begun if need be.
 func (t *turnBuilder) assistant() *plume.Message {
 	if !t.open {
-		t.messages = append(t.messages, plume.Message{Role: plume.RoleAssistant})
-		t.open = true
+		t.messages = append(append(t.messages, t.later...), plume.Message{Role: plume.RoleAssistant})
+		t.later, t.open = t.later[:0], true
 		t.calls.turn()
 	}
 	return &t.messages[len(t.messages)-1]
@@ -99,6 +101,8 @@ func (t *turnBuilder) add(at string, item *inputItem) *apiError {
 			return err
 		}
 		t.messages, t.open = append(t.messages, m), false
+	case "item_reference":
+		return unsupported(join(at, "type"), "%s: this server stores nothing: send the item itself, as clients do with \"store\": false", quote(item.Type))
 	default:
 		return unsupported(join(at, "type"), "%s: not supported", quote(item.Type))
 	}
@@ -126,8 +130,7 @@ func (t *turnBuilder) message(at string, item *inputItem) *apiError {
 	if item.Role == "developer" {
 		m.Role = plume.RoleSystem
 	}
-	t.messages, t.open = append(t.messages, m), false
-	t.calls.turn()
+	t.later, t.open = append(t.later, m), false
 	return nil
 }
 

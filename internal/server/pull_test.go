@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/plume-run/plume"
 )
@@ -78,5 +79,41 @@ func TestPullLeft(t *testing.T) {
 	}
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the download ended with %v", err)
+	}
+}
+
+// A download that the server's end cuts off says so, however the hub passes that on.
+func TestPullShutdown(t *testing.T) {
+	for _, c := range []struct {
+		name, body string
+		status     int
+		err        func(context.Context) error
+	}{
+		{"streamed, cancelled", `{"model":"a/b"}`, 200, context.Context.Err},
+		{"whole, cancelled", `{"model":"a/b","stream":false}`, 503, context.Context.Err},
+		{"whole, the cause", `{"model":"a/b","stream":false}`, 503, context.Cause},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			begun := make(chan bool, 1)
+			o := testOptions(&fakeEngine{script: hello})
+			o.Pull = func(ctx context.Context, _ string, _ func(PullProgress)) error {
+				begun <- true
+				<-ctx.Done()
+				return fmt.Errorf("fetch a/b: %w", c.err(ctx))
+			}
+			s, _ := newTestServer(t, o)
+			url, stop, ended := serveHere(t, s, ListenOptions{Grace: time.Millisecond})
+			go func() {
+				<-begun
+				stop()
+			}()
+			status, _, body := ask(t, "POST", url+"/api/pull", c.body)
+			if status != c.status || !strings.Contains(body, `{"error":"the server is shutting down"}`) {
+				t.Errorf("%d %s", status, body)
+			}
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -216,12 +216,18 @@ func (s *Server) admit(j *job) *apiError {
 	return nil
 }
 
+// maxName is the most bytes of a model's name.
+const maxName = 256
+
 // named checks the name of the model that a client asks for and returns the one
 // to answer with. No name is the model that is served.
 func (s *Server) named(name string) (string, *apiError) {
 	id := s.opt.Model.ID
 	if name == "" {
 		return id, nil
+	}
+	if len(name) > maxName { // answers repeat it, streams in every piece
+		return "", refuse("model", "a name of %d bytes, want at most %d", len(name), maxName)
 	}
 	plain := strings.TrimSuffix(name, ":latest")
 	if plain == id || name == id || slices.Contains(s.opt.Aliases, plain) || slices.Contains(s.opt.Aliases, name) || slices.Contains(s.opt.Aliases, "*") {

@@ -139,6 +139,8 @@ await check("openai: thoughts, whole and streamed", async () => {
 await check("openai: responses: a form, a streamed call, a thought", async () => {
   const r = await client.responses.parse({ model, input: "Weather?", max_output_tokens: 200, text: { format: { type: "json_schema", name: "weather", strict: true, schema: weather } } });
   asWeather(JSON.parse(r.output_text));
+  const next = await client.responses.create({ model, max_output_tokens: 5, input: [...user("Weather?"), ...r.output, ...user("And then?")] }); // with what parse has added
+  assert.ok(next.output_text.length > 0);
   const tools = [{ type: "function", name: "get_weather", parameters: weather, strict: true }];
   const base = { model, input: "Weather?", tools, tool_choice: "required", parallel_tool_calls: false, max_output_tokens: 200 };
   let args = "", done;

@@ -1,7 +1,7 @@
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { createAnthropic } from "@ai-sdk/anthropic";
-import { generateText, jsonSchema, Output, streamText, tool } from "ai";
+import { generateText, jsonSchema, Output, stepCountIs, streamText, tool } from "ai";
 import { assert, asWeather, check, done, key, leaves, numbers, rejects, url, weather } from "./check.mjs";
 
 const baseURL = url + "/v1";
@@ -36,6 +36,15 @@ for (const [name, model] of Object.entries(models)) {
     const tools = { get_weather: tool({ description: "Weather", inputSchema: jsonSchema(weather) }) };
     const r = await generateText({ ...base, prompt: "Weather?", tools, toolChoice: { type: "tool", toolName: "get_weather" } });
     asWeather(r.toolCalls[0].input);
+  });
+
+  await check(`ai, ${name}: a tool that is run, its answer sent back`, async () => {
+    const run = [];
+    const tools = { get_weather: tool({ description: "Weather", inputSchema: jsonSchema(weather), execute: (input) => { run.push(input); return "sunny"; } }) };
+    const providerOptions = { openai: { store: false, parallelToolCalls: false }, anthropic: { disableParallelToolUse: true } };
+    const r = await generateText({ ...base, prompt: "Weather?", tools, toolChoice: { type: "tool", toolName: "get_weather" }, providerOptions, stopWhen: stepCountIs(2) });
+    assert.equal(r.steps.length, 2);
+    run.forEach(asWeather);
   });
 
   await check(`ai, ${name}: structured output`, async () => {
