@@ -27,9 +27,12 @@ func (f *serveFlags) finish(cmd *cobra.Command) error {
 	if f.queue < 0 {
 		return fmt.Errorf("--queue %d, want 0 or more", f.queue)
 	}
-	for name, d := range map[string]time.Duration{"read-timeout": f.o.ReadTimeout, "write-timeout": f.o.WriteTimeout, "keep-alive": f.o.KeepAlive} {
-		if d <= 0 {
-			return fmt.Errorf("--%s %v, want more than 0", name, d)
+	for _, limit := range []struct {
+		flag string
+		d    time.Duration
+	}{{"read-timeout", f.o.ReadTimeout}, {"write-timeout", f.o.WriteTimeout}, {"keep-alive", f.o.KeepAlive}} {
+		if limit.d <= 0 {
+			return fmt.Errorf("--%s %v, want more than 0", limit.flag, limit.d)
 		}
 	}
 	if f.serve.Queue = f.queue; f.queue == 0 {
