@@ -33,7 +33,7 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/sysinfo", ""},
 	{"internal/plan/flash", ""},
 	{"internal/plan/fleet", ""},
-	{"internal/plan/forecast", "internal/backend internal/gemma internal/plan/flash internal/quant"},
+	{"internal/plan/forecast", "internal/backend internal/gemma internal/ple internal/plan/flash internal/quant"},
 	{"internal/plan/measure", "internal/backend internal/quant internal/plan/flash internal/plan/forecast"},
 	{"internal/convert", "internal/gemma internal/checkpoint internal/quant internal/tokenizer"},
 	{"internal/engine", "internal/gemma internal/sample internal/tokenizer internal/grammar"},

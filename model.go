@@ -38,6 +38,7 @@ type Model struct {
 	closeOnce sync.Once
 	closeErr  error
 	closers   []func() error
+	left      bool   // reads of weights hang and were left behind
 	place     string // how the rows of the table are reached
 	weights   string // where the weights come from; guarded by mu
 }
@@ -141,17 +142,33 @@ func (m *Model) bind(cat *checkpoint.Catalog, size vocabularySize, b budget) (er
 	if m.back, err = newBackend(m.opt); err != nil {
 		return err
 	}
-	m.closers = append(m.closers, m.back.Close)
+	m.closers = append(m.closers, m.closeBack)
 	o := m.bindOptions(b)
 	if o.Packed, err = m.findPacked(cat); err != nil {
 		return err
 	}
 	m.gm, err = gemma.Bind(cat, m.cfg, m.back, o)
 	if err != nil {
+		m.left = errors.Is(err, gemma.ErrLeft)
 		return err
 	}
-	m.closers = append(m.closers, m.gm.Close)
+	m.closers = append(m.closers, m.closeWeights)
+	m.countReads()
 	return nil
+}
+
+func (m *Model) closeWeights() error {
+	err := m.gm.Close()
+	m.left = errors.Is(err, gemma.ErrLeft)
+	return err
+}
+
+// closeBack frees the weights, but not while reads that hang may still write them.
+func (m *Model) closeBack() error {
+	if m.left {
+		return nil
+	}
+	return m.back.Close()
 }
 
 // bindOptions passes on what the plan has settled.
@@ -191,7 +208,8 @@ func markUnsupported(err error) error {
 
 // Close waits for the step that runs, if one does, and frees the model. Work
 // that goes on, and all that begins later, is refused with ErrClosed. It must
-// not be called from a callback of EvalOptions.
+// not be called from a callback of EvalOptions. Where a device has given nothing
+// for 30 s, its error says so and the weights' memory is not freed.
 func (m *Model) Close() error {
 	m.closeOnce.Do(func() {
 		if m.eng != nil {

@@ -73,7 +73,11 @@ func (p *MemoryPlan) placeText(o Options, tableBytes int64) string {
 	if left := max(p.p.Budget-p.p.Total, 0); tableBytes <= left {
 		slow = fmt.Sprintf("held in memory, of which %d MiB are left for its %d", left>>20, tableBytes>>20)
 	}
-	return "rows are read past the page cache, or where the storage turns out to be too slow, " + slow
+	fast := "past the page cache"
+	if ple.FastKind() == ple.Disk {
+		fast = "ahead into the page cache and dropped after use"
+	}
+	return "rows are read " + fast + ", or where the storage turns out to be too slow, " + slow
 }
 
 // pleKind is the kind of source behind a place; "auto" counts as the one of its
@@ -90,7 +94,16 @@ func pleKind(place string) ple.Kind {
 
 // rowReads is what reads of the table take where the options put it.
 func (o Options) rowReads(rowBytes int64) (atOnce int, bytes int64, heap bool) {
-	return ple.ReadMemory(pleKind(o.PLE), o.PLEWorkers, rowBytes)
+	atOnce, bytes, heap = ple.ReadMemory(pleKind(o.PLE), o.PLEWorkers, rowBytes)
+	return atOnce, bytes, heap || o.PLEEmulate != ""
+}
+
+// countReads corrects the plan now that the table is open and it is known into whose memory is
+// read: a limit that is too low for Go's has the collector run without end. Nobody else has m
+// yet.
+func (m *Model) countReads() {
+	m.plan.p.CountReads(m.gm.PLEDevice() != "ring")
+	m.limitGo()
 }
 
 // rowOptions are the options of a table with a row cache of so many bytes, wherever it

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/plume-run/plume/demo"
+	"github.com/plume-run/plume/internal/plan"
+	"github.com/plume-run/plume/internal/ple"
 )
 
 // The table's place changes where rows come from and nothing else.
@@ -141,12 +143,50 @@ func TestPlanCountsReads(t *testing.T) {
 			if place == other && own != bench {
 				t.Errorf("%s: %+v, in BenchTable %+v", place, own, bench)
 			}
+			if place == "auto" && strings.Contains(m.plan.place, "read past the page cache") != (ple.FastKind() == ple.Direct) {
+				t.Errorf("where %s suits fast storage the plan says %s", ple.FastKind(), m.plan.place)
+			}
 			if own.Workers > atOnce || place != "auto" && own.Workers < atOnce || own.MaxReadBytes != 64<<10 {
 				t.Errorf("%s: %d reads of %d bytes, the plan has %d", place, own.Workers, own.MaxReadBytes, atOnce)
 			}
 			b.Close()
 			m.Close()
 		}
+	}
+}
+
+// The plan of an open model knows whose memory the table is read into: Go's, but for a ring.
+func TestOpenCorrectsReads(t *testing.T) {
+	reads := func(p *MemoryPlan) plan.Item {
+		return p.p.Items[slices.IndexFunc(p.p.Items, func(it plan.Item) bool { return it.Role == "ple reads" })]
+	}
+	for _, o := range []Options{{PLE: "direct"}, {PLE: "direct", PLEEmulate: "nvme"}, {PLE: "disk"}, {PLE: "direct", PLEEmulate: "nvme", PLEWorkers: 40}} {
+		o.Threads, o.RAM, o.Context = 1, 1<<30, 64
+		before, err := Plan(demoPath(t), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := Open(demoPath(t), o)
+		if errors.Is(err, errors.ErrUnsupported) {
+			t.Logf("%s: %v", o.PLE, err)
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := m.NewBenchTable(t.Context(), 1, TablePlace{PLE: "disk"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ring := strings.HasSuffix(b.own.About(), "(ring)")
+		if open := reads(m.Plan()); open.Heap == ring || open.Bytes != reads(before).Bytes || m.Plan().Total() != before.Total() {
+			t.Errorf("%+v: by a ring %t, %+v, %d in all, planned %+v, %d", o, ring, open, m.Plan().Total(), reads(before), before.Total())
+		}
+		if ring && o.PLEEmulate != "" || o.PLEEmulate != "" && !reads(before).Heap {
+			t.Errorf("%+v: emulated, by a ring %t, planned %+v", o, ring, reads(before))
+		}
+		b.Close()
+		m.Close()
 	}
 }
 

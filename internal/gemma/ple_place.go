@@ -37,6 +37,14 @@ func (m *Model) PLEFile() string {
 	return m.ple.home.Path
 }
 
+// PLEDevice says who begins reads of the table, as ple.Table.Device; "" where there is none.
+func (m *Model) PLEDevice() string {
+	if m.ple == nil {
+		return ""
+	}
+	return m.ple.rows.Device()
+}
+
 // SwapPLE lets the next Forward read its rows from t, a table of this model, and
 // returns what was read until now. It is for the goroutine that calls Forward.
 func (m *Model) SwapPLE(t *PLETable) *PLETable {

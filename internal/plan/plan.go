@@ -218,6 +218,17 @@ func (p *Plan) HoldTable() {
 	*p = *held
 }
 
+// CountReads changes whether the reads of rows take Go's memory, which is known when the table
+// is open. What they take stays.
+func (p *Plan) CountReads(heap bool) {
+	for i := range p.Items {
+		if p.Items[i].Role == rolePLEReads {
+			p.Items[i].Heap = heap
+		}
+	}
+	p.total()
+}
+
 // The items that sessions replace, see With.
 const (
 	roleKVFull    = "kv full"

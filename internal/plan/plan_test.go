@@ -330,6 +330,18 @@ func TestTableInMemory(t *testing.T) {
 	}
 }
 
+// TestCountReads: reads go into the heap and out of it, and the total stays.
+func TestCountReads(t *testing.T) {
+	p := makePlan(t, options())
+	total, heap, reads := p.Total, p.Heap, bytesOf(p, "ple reads")
+	if p.CountReads(true); reads == 0 || p.Total != total || p.Heap != heap+reads {
+		t.Errorf("in the heap: %d of %d bytes, want %d of %d", p.Heap, p.Total, heap+reads, total)
+	}
+	if p.CountReads(false); p.Total != total || p.Heap != heap {
+		t.Errorf("outside: %d of %d bytes, want %d of %d", p.Heap, p.Total, heap, total)
+	}
+}
+
 // TestWith exchanges the planned session for what is open.
 func TestWith(t *testing.T) {
 	p := makePlan(t, options())

@@ -84,7 +84,7 @@ func openFast(spec *Spec) (src Source, noDirect, err error) {
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
 		noDirect = err
-	case err == nil && !directHides():
+	case err == nil && FastKind() != Direct:
 		src.Close()
 		noDirect = errNoRing
 	default:
@@ -93,6 +93,15 @@ func openFast(spec *Spec) (src Source, noDirect, err error) {
 	spec.Drop = true
 	src, err = OpenSource(Disk, *spec)
 	return src, noDirect, err
+}
+
+// FastKind is how Auto has rows read of a fast storage with direct reads: as Disk where those
+// would need goroutines.
+func FastKind() Kind {
+	if directHides() {
+		return Direct
+	}
+	return Disk
 }
 
 // fast reports whether rows may be read while computing.

@@ -87,7 +87,7 @@ func (t *Table) newRead(slots []*slot) *read {
 // recycleRead keeps r for the next newRead.
 func (t *Table) recycleRead(r *read) {
 	clear(r.slots)
-	if len(t.reads) < ringDepth {
+	if len(t.reads) < Depth {
 		*r = read{slots: r.slots[:0]}
 		t.reads = append(t.reads, r)
 	}

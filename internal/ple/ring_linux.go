@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -91,8 +92,8 @@ func (g *ring) name() string { return "ring" }
 // directHides reports whether direct reads need no goroutine here.
 func directHides() bool { return hasRing() }
 
-// hasRing reports whether the system allows io_uring.
-func hasRing() bool {
+// hasRing reports whether the system allows io_uring, which it does or does not for good.
+var hasRing = sync.OnceValue(func() bool {
 	var p ringParams
 	fd, _, e := syscall.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&p)), 0)
 	if e != 0 {
@@ -100,7 +101,7 @@ func hasRing() bool {
 	}
 	unix.Close(int(fd))
 	return true
-}
+})
 
 // setup makes the queues and the buffers.
 func (g *ring) setup(depth int) error {

@@ -36,7 +36,7 @@ type HTTPOptions struct {
 	ETag string
 
 	// Transport replaces the one of this package, which keeps connections for
-	// httpWorkers and more, and obeys the proxy variables of the environment.
+	// Depth and more, and obeys the proxy variables of the environment.
 	Transport http.RoundTripper
 }
 
@@ -52,20 +52,16 @@ func (o HTTPOptions) withDefaults() HTTPOptions {
 	}
 	if o.Transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.MaxIdleConns, t.MaxIdleConnsPerHost = 2*httpWorkers, 2*httpWorkers
+		t.MaxIdleConns, t.MaxIdleConnsPerHost = 2*Depth, 2*Depth
 		t.DisableCompression = true // ranges count stored bytes
 		o.Transport = t
 	}
 	return o
 }
 
-// How a server is read: many requests at once, since each mostly waits, and rows
-// taken together when fetching what lies between them costs less than asking
-// again (at 10 MB/s, 32 KiB last 3 ms, a short round trip).
-const (
-	httpWorkers = 32
-	httpGap     = 32 << 10
-)
+// httpGap is between rows that are taken together: fetching what lies between them costs less
+// than asking again (at 10 MB/s, 32 KiB last 3 ms, a short round trip).
+const httpGap = 32 << 10
 
 // remote is a stretch of what a URL gives, read by range requests.
 type remote struct {
@@ -101,7 +97,7 @@ func openHTTP(spec Spec) (*remote, error) {
 	r.client = &http.Client{Transport: r.opt.Transport, CheckRedirect: r.redirect}
 	r.interrupt()
 	name := publicURL(spec.URL)
-	r.traits = Traits{Kind: HTTP, Name: name, Base: spec.Offset, Workers: httpWorkers,
+	r.traits = Traits{Kind: HTTP, Name: name, Base: spec.Offset, Workers: Depth,
 		GapBytes: httpGap, yields: true, note: "range requests to " + name}
 	var last [1]byte
 	if _, err := r.ReadAt(last[:], spec.Bytes-1); err != nil {

@@ -144,7 +144,7 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 	t.under.init()
 	t.dev = &pool{t: t}
 	if s, ok := src.(submitter); ok {
-		depth := ringDepth
+		depth := Depth
 		if o.Workers > 0 {
 			depth = o.Workers
 		}

@@ -254,7 +254,7 @@ func (c *wires) take() *wire {
 func (c *wires) put(w *wire) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.all[w] || len(c.idle) == httpWorkers {
+	if !c.all[w] || len(c.idle) == Depth {
 		c.forget(w)
 		return
 	}

@@ -82,11 +82,13 @@ func AttentionKey(t quant.Type, a backend.Attention) string {
 
 // Streaming is how weights that do not stay in memory come, laid out for the kernels: in 10⁹
 // bytes as stored per second while nothing computes and beside products, which take Slow
-// times as long meanwhile.
+// times as long meanwhile. Packed says that they were read from a packed copy, where nothing
+// needs laying out: it holds for models that have one, and else for those that do not.
 type Streaming struct {
 	Read   float64 `json:"read_gbps"`
 	Beside float64 `json:"beside_gbps"`
 	Slow   float64 `json:"slow"`
+	Packed bool    `json:"packed"`
 }
 
 // step is how long a step takes that computes for so long and reads n bytes meanwhile: as

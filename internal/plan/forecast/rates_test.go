@@ -196,12 +196,17 @@ func TestStreamingBesideComputing(t *testing.T) {
 	if want := s.Compute.Total() + 100*time.Millisecond; err != nil || s.Step != want {
 		t.Errorf("experts that are waited for: %v, want %v (%v)", s.Step, want, err)
 	}
+	mod.Packed = true // measured without a packed copy: the machine's read rate stands
+	s, err = m.Decode(mod, nil, 1, 16)
+	if want := s.Compute.Total() + time.Duration(400e6/m.ReadRate); err != nil || s.Step != want {
+		t.Errorf("experts from a packed copy: %v, want %v (%v)", s.Step, want, err)
+	}
 	n := flat()
 	n.Stream = &Streaming{Read: 12, Beside: 3, Slow: 4}
 	if mean := *Mean(m, n).Stream; mean != (Streaming{Read: 6, Beside: 1.5, Slow: 3}) || m.Stream.Read != 4 {
 		t.Errorf("the mean is %+v", mean)
 	}
-	for _, bad := range []Streaming{{}, {1, 0, 1}, {1, 1, 0.5}, {1, 1, math.NaN()}} {
+	for _, bad := range []Streaming{{}, {Read: 1, Slow: 1}, {Read: 1, Beside: 1, Slow: 0.5}, {Read: 1, Beside: 1, Slow: math.NaN()}} {
 		if m.Stream = &bad; m.Validate() == nil {
 			t.Errorf("took %+v", bad)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/gemma"
 	"github.com/plume-run/plume/internal/plan/flash"
+	"github.com/plume-run/plume/internal/ple"
 	"github.com/plume-run/plume/internal/quant"
 )
 
@@ -137,9 +138,6 @@ const manyTokens = 16
 // tableSteps is how many decode steps are simulated to see how long they wait.
 const tableSteps = 200
 
-// tableDepth is how many rows are being read at once, at most.
-const tableDepth = 64
-
 // rowPart is how much of a row a step reads on average: all of it for tokens whose logits are
 // wanted, the beginning for the others.
 func rowPart(w *gemma.Weights, work gemma.StepWork) int {
@@ -190,7 +188,7 @@ func (m *Machine) step(mod *Model, store *flash.Profile, work gemma.StepWork, st
 	if n := mod.Weights.PLERows; n > 0 && store != nil {
 		r := flash.Replay{
 			Table: flash.Table{Rows: n, RowBytes: int(mod.Weights.PLERow), Values: mod.Weights.PLEValues(), Part: rowPart(mod.Weights, work)},
-			Every: s.Step, Hide: m.Hide(mod, work), Depth: tableDepth,
+			Every: s.Step, Hide: m.Hide(mod, work), Depth: ple.Depth,
 		}
 		out, err := r.Run(store, flash.Distinct(n, tokens, steps))
 		if err != nil {
@@ -205,7 +203,7 @@ func (m *Machine) step(mod *Model, store *flash.Profile, work gemma.StepWork, st
 
 // beside is how long it takes to compute something and to read n bytes of weights meanwhile.
 func (m *Machine) beside(mod *Model, compute time.Duration, n int64) time.Duration {
-	if m.Stream != nil {
+	if m.Stream != nil && m.Stream.Packed == mod.Packed {
 		return m.Stream.step(compute, n)
 	}
 	return max(compute+m.packing(mod, n), seconds(float64(n), m.ReadRate))

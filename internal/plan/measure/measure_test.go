@@ -4,7 +4,10 @@ import (
 	"errors"
 	"io"
 	"math"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/backend/cpu"
@@ -130,6 +133,56 @@ func TestStorage(t *testing.T) {
 	}
 }
 
+// slow is a file of which a piece takes so long; it knows what was read of it, and when.
+type slow struct {
+	file
+	delay time.Duration
+
+	mu          sync.Mutex
+	bytes       int
+	first, last time.Time // a read begun and one ended
+}
+
+func (s *slow) ReadAt(p []byte, off int64) (int, error) {
+	s.mu.Lock()
+	if s.first.IsZero() {
+		s.first = time.Now()
+	}
+	s.mu.Unlock()
+	time.Sleep(s.delay)
+	n, err := s.file.ReadAt(p, off)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bytes, s.last = s.bytes+n, time.Now()
+	return n, err
+}
+
+// The rate is of all that was read, what was under way at the end included, in the time that
+// took; and all of it was laid out.
+func TestStreamedBytesPerTime(t *testing.T) {
+	for _, meanwhile := range []func(){func() {}, func() { time.Sleep(20 * time.Millisecond) }} {
+		src := &slow{file: file{size: leastBytes}, delay: 3 * time.Millisecond}
+		var filled atomic.Int64
+		s := &streamer{r: src, pieces: leastBytes / streamPiece, fill: func(int, int64) error {
+			filled.Add(1)
+			return nil
+		}}
+		begin := time.Now()
+		rate, err := s.run(meanwhile)
+		most := time.Since(begin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if filled.Load()*streamPiece != int64(src.bytes) || src.bytes < streamReaders*streamPiece {
+			t.Errorf("%d pieces laid out of %d bytes read", filled.Load(), src.bytes)
+		}
+		took := float64(src.bytes) / rate // ns
+		if least := src.last.Sub(src.first); took < 0.999*float64(least) || took > 1.001*float64(most) {
+			t.Errorf("%g GB/s: %d bytes in %.0f ns, which took %v to %v", rate, src.bytes, took, least, most)
+		}
+	}
+}
+
 func TestStreaming(t *testing.T) {
 	if testing.Short() {
 		t.Skip("measures for a second")
@@ -144,9 +197,11 @@ func TestStreaming(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, pack := range []bool{false, true} {
-		s, err := meter.Streaming(file{size: leastBytes}, leastBytes, pack, 0)
-		if err != nil || s.Read <= 0 || s.Beside <= 0 || s.Beside > s.Read || s.Slow < 1 {
-			t.Errorf("packing %v: %+v, %v", pack, s, err)
+		// Eight readers of pieces that take 4 ms each.
+		most := streamReaders * streamPiece / float64(4*time.Millisecond)
+		s, err := meter.Streaming(&slow{file: file{size: leastBytes}, delay: 4 * time.Millisecond}, leastBytes, pack, 0)
+		if err != nil || s.Read > most || s.Read < most/100 || s.Beside <= 0 || s.Beside > s.Read || s.Slow < 1 || s.Packed == pack {
+			t.Errorf("packing %v: %+v, %v, want at most %g GB/s", pack, s, err, most)
 		}
 	}
 	broken := errors.New("cable out")

@@ -42,7 +42,9 @@ func (t *Meter) Streaming(r io.ReaderAt, size int64, pack bool, d time.Duration)
 		return nil, err
 	}
 	// Reading that computing makes faster is another program that has ended.
-	return &forecast.Streaming{Read: alone, Beside: min(beside, alone), Slow: max(1, float64(slowed)/float64(products))}, nil
+	return &forecast.Streaming{
+		Read: alone, Beside: min(beside, alone), Slow: max(1, float64(slowed)/float64(products)), Packed: !pack,
+	}, nil
 }
 
 // products is the mean time of all products with one row, which are computed again and again
@@ -123,7 +125,8 @@ type streamer struct {
 	fill   func(reader int, piece int64) error // nil: nothing to do
 }
 
-// run reads while meanwhile runs, and returns the rate in 10⁹ bytes per second.
+// run reads while meanwhile runs, and each reader at least once, until what is under way then
+// has come too. It returns the rate in 10⁹ bytes per second.
 func (s *streamer) run(meanwhile func()) (float64, error) {
 	var next, done atomic.Int64
 	var stop atomic.Bool
@@ -133,7 +136,7 @@ func (s *streamer) run(meanwhile func()) (float64, error) {
 	for i := range streamReaders {
 		wg.Go(func() {
 			p := aligned(streamPiece)
-			for !stop.Load() {
+			for ended := false; !ended; ended = stop.Load() {
 				piece := next.Add(1)
 				err := read(s.r, p, piece%s.pieces*streamPiece)
 				if err == nil && s.fill != nil {
@@ -148,9 +151,9 @@ func (s *streamer) run(meanwhile func()) (float64, error) {
 		})
 	}
 	meanwhile()
-	took, bytes := time.Since(begin), done.Load()
 	stop.Store(true)
 	wg.Wait()
+	took := time.Since(begin)
 	close(errs)
-	return float64(max(bytes, 1)) / float64(took.Nanoseconds()), <-errs
+	return float64(done.Load()) / float64(took.Nanoseconds()), <-errs
 }
