@@ -139,12 +139,14 @@ func (p *MemoryPlan) room(asked int) (int, error) {
 
 // share is the fleet with one table for all.
 func (f *FleetForecast) share(o *FleetOptions, r fleet.Replica, steps *fleetSteps, prices Prices) (*SharedTable, error) {
-	row := float64(f.Replica.Plan.p.Weights().PLERow)
-	s := &SharedTable{Bytes: f.Replica.TableBytes, Network: o.Network, NetworkRate: (f.Result.Tokens + f.Result.Prompts) * row}
+	s := &SharedTable{
+		Bytes: f.Replica.TableBytes, Network: o.Network,
+		NetworkRate: f.Result.Tokens*float64(steps.row) + f.Result.Prompts*float64(steps.part),
+	}
 	if s.Utilisation = s.NetworkRate / (o.Network.Rate * 1e6); s.Utilisation >= 1 {
 		return s, nil
 	}
-	r.Step = steps.with(func(rows int) float64 { return s.latency(rows, row) })
+	r.Step = steps.with(func(r fleetRows) float64 { return s.latency(steps.bytes(r)) })
 	var err error
 	if s.Result, err = fleet.Simulate(o.Load, r, f.Result.Replicas); err != nil {
 		return nil, requestError{err}
@@ -165,10 +167,10 @@ func (f *FleetForecast) share(o *FleetOptions, r fleet.Replica, steps *fleetStep
 	return s, nil
 }
 
-// latency is how many seconds a step's rows are on their way. The server's link is shared by
-// all replicas: while a part of it is taken, a transfer goes on at the rest.
-func (s *SharedTable) latency(rows int, rowBytes float64) float64 {
-	return s.Network.RTT/1e6 + float64(rows)*rowBytes/(s.Network.Rate*1e6*(1-s.Utilisation))
+// latency is how many seconds so many bytes of rows are on their way. The server's link is
+// shared by all replicas: while a part of it is taken, a transfer goes on at the rest.
+func (s *SharedTable) latency(bytes int) float64 {
+	return s.Network.RTT/1e6 + float64(bytes)/(s.Network.Rate*1e6*(1-s.Utilisation))
 }
 
 // fleetCost is what a million tokens cost of replicas that are busy as a result says.

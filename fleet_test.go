@@ -33,19 +33,22 @@ func aFleet(t *testing.T) (FleetOptions, *FleetForecast) {
 func TestFleetCountsItsTable(t *testing.T) {
 	o, f := aFleet(t)
 	w := f.Replica.Plan.p.Weights()
-	row := float64(w.PLERow)
+	row, part := float64(w.PLERow), float64(w.PLEPart)
+	if part >= row || part <= 0 {
+		t.Fatalf("%g bytes of a row are read in part, of %g", part, row)
+	}
 	if want := int64(w.PLERows) * w.PLERow * int64(f.Result.Replicas); f.CopyBytes != want || f.Shared.Bytes*int64(f.Result.Replicas) != want {
 		t.Errorf("%d bytes of copies, want %d", f.CopyBytes, want)
 	}
-	// A row for each token of a prompt or an answer, of which there are two to one.
-	if want := 3 * f.Result.Tokens * row; math.Abs(f.Shared.NetworkRate/want-1) > 1e-9 {
+	// A row for each token of an answer, a part for each of a prompt: two to one.
+	if want := f.Result.Tokens * (row + 2*part); math.Abs(f.Shared.NetworkRate/want-1) > 1e-9 {
 		t.Errorf("%g bytes a second over the network, want %g", f.Shared.NetworkRate, want)
 	}
 	if want := f.Shared.NetworkRate / 1.25e9; math.Abs(f.Shared.Utilisation-want) > 1e-12 {
 		t.Errorf("the network is %g busy, want %g", f.Shared.Utilisation, want)
 	}
-	if got, want := f.Shared.latency(10, row), 1e-3+10*row/(1.25e9*(1-f.Shared.Utilisation)); math.Abs(got/want-1) > 1e-12 {
-		t.Errorf("ten rows take %g s, want %g", got, want)
+	if got, want := f.Shared.latency(1e6), 1e-3+1e6/(1.25e9*(1-f.Shared.Utilisation)); math.Abs(got/want-1) > 1e-12 {
+		t.Errorf("a million bytes take %g s, want %g", got, want)
 	}
 	// What the fleet costs: its machines over their life and their power, and copies.
 	p, m, life := DefaultPrices(), o.Machine, 4*8766*3600.0
@@ -56,7 +59,10 @@ func TestFleetCountsItsTable(t *testing.T) {
 		t.Errorf("a million tokens cost %g, want %g", f.Cost, want)
 	}
 	server := (m.Price/life + m.IdleWatts*p.Power*p.Overhead/3.6e6) / f.Shared.Result.Tokens * 1e6
-	if f.Shared.Replicas == f.Result.Replicas && math.Abs((f.Shared.Cost-server)/f.Cost-1) > 0.05 {
+	if f.Shared.Replicas != f.Result.Replicas {
+		t.Fatalf("%d replicas share a table, %d have copies: the costs cannot be compared", f.Shared.Replicas, f.Result.Replicas)
+	}
+	if math.Abs((f.Shared.Cost-server)/f.Cost-1) > 0.05 {
 		t.Errorf("with one table %g, %g of it for its server; %g with copies", f.Shared.Cost, server, f.Cost)
 	}
 }
@@ -104,21 +110,22 @@ func TestFleetSteps(t *testing.T) {
 	for _, c := range []struct {
 		work fleet.Work
 		want time.Duration
+		rows fleetRows
 	}{
-		{fleet.Work{Decoding: 4}, decode},
-		{fleet.Work{Prompt: 32, Ending: 1}, fill},
-		{fleet.Work{Decoding: 4, Prompt: 32, Ending: 1}, both - bothAttention + decodeAttention + fillAttention},
+		{fleet.Work{Decoding: 4}, decode, fleetRows{4, 0}},
+		{fleet.Work{Prompt: 32, Ending: 1}, fill, fleetRows{1, 31}},
+		{fleet.Work{Decoding: 4, Prompt: 32, Ending: 1}, both - bothAttention + decodeAttention + fillAttention, fleetRows{5, 31}},
 	} {
 		got := s.compute(c.work)
 		if got.all != c.want || got.hide <= 0 || got.hide >= got.all/4 {
 			t.Errorf("%+v: %+v, want %v", c.work, got, c.want)
 		}
-		asked := 0
-		late := s.with(func(rows int) float64 { asked = rows; return 1 })(c.work)
-		if late != c.want+time.Second-got.hide || asked != c.work.Decoding+c.work.Prompt {
-			t.Errorf("%+v with %d rows a second late: %v, want %v", c.work, asked, late, c.want+time.Second-got.hide)
+		var asked fleetRows
+		late := s.with(func(r fleetRows) float64 { asked = r; return 1 })(c.work)
+		if late != c.want+time.Second-got.hide || asked != c.rows {
+			t.Errorf("%+v with %+v a second late: %v, want %v and %+v", c.work, asked, late, c.want+time.Second-got.hide, c.rows)
 		}
-		if soon := s.with(func(int) float64 { return 0 })(c.work); soon != c.want {
+		if soon := s.with(func(fleetRows) float64 { return 0 })(c.work); soon != c.want {
 			t.Errorf("%+v: %v without a wait, want %v", c.work, soon, c.want)
 		}
 	}
@@ -126,8 +133,13 @@ func TestFleetSteps(t *testing.T) {
 		t.Error("weights are read twice for one step")
 	}
 	// A row takes what one read does, a page on NVMe; a hundred less than a hundred times that.
-	if one, many := s.stored(1), s.stored(100); one < 40e-6 || one > 150e-6 || many <= one || many > 50*one {
-		t.Errorf("a row takes %g s, a hundred %g", one, many)
+	one, many, parts := s.stored(fleetRows{1, 0}), s.stored(fleetRows{100, 0}), s.stored(fleetRows{0, 100})
+	if one < 40e-6 || one > 150e-6 || many <= one || many > 50*one || parts > many {
+		t.Errorf("a row takes %g s, a hundred %g, parts of a hundred %g", one, many, parts)
+	}
+	w := f.Replica.Plan.p.Weights()
+	if got, want := s.bytes(fleetRows{2, 3}), 2*int(w.PLERow)+3*int(w.PLEPart); got != want {
+		t.Errorf("two rows and three parts are %d bytes, want %d", got, want)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/plume-run/plume/internal/plan/flash"
 	"github.com/plume-run/plume/internal/plan/fleet"
 	"github.com/plume-run/plume/internal/plan/forecast"
+	"github.com/plume-run/plume/internal/ple"
 )
 
 // fleetSteps says how long a replica's steps take. It belongs to one goroutine.
@@ -17,12 +18,19 @@ type fleetSteps struct {
 	store             *flash.Profile
 	decodeAt, fillAt  int // positions that tokens are decoded at, and prompts computed, on average
 	computed          map[fleet.Work]stepTime
-	arrived           map[int]float64 // seconds until so many rows have come from the storage
+	arrived           map[fleetRows]float64 // seconds until they have come from the storage
 	tableRows, values int
+	row, part         int // bytes of a row, and of one that is read in part
 }
 
-// fleetDepth is how many rows a replica is reading at once, at most.
-const fleetDepth = 64
+// fleetRows are what a step reads of the table: whole ones of tokens whose logits are wanted, parts
+// of the others.
+type fleetRows struct{ whole, parts int }
+
+func rowsOf(w fleet.Work) fleetRows { return fleetRows{w.Decoding + w.Ending, w.Prompt - w.Ending} }
+
+// bytes is how long they are together.
+func (s *fleetSteps) bytes(r fleetRows) int { return r.whole*s.row + r.parts*s.part }
 
 // stepTime is what a step computes, and of that what comes before it needs its rows.
 type stepTime struct{ all, hide time.Duration }
@@ -35,18 +43,18 @@ func newFleetSteps(f *Forecast, o *FleetOptions) *fleetSteps {
 		decodeAt:  min(context-1, int(o.Load.Prompt.Mean+o.Load.Answer.Mean/2)),
 		fillAt:    min(context-1, int(max(0, o.Load.Prompt.Mean-chunk)/2)),
 		computed:  map[fleet.Work]stepTime{},
-		arrived:   map[int]float64{},
-		tableRows: w.PLERows, values: w.PLEValues(),
+		arrived:   map[fleetRows]float64{},
+		tableRows: w.PLERows, values: w.PLEValues(), row: int(w.PLERow), part: int(w.PLEPart),
 	}
 }
 
-// with is the time of a step whose rows are on their way for as many seconds as latency says of
-// their number: they are asked for when it begins, and it stands still for what it cannot hide.
-func (s *fleetSteps) with(latency func(rows int) float64) func(fleet.Work) time.Duration {
+// with is the time of a step whose rows are on their way for as many seconds as latency says:
+// they are asked for when it begins, and it stands still for what it cannot hide.
+func (s *fleetSteps) with(latency func(fleetRows) float64) func(fleet.Work) time.Duration {
 	return func(w fleet.Work) time.Duration {
 		t := s.compute(w)
 		if s.tableRows > 0 {
-			wait := time.Duration(latency(w.Decoding+w.Prompt)*1e9) - t.hide
+			wait := time.Duration(latency(rowsOf(w))*1e9) - t.hide
 			return t.all + max(0, wait)
 		}
 		return t.all
@@ -77,19 +85,21 @@ func (s *fleetSteps) compute(w fleet.Work) stepTime {
 	return t
 }
 
-// stored is how many seconds rows that do not repeat take from the replica's own storage.
-func (s *fleetSteps) stored(rows int) float64 {
-	if t, ok := s.arrived[rows]; ok {
+// stored is how many seconds rows that do not repeat take from the replica's own storage: each
+// as long as they are on average.
+func (s *fleetSteps) stored(r fleetRows) float64 {
+	if t, ok := s.arrived[r]; ok {
 		return t
 	}
-	r := flash.Replay{
-		Table: flash.Table{Rows: s.tableRows, RowBytes: int(s.model.Weights.PLERow), Values: s.values},
-		Every: time.Minute, Depth: fleetDepth,
+	all := r.whole + r.parts
+	replay := flash.Replay{
+		Table: flash.Table{Rows: s.tableRows, RowBytes: s.row, Values: s.values, Part: s.bytes(r) / all},
+		Every: time.Minute, Depth: ple.Depth,
 	}
-	out, err := r.Run(s.store, flash.Distinct(s.tableRows, rows, max(3, 200/rows)))
+	out, err := replay.Run(s.store, flash.Distinct(s.tableRows, all, max(3, 200/all)))
 	if err != nil {
 		panic("plume: internal error: " + err.Error())
 	}
-	s.arrived[rows] = out.Mean / 1e6
-	return s.arrived[rows]
+	s.arrived[r] = out.Mean / 1e6
+	return s.arrived[r]
 }
