@@ -7,6 +7,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/checkpoint"
@@ -21,7 +22,8 @@ type BindOptions struct {
 	// backend always keeps float32.
 	KVType quant.Type
 
-	// PLE sets the resources of the per-layer embedding table.
+	// PLE sets the resources of the per-layer embedding table. Its Timeout is also how long
+	// nothing at all may arrive of the weights.
 	PLE ple.Options
 
 	// PLESource, when set, opens the place that rows of rowBytes bytes are read
@@ -104,7 +106,8 @@ type layer struct {
 // Bind finds every tensor of cfg in cat, checks its shape, loads the weights into b
 // and opens the PLE table on the file. cat must stay open as long as the Model;
 // both it and b stay the caller's. Errors name the tensor; those of a broken file
-// are checkpoint.ErrCorrupt.
+// are checkpoint.ErrCorrupt, those of a device that does not answer ple.ErrSlow, and
+// ErrLeft if b must not be closed.
 func Bind(cat *checkpoint.Catalog, cfg *Config, b backend.Backend, o BindOptions) (*Model, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -131,7 +134,9 @@ func Bind(cat *checkpoint.Catalog, cfg *Config, b backend.Backend, o BindOptions
 		err = m.load(&l, table, o)
 	}
 	if err != nil {
-		m.Close()
+		if left := m.Close(); errors.Is(left, ErrLeft) {
+			err = fmt.Errorf("%w (%w)", err, left)
+		}
 		return nil, fmt.Errorf("bind %s: %w", cat.Path(), err)
 	}
 	return m, nil
@@ -165,7 +170,7 @@ func (m *Model) load(l *loader, table *Source, o BindOptions) error {
 	a := l.groups.arrange(o.Residency, size)
 	r := &reader{
 		back: m.back, cat: l.cat, packed: packed, drop: o.DropRead, pieceBytes: pieceBytes,
-		progress: a.progress(o.Progress), fault: o.PackedFault, patience: devicePatience,
+		progress: a.progress(o.Progress), fault: o.PackedFault, patience: patience(o.PLE.Timeout),
 	}
 	r.work.L = &r.mu
 	if m.weights, err = newSupply(r, l.groups, a, &m.embed, o.Background); err != nil {
@@ -178,6 +183,18 @@ func (m *Model) load(l *loader, table *Source, o BindOptions) error {
 		return nil
 	}
 	return m.weights.ready(context.Background())
+}
+
+// patience is how long nothing at all may arrive from a device, where rows of the per-layer
+// table are waited for as ple.Options.Timeout says.
+func patience(timeout time.Duration) time.Duration {
+	switch {
+	case timeout == 0:
+		return 30 * time.Second
+	case timeout < 0:
+		return math.MaxInt64
+	}
+	return max(2, timeout) // its half is a timer's
 }
 
 // progress returns what tells of bytes of the kept groups.
@@ -314,15 +331,16 @@ func (m *Model) openPLE(table *Source, o BindOptions) error {
 	return nil
 }
 
-// Close stops all reading. The backend frees the weights.
+// Close stops all reading. The backend frees the weights, which it must not do after ErrLeft.
 func (m *Model) Close() error {
+	var err error
 	if m.weights != nil {
-		m.weights.reader.close()
+		err = m.weights.reader.close()
 	}
 	if m.ple == nil {
-		return nil
+		return err
 	}
-	return m.ple.close()
+	return errors.Join(err, m.ple.close())
 }
 
 // Config returns what the model is; it must not be changed.

@@ -12,11 +12,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/backend/ref"
 	"github.com/plume-run/plume/internal/checkpoint"
 	"github.com/plume-run/plume/internal/gemma"
+	"github.com/plume-run/plume/internal/ple"
 	"github.com/plume-run/plume/internal/testkit"
 )
 
@@ -59,9 +61,8 @@ func (g *gate) open() {
 	g.shut = nil
 }
 
-// bindFaulty binds a golden model whose file fails as told, behind a gate that is shut
-// when weights are to arrive in the background.
-func bindFaulty(t *testing.T, g *golden, b backend.Backend, o gemma.BindOptions) (*gemma.Model, *testkit.FaultyReaderAt, *gate) {
+// openFaulty opens a golden model whose file fails as told, behind a gate that is open.
+func openFaulty(t *testing.T, g *golden) (*checkpoint.Catalog, *gemma.Config, *testkit.FaultyReaderAt, *gate) {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(g.dir, "model.safetensors"))
 	if err != nil {
@@ -89,6 +90,14 @@ func bindFaulty(t *testing.T, g *golden, b backend.Backend, o gemma.BindOptions)
 		}
 		return false
 	}
+	return cat, cfg, faulty, door
+}
+
+// bindFaulty binds the model of openFaulty; the gate is shut when weights are to arrive in the
+// background.
+func bindFaulty(t *testing.T, g *golden, b backend.Backend, o gemma.BindOptions) (*gemma.Model, *testkit.FaultyReaderAt, *gate) {
+	t.Helper()
+	cat, cfg, faulty, door := openFaulty(t, g)
 	if o.Background {
 		door.close()
 	}
@@ -101,6 +110,41 @@ func bindFaulty(t *testing.T, g *golden, b backend.Backend, o gemma.BindOptions)
 		m.Close()
 	})
 	return m, faulty, door
+}
+
+// Bind and Close end although a device hangs, and say that reads were left behind; when they
+// have come back, all is closed.
+func TestHungDeviceIsLeft(t *testing.T) {
+	g := loadGolden(t, "e-tiny")
+	left := func(err error) {
+		t.Helper()
+		if !errors.Is(err, ple.ErrSlow) || !errors.Is(err, gemma.ErrLeft) || !strings.Contains(err.Error(), "some.safetensors") {
+			t.Errorf("error %v", err)
+		}
+	}
+	for _, background := range []bool{false, true} {
+		cat, cfg, _, door := openFaulty(t, g)
+		door.close()
+		t.Cleanup(door.open)
+		o := gemma.BindOptions{Background: background, PLE: ple.Options{Timeout: time.Millisecond}}
+		m, err := gemma.Bind(cat, cfg, ref.New(), o)
+		if !background {
+			for errors.Is(err, ple.ErrSlow) && !errors.Is(err, gemma.ErrLeft) { // no read had begun
+				_, err = gemma.Bind(cat, cfg, ref.New(), o)
+			}
+			left(err)
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-door.waiting
+		left(m.Close())
+		door.open()
+		for err = m.Close(); err != nil; err = m.Close() {
+			left(err)
+		}
+	}
 }
 
 // tryStep evaluates the golden tokens with a new cache.

@@ -164,9 +164,27 @@ func (r *reader) ensure(f *fetch) {
 	}
 }
 
-// devicePatience is for how long nothing at all may arrive from a device, as for rows of
-// the per-layer table (ple.Options.Timeout).
-const devicePatience = 30 * time.Second
+// ErrLeft marks, beside ple.ErrSlow, that reads hang in the system and were left behind:
+// they may still write into the backend's memory, which must not be freed then.
+var ErrLeft = errors.New("reads were left behind")
+
+// strikes tell a hung device from a process that was stopped for longer than its patience,
+// whose timers expire as soon as it goes on: nothing must arrive for half of it, twice.
+type strikes struct {
+	seen   int64 // pieces
+	struck bool
+}
+
+// out is asked after half of the patience each time.
+func (s *strikes) out(ended int64) bool {
+	if ended != s.seen {
+		*s = strikes{seen: ended}
+		return false
+	}
+	out := s.struck
+	s.struck = true
+	return out
+}
 
 // wait waits until a fetch that was begun has ended, and returns its error. The error is
 // ple.ErrSlow when nothing at all has arrived for too long; the fetch then goes on, and
@@ -175,12 +193,12 @@ func (r *reader) wait(ctx context.Context, f *fetch) error {
 	if f.complete.Load() {
 		return nil
 	}
-	begin, seen := time.Now(), r.count.ended.Load()
+	begin, strikes := time.Now(), strikes{seen: r.count.ended.Load()}
 	timer := r.timer.Swap(nil)
 	if timer == nil {
-		timer = time.NewTimer(r.patience)
+		timer = time.NewTimer(r.patience / 2)
 	}
-	timer.Reset(r.patience)
+	timer.Reset(r.patience / 2)
 	defer r.timer.Store(timer)
 	defer timer.Stop()
 	for {
@@ -189,12 +207,10 @@ func (r *reader) wait(ctx context.Context, f *fetch) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
-			now := r.count.ended.Load()
-			if now == seen {
+			if strikes.out(r.count.ended.Load()) {
 				return r.hung(f)
 			}
-			seen = now
-			timer.Reset(r.patience)
+			timer.Reset(r.patience / 2)
 			continue
 		}
 		if ended, err := r.outcome(f); ended {
@@ -205,7 +221,8 @@ func (r *reader) wait(ctx context.Context, f *fetch) error {
 	}
 }
 
-// hung is the error of waiting for f in vain.
+// hung is the error of waiting for f in vain. It names what is read next: which of the pieces
+// under way hang is not known, and they lie right before that.
 func (r *reader) hung(f *fetch) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -214,7 +231,7 @@ func (r *reader) hung(f *fetch) error {
 	if from == nil || r.damaged.Load() {
 		from = ld.src.Tensors()[0]
 	}
-	return fmt.Errorf("load %s: %s: %w for %v", ld.src.Spec, path(from), ple.ErrSlow, r.patience)
+	return fmt.Errorf("load up to %s: %s: %w for %v", ld.src.Spec, path(from), ple.ErrSlow, r.patience)
 }
 
 // outcome is for who has taken from f.ended: it leaves that for others and returns the
@@ -474,8 +491,9 @@ func (r *reader) finish(f *fetch, err error) {
 	}
 }
 
-// close ends all fetches and waits for the goroutines.
-func (r *reader) close() {
+// close ends all fetches and waits for the goroutines, as long as pieces arrive. The error is
+// ErrLeft and ple.ErrSlow when the device has given nothing for too long.
+func (r *reader) close() error {
 	r.mu.Lock()
 	r.closed = true
 	for len(r.queue) > 0 {
@@ -483,5 +501,22 @@ func (r *reader) close() {
 	}
 	r.work.Broadcast()
 	r.mu.Unlock()
-	r.wg.Wait()
+	gone := make(chan struct{})
+	go func() {
+		r.wg.Wait()
+		close(gone)
+	}()
+	strikes := strikes{seen: r.count.ended.Load()}
+	timer := time.NewTicker(r.patience / 2)
+	defer timer.Stop()
+	for {
+		select {
+		case <-gone:
+			return nil
+		case <-timer.C:
+			if strikes.out(r.count.ended.Load()) {
+				return fmt.Errorf("stop reading %s: %w for %v: %w", r.cat.Path(), ple.ErrSlow, r.patience, ErrLeft)
+			}
+		}
+	}
 }

@@ -9,9 +9,11 @@ import (
 	"github.com/plume-run/plume/internal/checkpoint"
 )
 
-// watch notices that a model's files are written to while weights are read from them again
-// and again. When a file's length or time differs, pages of the weights decide: where
-// they are what they were, it was only touched, or restored.
+// watch notices that a model's files are overwritten as a whole while weights are read from
+// them again and again. When a file's length or time differs, sampleCount pages of the
+// weights decide: where they are what they were, it was only touched, or restored. So a
+// write that meets none of them is not noticed; weights that come from a packed copy have
+// sums of all their rows.
 type watch struct {
 	tensors []*checkpoint.Tensor
 	files   []*checkpoint.Tensor // one of each file
