@@ -191,8 +191,11 @@ func (w *Weights) addWork(out *backend.Work, s StepShape) {
 			rows = s.Wanted
 		}
 		if rows > 0 {
+			// A gate's tiles and those of what it is multiplied by are cut by the gate's type, which
+			// may differ: all are listed, for the largest.
+			gated := p.key == KeyGate || p.key == KeyUp || p.key == KeyPLEGate || p.key == KeyExpertsGateUp
 			out.Products = append(out.Products, backend.ProductWork{
-				Rows: rows, Out: p.out, In: p.in, Type: p.typ, Gated: p.key == KeyUp || p.key == KeyExpertsGateUp,
+				Rows: rows, Out: p.out, In: p.in, Type: p.typ, Gated: gated,
 			})
 		}
 	}

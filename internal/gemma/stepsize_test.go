@@ -96,6 +96,44 @@ func comparePlanned(t *testing.T, dir string, typ quant.Type) {
 	check(w.StepBytes(z, shape, one, all))
 }
 
+// recorder notes what steps ask of a device.
+type recorder struct {
+	cpu.Sizer
+	work backend.Work
+}
+
+func (r *recorder) ScratchBytes(w backend.Work) int64 {
+	r.work = w
+	return 0
+}
+
+// TestGatesArePlanned looks for everything that goes through an activation: a gate may be of
+// another type than what it is multiplied by.
+func TestGatesArePlanned(t *testing.T) {
+	for _, name := range goldenModels {
+		r := &recorder{Sizer: cpu.Sizer{Threads: 2}}
+		w := weigh(t, filepath.Join("testdata", name), r)
+		w.StepBytes(r, gemma.StepShape{Rows: 7, Wanted: 1, Context: 24, KVType: quant.F32})
+		m := open(t, filepath.Join("testdata", name), ref.New())
+		want, c := 0, m.Config()
+		for range c.NumLayers {
+			want += 2 + 2*c.NumExperts
+			if c.PLESize > 0 {
+				want++
+			}
+		}
+		got := 0
+		for _, p := range r.work.Products {
+			if p.Gated {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %d of %d products are gated", name, got, want)
+		}
+	}
+}
+
 // TestWeighRefusesNothingThatBindTakes weighs for the plain backend too.
 func TestWeighRefusesNothingThatBindTakes(t *testing.T) {
 	for _, name := range goldenModels {
