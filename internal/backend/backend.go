@@ -98,6 +98,7 @@ type Rope struct {
 type KVSpec struct {
 	Heads, HeadDim, Slots int
 	Type                  quant.Type
+	Copy                  bool // only filled from a store and copied back to one, and soon gone
 }
 
 // KV stores keys and values of one layer. Slot s holds whatever Store last put there.

@@ -81,7 +81,7 @@ func (c *Cache) NewPiece(from, n int, rings bool) (*Piece, error) {
 			continue
 		}
 		spec := kv.Spec()
-		spec.Slots = min(n, spec.Slots)
+		spec.Slots, spec.Copy = min(n, spec.Slots), true
 		store, err := c.back.NewKV(spec)
 		if err != nil {
 			return nil, fmt.Errorf("copy keys and values: layer %d: %w", i, err)

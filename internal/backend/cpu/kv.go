@@ -41,7 +41,9 @@ func (*CPU) NewKV(spec backend.KVSpec) (backend.KV, error) {
 	s.rowBytes = rowBytesOf(spec)
 	n := spec.Heads * spec.Slots * s.rowBytes
 	mem := make([]byte, 2*n)
-	hugePages(mem)
+	if !spec.Copy { // whose memory becomes the heap's again
+		hugePages(mem)
+	}
 	s.k, s.v = mem[:n:n], mem[n:]
 	return s, nil
 }
