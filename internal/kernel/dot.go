@@ -75,6 +75,11 @@ func sum16(l *[16]float32) float32 {
 	return sum8(&h)
 }
 
+// blockBytes is of the rows that all vectors pass before the next rows are read: a quarter of the
+// smallest second-level cache that is common (256 KiB), which holds the vectors, the results and
+// what is asked for ahead as well.
+const blockBytes = 64 << 10
+
 // Dots does y[r*rowStep+t*vecStep] = w_r · x_t for all rows of w and vectors of x, each with
 // the order of summation of Dot, so a result depends on its row and vector alone.
 // y must not overlap x. It panics when the views do not fit their slices.
@@ -85,9 +90,9 @@ func Dots(y []float32, rowStep, vecStep int, w Rows, x Vecs) {
 		return
 	}
 	_ = y[(w.N-1)*rowStep+(x.N-1)*vecStep]
-	// Rows in blocks that stay in the second-level cache while the vectors pass, and
-	// at most about 1M multiply-adds (20–50 µs) a call.
-	block := max(2, 64<<10/(w.Cols*w.Kind.Size())&^1)
+	// Rows in blocks that stay cached while the vectors pass, and at most about 1M multiply-adds
+	// (20–50 µs) a call.
+	block := max(2, blockBytes/(w.Cols*w.Kind.Size())&^1)
 	block = max(2, min(block, 1<<20/(w.Cols*x.N)&^1))
 	for r := 0; r < w.N; r += block {
 		part := w
@@ -175,9 +180,9 @@ func Mix(y, p Vecs, v Rows) {
 	if v.N == 0 || y.N == 0 {
 		return
 	}
-	// Rows in blocks that stay in the second-level cache while column strips and vectors pass, large
-	// enough for a strip's sums to be fetched and stored seldom.
-	block := max(1, min(64<<10/(v.Cols*v.Kind.Size()), 1<<20/(v.Cols*y.N)))
+	// Rows in blocks that stay cached while column strips and vectors pass, large enough for a strip's
+	// sums to be fetched and stored seldom.
+	block := max(1, min(blockBytes/(v.Cols*v.Kind.Size()), 1<<20/(v.Cols*y.N)))
 	for r := 0; r < v.N; r += block {
 		part := v
 		part.N = min(block, v.N-r)

@@ -25,7 +25,7 @@ func BenchmarkLongestCall(b *testing.B) {
 				for range n {
 					m.Data = append(m.Data, src.Data...)
 				}
-				for _, tokens := range []int{1, maxTile, maxTile + 1} {
+				for _, tokens := range []int{1, tileWidth(src.Layout), 3 * maxTile} {
 					if d := shortestCall(b.N, m, tokens); d > longest {
 						longest, where = d, fmt.Sprintf("%d columns, %d tokens", cols, tokens)
 					}
