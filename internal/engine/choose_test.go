@@ -143,7 +143,7 @@ func TestLogprobsOfTheModel(t *testing.T) {
 	}
 }
 
-// What may never come does not, drafts or not, alone or in a batch.
+// What may never come does not, drafts or not.
 func TestNever(t *testing.T) {
 	e, g := load(t)
 	greedy := func(never ...int32) Request {

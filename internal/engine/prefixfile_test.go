@@ -59,8 +59,13 @@ func TestPrefixFileSurvivesACrash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for os.RemoveAll(dir) != nil { // the file may just be written
+	err = os.RemoveAll(dir)
+	for i := 0; err != nil && i < 1000; i++ { // the file may just be written
 		runtime.Gosched()
+		err = os.RemoveAll(dir)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	for !strings.Contains(s.Stats().Prefix.Note, "save prefixes") {
 		ask(t, s, Request{Prompt: someIDs(20, 2), MaxTokens: 1})
