@@ -3,6 +3,7 @@ package plume
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,10 @@ func TestForecastOfShapes(t *testing.T) {
 		// Of the large ones most weights stay on storage, and every token waits for them.
 		if large := shape == "26b-a4b" || shape == "31b"; large != (f.Streamed > 0) || large != (f.Slower > 5) {
 			t.Errorf("%s: %d bytes a token, %.1f times as long", shape, f.Streamed, f.Slower)
+		}
+		ahead, chosen := f.Plan.p.StreamedBytes(4) // of the typical step, which Slower is of
+		if want := fmt.Sprintf("%.0f MiB of weights are read from storage in a step of 4 users", mibs(ahead+chosen)); !strings.HasPrefix(f.Streams(), want) {
+			t.Errorf("%s: %s, want %s", shape, f.Streams(), want)
 		}
 		if _, err := json.Marshal(f); err != nil {
 			t.Error(err)

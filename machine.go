@@ -96,8 +96,11 @@ func compute(m *Machine, o MeasureOptions) error {
 		return err
 	}
 	meter.Measure(kernelTime, m)
-	if o.File != "" && len(o.Models) == 1 && o.Models[0].Path != "" {
+	if o.File != "" && len(o.Models) == 1 && o.Models[0].Path == o.File { // rows and weights are on one storage
 		err = meter.MeasureStreaming(o.Models[0], 0, streamTime, m)
+		if errors.Is(err, ErrUnsupported) { // of a packed copy, which may be elsewhere; measureStorage refuses File itself
+			err = nil
+		}
 	}
 	return errors.Join(err, meter.Close())
 }

@@ -89,7 +89,8 @@ func (t *MachineMeter) Measure(d time.Duration, m *Machine) {
 
 // MeasureStreaming fills in what reading weights beside computing costs, in the time d from now
 // on: again and again so many bytes (0: all) of the model's file, or of its packed copy if Open
-// would use one. It leaves that open where the system has no reads past the page cache.
+// would use one. Where the system has no reads past the page cache, which would measure
+// memory, it fails with ErrUnsupported.
 func (t *MachineMeter) MeasureStreaming(spec ModelSpec, bytes int64, d time.Duration, m *Machine) error {
 	path, o := spec.Path, Options{}.withDefaults()
 	packed := spec.packed(&o)
@@ -102,7 +103,7 @@ func (t *MachineMeter) MeasureStreaming(spec ModelSpec, bytes int64, d time.Dura
 	}
 	src, err := ple.OpenSource(ple.Direct, ple.Spec{Path: path, Bytes: info.Size()})
 	if errors.Is(err, errors.ErrUnsupported) {
-		return nil
+		err = unsupportedError{err}
 	}
 	if err != nil {
 		return fmt.Errorf("measure streaming: %w", err)

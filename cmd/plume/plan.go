@@ -353,7 +353,7 @@ func (c *candidate) InVRAM() string {
 func (f *planFlags) judge(spec plume.ModelSpec, fc *plume.Forecast) candidate {
 	c := candidate{Name: fc.Model, Forecast: fc, Keeps: fc.Fits, Reason: fc.Reason, spec: spec}
 	if fc.Streamed > 0 {
-		c.Reason = fmt.Sprintf("its weights do not fit: %.0f MiB are read from storage for every token, which takes %.1f times as long", float64(fc.Streamed)/(1<<20), fc.Slower)
+		c.Reason = "its weights do not fit: " + fc.Streams()
 	}
 	if fc.Fits {
 		for _, what := range fc.Plan.Shrunk() {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"time"
 
@@ -22,6 +24,8 @@ type checker struct {
 	limit  int // positions that the model has
 	repeat int
 	status *status
+	stderr io.Writer
+	told   bool // that streaming is not measured
 	lines  []checkLine
 }
 
@@ -53,7 +57,7 @@ func (f *planFlags) checkSpeed(cmd *cobra.Command, ctx context.Context, m *plume
 		return nil, err
 	}
 	defer model.Close()
-	k := &checker{fc: fc, spec: c.spec, base: m, limit: model.MaxContext(), repeat: f.checkRepeat, status: newStatus(cmd.ErrOrStderr())}
+	k := &checker{fc: fc, spec: c.spec, base: m, limit: model.MaxContext(), repeat: f.checkRepeat, status: newStatus(cmd.ErrOrStderr()), stderr: cmd.ErrOrStderr()}
 	if k.bench, err = model.NewBench(); err != nil {
 		return nil, err
 	}
@@ -153,8 +157,13 @@ func (k *checker) machine() (*plume.Machine, error) {
 	k.meter.Measure(checkTime, &m)
 	if k.fc.Streamed > 0 {
 		again := max(k.fc.Streamed, leastAgain) // as steps do, whatever storage caches of it
-		if err := k.meter.MeasureStreaming(k.spec, again, checkTime, &m); err != nil {
+		err := k.meter.MeasureStreaming(k.spec, again, checkTime, &m)
+		if err != nil && !errors.Is(err, plume.ErrUnsupported) {
 			return nil, err
+		}
+		if err != nil && !k.told {
+			k.told = true
+			fmt.Fprintln(k.stderr, "plume: streaming is not measured, and forecast as if reading took nothing from computing:", err)
 		}
 	}
 	return &m, nil
