@@ -69,8 +69,7 @@ func typeNames(ok func(quant.Type) bool) []string {
 	return names
 }
 
-// multiplied reports whether a type can be that of a matrix. Q2_0 is too coarse
-// to be worth a kernel.
+// multiplied reports whether a type is offered for matrices. Q2_0 is too coarse.
 func multiplied(t quant.Type) bool { return t.Encodable() && t != quant.Q2_0 }
 
 // chooser picks the types of one output's tensors.
