@@ -304,6 +304,7 @@ func (b *Bench) Greedy(ctx context.Context, prompt, tokens int) (BenchRun, error
 		err = errors.New("measure generating: ended early")
 	}
 	run.Drafted, run.Accepted = res.Drafted, res.Accepted
+	run.Steps -= run.Accepted // each came with the token before it
 	if before.energy != nil && count < tokens {
 		_, _ = before.energy.End() // nobody wants the figure, but counting must stop
 	}

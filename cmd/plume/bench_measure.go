@@ -217,7 +217,8 @@ func (r *benchRunner) decoded(threads, batch int, s series) decodeResult {
 	d.OfStream = spreadOf(plain, func(b block) float64 { return share(rate(b), b.limit) })
 	d.Stream = spreadOf(plain, func(b block) float64 { return b.limit / 1e9 })
 	limits := r.limitsOf(threads)
-	d.OfPeak = share(float64(prof.Sum(products...).MACs)/prof.Time.Seconds()/1e9, limits.Int8.Median)
+	sum := prof.Sum(products...)
+	d.OfPeak = share(float64(sum.MACs), sum.Time.Seconds()*limits.Int8.Median*1e9)
 	d.OfF32 = attentionShare(prof, limits)
 	var mallocs, tokens float64
 	for _, b := range plain {
