@@ -403,7 +403,7 @@ func (f *Forecast) Streams() string {
 		step = fmt.Sprintf("in a step of %d users", users)
 	}
 	ahead, chosen := f.Plan.p.StreamedBytes(users)
-	return fmt.Sprintf("%.0f MiB of weights are read from storage %s, which takes %.1f times as long", mibs(ahead+chosen), step, f.Slower)
+	return fmt.Sprintf("%.0f MiB are read from storage %s, which takes %.1f times as long", mibs(ahead+chosen), step, f.Slower)
 }
 
 // String is the forecast in a few lines.
@@ -417,7 +417,7 @@ func (f *Forecast) String() string {
 	fmt.Fprintf(&b, "memory   %8.0f MiB at most, %.0f expected with a full context, %.0f stay on storage\n",
 		mibs(f.RAMBytes), mibs(f.Plan.Expected(f.Plan.Context())), mibs(f.DiskBytes))
 	if f.Streamed > 0 {
-		fmt.Fprintf(&b, "streams  %s\n", f.Streams())
+		fmt.Fprintf(&b, "streams  of its weights %s\n", f.Streams())
 	}
 	fmt.Fprintf(&b, "prefill  %8.1f tok/s over %d tokens; first token after %.2f s, %.2f s from a cold start\n",
 		f.Prefill.Rate, f.Prefill.Tokens, f.Warm(), f.Cold())

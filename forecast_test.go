@@ -33,7 +33,7 @@ func TestForecastOfShapes(t *testing.T) {
 			t.Errorf("%s: %d bytes a token, %.1f times as long", shape, f.Streamed, f.Slower)
 		}
 		ahead, chosen := f.Plan.p.StreamedBytes(4) // of the typical step, which Slower is of
-		if want := fmt.Sprintf("%.0f MiB of weights are read from storage in a step of 4 users", mibs(ahead+chosen)); !strings.HasPrefix(f.Streams(), want) {
+		if want := fmt.Sprintf("%.0f MiB are read from storage in a step of 4 users", mibs(ahead+chosen)); !strings.HasPrefix(f.Streams(), want) {
 			t.Errorf("%s: %s, want %s", shape, f.Streams(), want)
 		}
 		if _, err := json.Marshal(f); err != nil {
