@@ -105,6 +105,7 @@ func answersTo(full, short string) bool {
 }
 
 // slug turns a name into a folder's name: readable, and unique by its end.
+// What begins like a device of Windows ("con.x/y") gets a "_" before it.
 func slug(name string) string {
 	clean := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' {
@@ -113,7 +114,11 @@ func slug(name string) string {
 		return '-'
 	}, name)
 	sum := sha256.Sum256([]byte(name))
-	return clean[:min(len(clean), 80)] + "-" + hex.EncodeToString(sum[:5])
+	dir := clean[:min(len(clean), 80)] + "-" + hex.EncodeToString(sum[:5])
+	if reserved.MatchString(dir) {
+		return "_" + dir
+	}
+	return dir
 }
 
 var (

@@ -65,10 +65,13 @@ func TestSlug(t *testing.T) {
 	if a == slug("A-b") || !strings.HasPrefix(a, "A-b-") {
 		t.Errorf("slug %s", a)
 	}
+	if dir := slug("con.x/y"); plainName(dir) != nil || !strings.HasPrefix(dir, "_con.x-y-") {
+		t.Errorf("con.x/y is kept in %s", dir)
+	}
 }
 
 func FuzzName(f *testing.F) {
-	for _, s := range []string{"google/gemma-4-E2B-it", "a/b@v1:Q4_0", "ollama:me/x:y", "https://h/a.gguf?x#sha256=0", "http://[::1]/a.gguf", "../..", "con/nul:aux"} {
+	for _, s := range []string{"google/gemma-4-E2B-it", "a/b@v1:Q4_0", "ollama:me/x:y", "https://h/a.gguf?x#sha256=0", "http://[::1]/a.gguf", "../..", "con/nul:aux", "Con./0", "ollama:nul.x/y"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
