@@ -2,10 +2,10 @@
 //
 // It simulates them: requests arrive at random times, or from users who each wait for their
 // answer and think before they ask again, with prompts and answers of random lengths; each goes
-// to the replica with the fewest requests, and replicas do continuous batching as the engine
-// does, a token of every running sequence and a part of the waiting prompts in a step. How long
-// a step takes is the caller's to say; package forecast knows. The simulation is pure and
-// repeats for a seed. Used by package plume.
+// to the replica with the fewest requests. Replicas do continuous batching as the engine does, a
+// token of every running sequence and a part of the waiting prompts in a step; whoever comes
+// while others are taken in is part of their step. How long a step takes is the caller's to say;
+// package forecast knows. The simulation is pure and repeats for a seed. Used by package plume.
 package fleet
 
 import (
@@ -19,10 +19,11 @@ import (
 
 // Replica is one server of the model.
 type Replica struct {
-	Sequences int // answered at once; more wait
-	Context   int // tokens of a sequence: longer prompts and answers are cut to it
-	Chunk     int // most tokens of a step
-	BusyChunk int // most prompt tokens of a step that decodes as well; 0: no other bound than Chunk
+	Sequences int           // answered at once; more wait
+	Context   int           // tokens of a sequence: longer prompts and answers are cut to it
+	Chunk     int           // most tokens of a step
+	BusyChunk int           // most prompt tokens of a step that decodes as well; 0: no other bound than Chunk
+	Admit     time.Duration // from taking a request out of the queue until the next one, or a step; who comes meanwhile is taken too
 	Step      func(Work) time.Duration
 }
 
@@ -68,7 +69,7 @@ func Simulate(l Load, r Replica, replicas int) (Result, error) {
 }
 
 func check(l *Load, r *Replica) error {
-	if r.Sequences < 1 || r.Context < 2 || r.Chunk < 1 || r.BusyChunk < 0 || r.Step == nil {
+	if r.Sequences < 1 || r.Context < 2 || r.Chunk < 1 || r.BusyChunk < 0 || r.Admit < 0 || r.Step == nil {
 		return errors.New("a replica without room")
 	}
 	return l.validate()

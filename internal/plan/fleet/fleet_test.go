@@ -127,6 +127,46 @@ func TestUsersWhoWait(t *testing.T) {
 	}
 }
 
+// Whoever comes while others are taken in is part of their step; what taking in costs, those who
+// decode wait for too.
+func TestComingTogether(t *testing.T) {
+	l := Load{Users: 4, Prompt: Lengths{100, 100}, Answer: Lengths{50, 50}, Requests: 4, Seed: 1}
+	var steps []Work
+	r := Replica{Sequences: 8, Context: 4096, Chunk: 1024, BusyChunk: 32, Step: func(w Work) time.Duration {
+		steps = append(steps, w)
+		return 10 * time.Millisecond
+	}}
+	for _, c := range []struct {
+		name  string
+		admit time.Duration
+		rate  float64
+		first Work
+	}{
+		{"all at the same moment", 0, 0, Work{Prompt: 400, Ending: 4}},
+		{"all at the same moment, taken in one by one", time.Millisecond, 0, Work{Prompt: 400, Ending: 4}},
+		{"a second apart", time.Millisecond, 1, Work{Prompt: 100, Ending: 1}},
+		{"a second apart, taken in slowly", time.Minute, 1, Work{Prompt: 400, Ending: 4}},
+	} {
+		if l.Rate = c.rate; c.rate > 0 {
+			l.Users = 0
+		}
+		steps, r.Admit = nil, c.admit
+		res, err := Simulate(l, r, 1)
+		if err != nil || steps[0] != c.first {
+			t.Errorf("%s: a first step of %+v, want %+v (%v)", c.name, steps[0], c.first, err)
+		}
+		if want := (4*c.admit + 10*time.Millisecond).Seconds(); c.rate == 0 && math.Abs(res.FirstP99-want) > 1e-9 {
+			t.Errorf("%s: first tokens after %g s, want %g", c.name, res.FirstP99, want)
+		}
+	}
+	// One at a time, all the time: everybody else decodes meanwhile.
+	l, r.Admit = Load{Rate: 20, Prompt: Lengths{10, 10}, Answer: Lengths{50, 50}, Requests: 500, Seed: 1}, 5*time.Millisecond
+	res, err := Simulate(l, r, 1)
+	if err != nil || res.GapP99 < 0.0149 || res.Busy > 1 {
+		t.Errorf("tokens come %g s apart where requests are taken in between: %+v (%v)", res.GapP99, res, err)
+	}
+}
+
 func TestBurstsHaveTheirVariance(t *testing.T) {
 	for _, burst := range []float64{0, 1, 4, 25} {
 		l, r := Load{Rate: 5, Burst: burst}, rand.New(rand.NewPCG(1, 1))
@@ -211,6 +251,11 @@ func TestBadLoads(t *testing.T) {
 		if _, err := Simulate(l, one(), 1); err == nil {
 			t.Errorf("simulated %+v", l)
 		}
+	}
+	slow := one()
+	slow.Admit = -1
+	if _, err := Simulate(load(1), slow, 1); err == nil {
+		t.Error("simulated requests that are taken in before they come")
 	}
 	if _, err := Simulate(load(1), Replica{}, 1); err == nil {
 		t.Error("simulated a replica without room")

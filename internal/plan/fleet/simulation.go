@@ -20,6 +20,7 @@ type server struct {
 	now              float64
 	busyNow          bool // its next step is among the events
 	waiting, running []*request
+	admitting        float64 // seconds since the last step
 	busy, weighted   float64
 	queued, most     int
 }
@@ -87,10 +88,13 @@ func (s *simulation) push(e event) {
 	heap.Push(&s.events, e)
 }
 
-// serve lets a server take steps until something else happens.
+// serve lets a server take requests and steps until something else happens.
 func (s *simulation) serve(x *server) {
 	for x.load() > 0 {
-		if s.step(x); len(s.events) > 0 && s.events[0].at <= x.now {
+		if !s.admit(x) {
+			s.step(x)
+		}
+		if len(s.events) > 0 && s.events[0].at <= x.now {
 			break
 		}
 	}
@@ -99,19 +103,33 @@ func (s *simulation) serve(x *server) {
 	}
 }
 
+// admit lets a server take a request that waits, if there is one and room for it.
+func (s *simulation) admit(x *server) bool {
+	if len(x.running) == s.replica.Sequences || len(x.waiting) == 0 {
+		return false
+	}
+	x.running = append(x.running, x.waiting[0])
+	x.waiting = x.waiting[1:]
+	x.spend(s.replica.Admit.Seconds())
+	x.admitting += s.replica.Admit.Seconds()
+	return true
+}
+
+// spend lets time pass that a server works in.
+func (x *server) spend(seconds float64) {
+	x.now += seconds
+	x.busy += seconds
+	x.weighted += seconds * float64(len(x.running))
+}
+
 // step lets a server take a step: a token of each sequence whose prompt is done, and parts of
 // the prompts that are not.
 func (s *simulation) step(x *server) {
-	for len(x.running) < s.replica.Sequences && len(x.waiting) > 0 {
-		x.running = append(x.running, x.waiting[0])
-		x.waiting = x.waiting[1:]
-	}
 	work, parts := s.compose(x)
 	took := max(s.replica.Step(work).Seconds(), 1e-9)
-	x.now += took
-	x.busy += took
-	x.weighted += took * float64(len(x.running))
-	s.gaps.add(took, work.Decoding)
+	x.spend(took)
+	s.gaps.add(x.admitting+took, work.Decoding)
+	x.admitting = 0
 	left := x.running[:0]
 	for _, q := range x.running {
 		part, filling := parts[q]
