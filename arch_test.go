@@ -19,7 +19,8 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/tokenizer", ""},
 	{"internal/sample", ""},
 	{"internal/ple", ""},
-	{"internal/hub", ""},
+	{"internal/filelock", ""},
+	{"internal/hub", "internal/filelock"},
 	{"demo", ""},
 	{"internal/chat", "internal/tokenizer"},
 	{"internal/grammar", "internal/tokenizer"},
@@ -36,7 +37,7 @@ var allowed = []struct{ pkg, deps string }{
 	{"internal/plan/forecast", "internal/backend internal/gemma internal/ple internal/plan/flash internal/quant"},
 	{"internal/plan/measure", "internal/backend internal/quant internal/plan/flash internal/plan/forecast"},
 	{"internal/convert", "internal/gemma internal/checkpoint internal/quant internal/tokenizer"},
-	{"internal/engine", "internal/gemma internal/sample internal/tokenizer internal/grammar"},
+	{"internal/engine", "internal/gemma internal/sample internal/tokenizer internal/grammar internal/filelock"},
 	{".", "internal/engine internal/plan internal/gemma internal/checkpoint internal/tokenizer internal/chat internal/sample " +
 		"internal/quant internal/ple internal/backend internal/backend/ref internal/backend/cpu internal/hub internal/grammar demo " +
 		"internal/convert internal/plan/flash internal/plan/fleet internal/plan/forecast internal/plan/measure internal/sysinfo"},

@@ -28,13 +28,17 @@ type ServiceOptions struct {
 	// PrefixCacheDir is a folder in which they survive a restart, or a crash: they are saved
 	// there at most every five minutes and by Close, and NewService finds them again if
 	// model, options and program are the same. What users have written can be read from
-	// such a file. "": nowhere.
+	// such a file. Of several services with one folder only the first writes, while it
+	// runs. "": nowhere.
 	PrefixCacheDir string
 	// ChunkTokens is how many prompt tokens are computed between two steps in which
 	// others decode: few, and a long prompt delays the others little; many, and it is
 	// ready sooner. 0: 32. Prompts that nobody waits beside go in chunks of
 	// Options.Chunk. It never changes a result.
 	ChunkTokens int
+	// NoDraft turns off guessing, which only an answer that runs alone does: see
+	// SessionOptions.NoDraft. It never changes a result.
+	NoDraft bool
 }
 
 // The defaults of ServiceOptions.
@@ -102,6 +106,7 @@ func (m *Model) NewService(o ServiceOptions) (*Service, error) {
 	eo := engine.SchedulerOptions{
 		Sequences: s.opt.Sequences, Context: o.Context, Queue: o.Queue,
 		Chunk: max(m.opt.Chunk, o.ChunkTokens), BusyChunk: o.ChunkTokens, PrefixBytes: s.opt.PrefixCacheBytes,
+		NoDraft: o.NoDraft,
 	}
 	var err error
 	if o.PrefixCacheDir != "" && eo.PrefixBytes > 0 {
@@ -212,6 +217,8 @@ type ServiceStats struct {
 	Prompt    int64 `json:"prompt_tokens"`    // computed
 	Cached    int64 `json:"cached_tokens"`    // tokens of prompts that did not have to be computed
 	Generated int64 `json:"generated_tokens"` // drawn
+	Drafted   int64 `json:"drafted_tokens"`   // guessed from the text so far and evaluated on trial, in answers that have ended
+	Accepted  int64 `json:"accepted_tokens"`  // part of Drafted that turned out right: steps saved
 	Answered  int64 `json:"answered"`         // requests that ended well, callers who left among them
 	Failed    int64 `json:"failed"`           // requests that ended with an error or were cancelled
 	Refused   int64 `json:"refused"`          // requests that met a full queue
@@ -243,7 +250,7 @@ func (s *Service) Stats() ServiceStats {
 		Running: t.Running, Waiting: t.Waiting, Sequences: t.Sequences, Queue: t.Queue,
 		KVTokens: t.KVTokens, KVCapacity: t.KVCapacity, KVBytes: t.KVBytes,
 		Steps: t.Steps, Prompt: t.Prompt, Cached: t.Cached, Generated: t.Generated,
-		Answered: t.Answered, Failed: t.Failed, Refused: t.Refused, RetryAfter: t.Retry,
+		Drafted: t.Drafted, Accepted: t.Accepted, Answered: t.Answered, Failed: t.Failed, Refused: t.Refused, RetryAfter: t.Retry,
 		Prefix: PrefixStats(t.Prefix),
 	}
 }

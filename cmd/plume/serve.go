@@ -91,6 +91,7 @@ func (f *serveFlags) addFlags(cmd *cobra.Command) {
 	fs.IntVar(&f.open.context, "ctx", 0, "tokens of one request, answer included (default: the model's, at most 4096)")
 	fs.IntVar(&f.open.chunk, "chunk", 0, "prompt tokens per step (default 256)")
 	fs.IntVar(&f.serve.Sequences, "sequences", 0, "answers computed together (default: as many as memory allows, at most 8)")
+	fs.BoolVar(&f.serve.NoDraft, "no-draft", false, "never guess tokens from repetitions in the text, which an answer that runs alone\ndoes (a matter of speed only)")
 	fs.IntVar(&f.queue, "queue", 64, "requests that may wait for their turn")
 
 	fs.Var(&f.prefix, "prefix-cache", "memory for the computed beginnings of earlier requests, 0 for none (default: 256MiB,\nor what memory allows)")

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"regexp"
@@ -32,55 +33,96 @@ func (s *shared) String() string {
 	return s.buf.String()
 }
 
-// The demo model is served without configuration, and the address that is
-// printed works, page included, until the command is told to end.
-func TestServeDemo(t *testing.T) {
+// served is a `plume serve` of the demo model.
+type served struct {
+	url string
+	log *shared
+	end func() error
+}
+
+// serveDemo starts one and returns when it has said where it is.
+func serveDemo(t *testing.T, flags ...string) served {
+	t.Helper()
 	t.Setenv(keyVariable, "")
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	t.Cleanup(cancel)
 	var out shared
 	root := newRoot()
-	root.SetArgs([]string{"serve", "--listen", "127.0.0.1:0", "--ctx", "128", "--sequences", "2"})
+	root.SetArgs(append([]string{"serve", "--listen", "127.0.0.1:0"}, flags...))
 	root.SetErr(&out)
 	root.SetOut(io.Discard)
 	ended := make(chan error, 1)
 	go func(c *cobra.Command) { ended <- c.ExecuteContext(ctx) }(root)
-	url := ""
-	for url == "" {
+	for {
 		select {
 		case err := <-ended:
 			t.Fatalf("ended: %v\n%s", err, out.String())
 		case <-time.After(10 * time.Millisecond):
 			if m := regexp.MustCompile(`serving demo on (http://\S+)`).FindStringSubmatch(out.String()); m != nil {
-				url = m[1]
+				return served{m[1], &out, func() error { cancel(); return <-ended }}
 			}
 		}
 	}
-	for path, want := range map[string]string{"/": "<title>plume</title>", "/v1/models": `"demo"`, "/ready": "ready", "/metrics": "plume_ple_rows_total", "/api/tags": "gemma4"} {
-		resp, err := http.Get(url + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode != 200 || !strings.Contains(string(body), want) {
-			t.Errorf("%s: %d %.200s", path, resp.StatusCode, body)
+}
+
+// call asks path, with a body if there is one, and returns what comes with status 200.
+func (s served) call(t *testing.T, path, body string) string {
+	t.Helper()
+	ask := func() (*http.Response, error) { return http.Get(s.url + path) }
+	if body != "" {
+		ask = func() (*http.Response, error) {
+			return http.Post(s.url+path, "application/json", strings.NewReader(body))
 		}
 	}
-	resp, err := http.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(`{"messages":[{"role":"user","content":"Hi"}],"max_tokens":3,"response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{"enum":["yes"]}}}}`))
+	resp, err := ask()
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, _ := io.ReadAll(resp.Body)
-	resp.Body.Close()
-	if resp.StatusCode != 200 || !strings.Contains(string(body), `\"`) {
-		t.Errorf("%d %s", resp.StatusCode, body)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 {
+		t.Errorf("%s: %d %.200s, %v", path, resp.StatusCode, text, err)
 	}
-	cancel()
-	if err := <-ended; err != nil {
+	return string(text)
+}
+
+// An answer that repeats itself and runs alone is guessed, which /metrics counts, unless
+// that is turned off.
+func TestServeDrafts(t *testing.T) {
+	none := "\nplume_draft_tokens_total 0\n"
+	form, err := json.Marshal(map[string]any{"enum": []string{strings.Repeat("one fox and ", 30)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range []string{"--no-draft=false", "--no-draft"} {
+		s := serveDemo(t, "--ctx", "1024", "--sequences", "1", flag)
+		s.call(t, "/v1/completions", `{"prompt":"Once","max_tokens":400,"response_format":{"type":"json_schema","schema":`+string(form)+`}}`)
+		if off := flag == "--no-draft"; strings.Contains(s.call(t, "/metrics", ""), none) != off {
+			t.Errorf("%s: %s", flag, s.call(t, "/api/plume/stats", ""))
+		}
+		if err := s.end(); err != nil {
+			t.Errorf("ended: %v", err)
+		}
+	}
+}
+
+// The demo model is served without configuration, and the address that is
+// printed works, page included, until the command is told to end.
+func TestServeDemo(t *testing.T) {
+	s := serveDemo(t, "--ctx", "128", "--sequences", "2")
+	for path, want := range map[string]string{"/": "<title>plume</title>", "/v1/models": `"demo"`, "/ready": "ready", "/metrics": "plume_ple_rows_total", "/api/tags": "gemma4"} {
+		if body := s.call(t, path, ""); !strings.Contains(body, want) {
+			t.Errorf("%s: %.200s", path, body)
+		}
+	}
+	body := s.call(t, "/v1/chat/completions", `{"messages":[{"role":"user","content":"Hi"}],"max_tokens":3,"response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{"enum":["yes"]}}}}`)
+	if !strings.Contains(body, `\"`) {
+		t.Errorf("%s", body)
+	}
+	if err := s.end(); err != nil {
 		t.Errorf("ended: %v", err)
 	}
-	if strings.Contains(out.String(), "Hi") {
-		t.Errorf("the log has a prompt:\n%s", out.String())
+	if strings.Contains(s.log.String(), "Hi") {
+		t.Errorf("the log has a prompt:\n%s", s.log.String())
 	}
 }

@@ -35,7 +35,7 @@ func (b *batch) compose(slots []*slot, o *SchedulerOptions) bool {
 	b.alone = busy == 1
 	for _, q := range b.members {
 		drafts := 0
-		if b.alone {
+		if b.alone && !o.NoDraft {
 			drafts = min(MaxDraft, q.job.room()-1)
 		}
 		b.Parts = append(b.Parts, q.next(1, drafts))

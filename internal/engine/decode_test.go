@@ -12,11 +12,15 @@ import (
 
 // eager makes a session draft whenever it can.
 func eager(s *Session) *Session {
-	s.q.pace.total, s.q.pace.right = 1e9, 0.99
-	for k := range s.q.pace.cost {
-		s.q.pace.cost[k] = 1
-	}
+	s.q.pace.eager()
 	return s
+}
+
+func (p *pace) eager() {
+	p.total, p.right = 1e9, 0.99
+	for k := range p.cost {
+		p.cost[k] = 1
+	}
 }
 
 // Drafts must not change an answer, greedy or sampled, nor what the session does

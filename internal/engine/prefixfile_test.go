@@ -59,13 +59,8 @@ func TestPrefixFileSurvivesACrash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = os.RemoveAll(dir)
-	for i := 0; err != nil && i < 1000; i++ { // the file may just be written
+	for os.Remove(path) != nil || os.Mkdir(path, 0o700) != nil { // the file may just be written
 		runtime.Gosched()
-		err = os.RemoveAll(dir)
-	}
-	if err != nil {
-		t.Fatal(err)
 	}
 	for !strings.Contains(s.Stats().Prefix.Note, "save prefixes") {
 		ask(t, s, Request{Prompt: someIDs(20, 2), MaxTokens: 1})
@@ -78,6 +73,58 @@ func TestPrefixFileSurvivesACrash(t *testing.T) {
 	prompt := someIDs(2, 120) // two requests began so
 	if _, res := ask(t, again, Request{Prompt: prompt, MaxTokens: 1}); res.Reused != len(prompt)-1 {
 		t.Errorf("%d of %d tokens found, %+v", res.Reused, len(prompt), again.Stats().Prefix)
+	}
+}
+
+// Of two schedulers with one file, the first writes it. The other one finds what is there
+// and says that it saves nothing, until the first has ended.
+func TestPrefixFileHasOneWriter(t *testing.T) {
+	e, _ := load(t)
+	path := filepath.Join(t.TempDir(), "p")
+	o := SchedulerOptions{Sequences: 1, Context: 600, PrefixBytes: 1 << 22, PrefixFile: path, PrefixKey: PrefixKey{1}}
+	known, fresh, last := someIDs(1, 100), someIDs(2, 100), someIDs(3, 100)
+	end := func(s *Scheduler) PrefixStats {
+		t.Helper()
+		if err := s.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return s.Stats().Prefix
+	}
+	reused := func(s *Scheduler, prompt []int32) int {
+		_, res := ask(t, s, Request{Prompt: prompt, MaxTokens: 1})
+		return res.Reused
+	}
+	s := newScheduler(t, e, o)
+	reused(s, known)
+	end(s)
+
+	first, second, third := newScheduler(t, e, o), newScheduler(t, e, o), newScheduler(t, e, o)
+	if note := first.Stats().Prefix.Note; note != "" {
+		t.Errorf("the first: %s", note)
+	}
+	if n := reused(second, known); n != len(known)-1 {
+		t.Errorf("the second finds %d of %d tokens", n, len(known))
+	}
+	reused(second, last)
+	if st := end(second); st.Saves != 0 || !strings.Contains(st.Note, "another server") {
+		t.Errorf("the second: %+v", st)
+	}
+	reused(first, fresh)
+	if st := end(first); st.Saves != 1 || st.Note != "" {
+		t.Errorf("the first: %+v", st)
+	}
+	reused(third, last)
+	if st := end(third); st.Saves != 1 || st.Note != "" {
+		t.Errorf("the third, alone now: %+v", st)
+	}
+	again := newScheduler(t, e, o)
+	for i, c := range []struct {
+		prompt []int32
+		want   int
+	}{{fresh, 0}, {last, len(last) - 1}} { // the third began before fresh was known
+		if n := reused(again, c.prompt); n != c.want {
+			t.Errorf("prompt %d: %d tokens found, want %d", i, n, c.want)
+		}
 	}
 }
 

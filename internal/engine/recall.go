@@ -38,7 +38,9 @@ func (s *Scheduler) loadPrefixes() {
 	s.known = newPrefixes(s.opt.PrefixBytes)
 	if s.opt.PrefixFile != "" {
 		removeParts(s.opt.PrefixFile)
+		locked := s.lockFile()
 		s.known.note(s.known.load(s.opt.PrefixFile, s.opt.PrefixKey, s.slots[0].cache))
+		s.known.note(locked)
 	}
 	s.stats.Prefix = s.known.stats
 }

@@ -2,7 +2,11 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
+
+	"github.com/plume-run/plume/internal/filelock"
 )
 
 // saver writes what is known to a file while steps go on, so that a crash costs what the
@@ -14,6 +18,7 @@ type saver struct {
 	done  chan error // of the one under way; nil: none
 	begun time.Time
 	alarm *time.Timer // wakes the loop at due
+	lock  *filelock.Lock
 }
 
 const (
@@ -24,6 +29,31 @@ const (
 	// time in which there is none.
 	saveShare = 20
 )
+
+// lockFile makes this scheduler the only one that writes the file, until it is closed, or
+// says that another one is. A file system without locks locks out nobody.
+func (s *Scheduler) lockFile() error {
+	f, path := &s.file, s.opt.PrefixFile
+	if f.lock != nil {
+		return nil
+	}
+	l, err := filelock.Try(path + ".lock")
+	if errors.Is(err, filelock.ErrHeld) {
+		return fmt.Errorf("save prefixes: another server keeps its own in %s: while it runs, what this one computes is not saved; give each a folder", path)
+	}
+	if err == nil {
+		f.lock = l
+	}
+	return nil
+}
+
+// unlockFile lets another scheduler write the file.
+func (s *Scheduler) unlockFile() {
+	if s.file.lock != nil {
+		s.file.lock.Close()
+		s.file.lock = nil
+	}
+}
 
 // tendFile begins to write the file, or ends it, where that is due.
 func (s *Scheduler) tendFile() {
@@ -57,7 +87,11 @@ func (s *Scheduler) tendFile() {
 func (s *Scheduler) writeFile(now time.Time) {
 	f := &s.file
 	f.steps, f.due, f.begun = s.stats.Steps, time.Time{}, now
-	if s.known.note(s.keepIdle(s.ctx)) {
+	err := s.lockFile()
+	if err == nil {
+		err = s.keepIdle(s.ctx)
+	}
+	if s.known.note(err) {
 		return
 	}
 	s.known.lent = true
@@ -110,9 +144,13 @@ func (s *Scheduler) lastSave() {
 		s.fileWritten(<-s.file.done)
 	}
 	s.file.begun = time.Now()
-	err := s.keepIdle(context.Background())
+	err := s.lockFile()
+	if err == nil {
+		err = s.keepIdle(context.Background())
+	}
 	if err == nil {
 		err = s.known.snapshot().save(s.opt.PrefixFile, s.opt.PrefixKey)
 	}
 	s.fileWritten(err)
+	s.unlockFile()
 }

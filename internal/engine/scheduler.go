@@ -17,6 +17,7 @@ type SchedulerOptions struct {
 	// BusyChunk is how many of them may be of prompts while other sequences decode: a
 	// long prompt holds up the others by a step of this many tokens, not more.
 	BusyChunk int
+	NoDraft   bool // never evaluate guessed tokens on trial, not of a lone answer either
 	// PrefixBytes is memory for what prompts have computed, beside what idle sequences
 	// still hold; 0: none.
 	PrefixBytes int64

@@ -49,6 +49,27 @@ func request(t *testing.T, g golden, n int) Request {
 	return r
 }
 
+// An answer that runs alone drafts, unless that is off, and the scheduler counts it; the
+// answer is the same.
+func TestLoneAnswersDraft(t *testing.T) {
+	e, g := load(t)
+	prompt := slices.Concat(g.IDs[:20], g.IDs[:20], g.IDs[:7])
+	var answers [][]int32
+	for _, off := range []bool{false, true} {
+		s := newScheduler(t, e, SchedulerOptions{Sequences: 1, NoDraft: off})
+		s.slots[0].pace.eager()
+		out, res := ask(t, s, Request{Prompt: prompt, MaxTokens: 60})
+		answers = append(answers, out)
+		st := s.Stats()
+		if (res.Drafted == 0) != off || st.Drafted != int64(res.Drafted) || st.Accepted != int64(res.Accepted) || st.Accepted > st.Drafted {
+			t.Errorf("without drafts %v: %d guessed, %d right; in all %+v", off, res.Drafted, res.Accepted, st)
+		}
+	}
+	if !slices.Equal(answers[0], answers[1]) {
+		t.Errorf("with drafts %v, without %v", answers[0], answers[1])
+	}
+}
+
 // Whoever computes beside it, and whenever it comes, an answer is what a session
 // alone gives.
 func TestBatchMatesChangeNothing(t *testing.T) {

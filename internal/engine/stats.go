@@ -13,6 +13,8 @@ type SchedulerStats struct {
 	Prompt    int64 // tokens of prompts computed
 	Cached    int64 // tokens of prompts that did not have to be
 	Generated int64 // tokens drawn
+	Drafted   int64 // tokens guessed and evaluated on trial, of requests that have ended
+	Accepted  int64 // of them drawn by the sampler too
 	Answered  int64 // requests that ended well, callers who left among them
 	Failed    int64 // requests that ended with an error, cancelled ones among them
 	Refused   int64 // requests for which there was no room
@@ -29,6 +31,8 @@ type SchedulerStats struct {
 // note counts a request that has ended.
 func (t *SchedulerStats) note(j *job) {
 	t.Cached += int64(j.res.Reused)
+	t.Drafted += int64(j.res.Drafted)
+	t.Accepted += int64(j.res.Accepted)
 	if j.err != nil && j.res.Finish == FinishError {
 		t.Failed++
 	} else {

@@ -2,12 +2,15 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/plume-run/plume/internal/filelock"
 )
 
 // EventKind says what an Event reports.
@@ -345,16 +348,12 @@ func (h *Hub) lock(name string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, slug(name)), os.O_RDWR|os.O_CREATE, 0o644)
+	l, err := filelock.Try(filepath.Join(dir, slug(name)))
+	if errors.Is(err, filelock.ErrHeld) {
+		err = fmt.Errorf("%w: another plume is pulling or removing it", ErrBusy)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
-	if err := tryLock(f); err != nil {
-		f.Close()
-		if err == errLocked {
-			err = ErrBusy
-		}
-		return nil, fmt.Errorf("lock %s: %w: another plume is pulling or removing it", name, err)
-	}
-	return func() { f.Close() }, nil
+	return func() { l.Close() }, nil
 }

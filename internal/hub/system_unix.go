@@ -34,21 +34,6 @@ const errFull = unix.ENOSPC
 
 func noSpace(err error) bool { return errors.Is(err, errFull) || errors.Is(err, unix.EDQUOT) }
 
-var errLocked = errors.New("locked")
-
-// tryLock takes the lock of an open file, which ends when the file is closed.
-func tryLock(f *os.File) error {
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == unix.EWOULDBLOCK {
-			return errLocked
-		}
-		if err != unix.EINTR {
-			return err
-		}
-	}
-}
-
 // syncDir makes a rename in dir survive a crash.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

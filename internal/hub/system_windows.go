@@ -3,7 +3,6 @@ package hub
 import (
 	"errors"
 	"math"
-	"os"
 
 	"golang.org/x/sys/windows"
 )
@@ -26,17 +25,6 @@ const errFull = windows.ERROR_DISK_FULL
 
 func noSpace(err error) bool {
 	return errors.Is(err, errFull) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
-}
-
-var errLocked = errors.New("locked")
-
-// tryLock takes the lock of an open file, which ends when the file is closed.
-func tryLock(f *os.File) error {
-	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, new(windows.Overlapped))
-	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
-		return errLocked
-	}
-	return err
 }
 
 // syncDir does nothing: Windows keeps no promise that could be asked for.
