@@ -128,7 +128,12 @@ func (in *Inspection) tensors(cat *checkpoint.Catalog, cfg *gemma.Config) {
 	types := map[string]*TypeUse{}
 	tiers := map[Tier]int64{}
 	used := usedTensors(cat, cfg)
-	for _, t := range cat.Tensors() {
+	tensors := cat.Tensors()
+	if o := cat.Outside(); o != nil {
+		tensors = append(tensors, cat.Lookup(o.Name))
+		in.Notes = append(in.Notes, "the per-layer embedding table is not here: running the model takes --ple URL")
+	}
+	for _, t := range tensors {
 		role := gemma.Classify(t.Name)
 		tier := TierUnused
 		switch {

@@ -38,9 +38,10 @@ type Model struct {
 	closeOnce sync.Once
 	closeErr  error
 	closers   []func() error
-	left      bool   // reads of weights hang and were left behind
-	place     string // how the rows of the table are reached
-	weights   string // where the weights come from; guarded by mu
+	left      bool                // reads of weights hang and were left behind
+	place     string              // how the rows of the table are reached
+	outside   *checkpoint.Outside // what the file tells of a table that is not here; nil where it is
+	weights   string              // where the weights come from; guarded by mu
 }
 
 // Open reads a model. path is a GGUF file (any part of a split one), a
@@ -72,6 +73,9 @@ func (m *Model) open() error {
 		return err
 	}
 	m.closers = append(m.closers, cat.Close)
+	if m.outside = cat.Outside(); m.outside != nil && !isURL(m.opt.PLE) {
+		return tableAway(cat)
+	}
 	if m.cfg, err = gemma.ReadConfig(cat); err != nil {
 		return markConfig(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/plume-run/plume/internal/backend/cpu"
 	"github.com/plume-run/plume/internal/sample"
@@ -31,12 +32,20 @@ type Options struct {
 	// PLE is where the rows of the per-layer table come from: "disk" (reads through
 	// the page cache), "direct" (reads past it), "mmap", "ram" (the whole table, read
 	// once), or the http or https URL of a copy of the model's file, which is asked for
-	// ranges of bytes; the file here must have its table too, with which samples of the copy
-	// are compared. "auto", the default, measures the storage for a moment and
+	// ranges of bytes: samples are compared with the table here, or, of a model whose table
+	// was split off and is not here, with what its file tells of it; then the URL is that of
+	// the part with the table. "auto", the default, measures the storage for a moment and
 	// chooses; Model.PLEPlace tells what and why. Results are the same everywhere.
 	PLE string
 	// PLEHeader goes with every request to a URL in PLE: the place for Authorization.
 	PLEHeader map[string][]string
+	// PLEETag, when set, is the version (its ETag) that the server at a URL in PLE must have.
+	// Without it the version found first must stay.
+	PLEETag string
+	// PLETimeout is how long one read of the table may take before its rows, and the answers
+	// that need them, fail, and how long nothing at all may arrive of weights; 0: 30 s, enough
+	// for a disk that must spin up.
+	PLETimeout time.Duration
 	// PLEEmulate, when set, makes reads of the table take as long as on the storage of that
 	// profile: one of StorageNames, or a file. Results are the same.
 	PLEEmulate string

@@ -2,12 +2,15 @@ package plume
 
 import (
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/plume-run/plume/internal/checkpoint"
 	"github.com/plume-run/plume/internal/plan"
 	"github.com/plume-run/plume/internal/ple"
 )
@@ -35,6 +38,12 @@ func (o Options) validatePLE() error {
 	}
 	if len(o.PLEHeader) > 0 && !isURL(o.PLE) {
 		return requestError{fmt.Errorf("ple headers go with a URL, not with %q", o.PLE)}
+	}
+	if o.PLEETag != "" && !isURL(o.PLE) {
+		return requestError{fmt.Errorf("a ple ETag goes with a URL, not with %q", o.PLE)}
+	}
+	if o.PLETimeout < 0 {
+		return requestError{fmt.Errorf("ple timeout %v, want 0 (for 30 s) or more", o.PLETimeout)}
 	}
 	return nil
 }
@@ -109,7 +118,7 @@ func (m *Model) countReads() {
 // rowOptions are the options of a table with a row cache of so many bytes, wherever it
 // is: what rowReads counts on.
 func (m *Model) rowOptions(cacheBytes int64) ple.Options {
-	o := ple.Options{Workers: m.opt.PLEWorkers, CacheBytes: cacheBytes}
+	o := ple.Options{Workers: m.opt.PLEWorkers, CacheBytes: cacheBytes, Timeout: m.opt.PLETimeout}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = -1 // none: 0 is the package's default
 	}
@@ -129,7 +138,8 @@ func (m *Model) openPLE(spec ple.Spec, rowBytes int) (src ple.Source, err error)
 // openPlace opens a place by its name in Options.PLE, as slow as the options ask for,
 // and says how rows are reached there. spec is where the checkpoint has the table; a URL
 // has the same file. Whether it is held in memory is in the plan already, but for
-// "auto", which may take what the plan has left.
+// "auto", which may take what the plan has left. A device that hangs is given up after
+// Options.PLETimeout.
 func (m *Model) openPlace(place string, spec ple.Spec, rowBytes int) (src ple.Source, about string, err error) {
 	p := m.plan.p
 	spec.Through = m.opt.emulate
@@ -155,31 +165,78 @@ func (m *Model) openPlace(place string, spec ple.Spec, rowBytes int) (src ple.So
 	return src, src.Traits().String(), nil
 }
 
+// tableAway is the error of a model whose table is not here, and of which nobody has said
+// where it is.
+func tableAway(cat *checkpoint.Catalog) error {
+	path, _ := cat.Lookup(cat.Outside().Name).Location()
+	return fmt.Errorf("open %s: its per-layer table is in %s, and %w: put it there, or say by --ple at which URL it is", cat.Path(), path, notHereError{})
+}
+
+// notHereError is a file that does not exist, and need not.
+type notHereError struct{}
+
+func (notHereError) Error() string { return checkpoint.ErrOutside.Error() }
+func (notHereError) Unwrap() error { return fs.ErrNotExist }
+
 // findRemote opens a copy of the file that has the table, on a web server. It must be as
 // long, and have the same table as far as samples show: another model's rows would make
 // answers that are wrong and look right.
 func (m *Model) findRemote(url string, spec ple.Spec) (ple.Source, error) {
-	local := spec
-	local.Through = nil
-	own, err := ple.OpenSource(ple.Disk, local)
-	if err != nil {
-		return nil, err
-	}
-	defer own.Close()
-	st, err := os.Stat(spec.Path)
-	if err != nil {
-		return nil, err
-	}
 	path := spec.Path
-	spec.URL, spec.Path, spec.FileBytes = url, "", st.Size()
-	spec.HTTP.Header = http.Header(m.opt.PLEHeader)
+	spec.URL, spec.Path = url, ""
+	spec.HTTP = ple.HTTPOptions{Header: http.Header(m.opt.PLEHeader), ETag: quoteETag(m.opt.PLEETag)}
+	if t := m.opt.PLETimeout; t > 0 && t < httpPatience {
+		spec.HTTP.Timeout = t
+	}
+	check := m.checkSamples
+	if m.outside != nil {
+		spec.FileBytes = m.outside.FileBytes
+	} else {
+		st, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		spec.FileBytes = st.Size()
+		check = func(src ple.Source, spec ple.Spec) error { return checkCopy(src, spec, path) }
+	}
 	src, err := ple.OpenSource(ple.HTTP, spec)
 	if err != nil {
 		return nil, err
 	}
-	if err := ple.CheckCopy(own, src, spec.Bytes); err != nil {
+	if err := check(src, spec); err != nil {
 		src.Close()
 		return nil, fmt.Errorf("%s is no copy of %s: %w", publicPlace(url), path, err)
 	}
 	return src, nil
+}
+
+// httpPatience is how long one attempt to read a row over HTTP takes at most.
+const httpPatience = 5 * time.Second
+
+// quoteETag adds the quotes that an ETag has, and that a shell takes away.
+func quoteETag(tag string) string {
+	if tag == "" || strings.HasPrefix(tag, `"`) || strings.HasPrefix(tag, "W/") {
+		return tag
+	}
+	return `"` + tag + `"`
+}
+
+// checkCopy compares samples with the table in the file here.
+func checkCopy(src ple.Source, spec ple.Spec, path string) error {
+	spec.Path, spec.URL, spec.Through = path, "", nil
+	own, err := ple.OpenSource(ple.Disk, spec)
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	return ple.CheckCopy(own, src, spec.Bytes)
+}
+
+// checkSamples compares samples with what the model's file tells of them.
+func (m *Model) checkSamples(src ple.Source, spec ple.Spec) error {
+	found, err := checkpoint.Samples(src, spec.Bytes)
+	if err == nil && found != m.outside.Samples {
+		err = ple.ErrOther
+	}
+	return err
 }

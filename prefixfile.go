@@ -54,5 +54,8 @@ func hashModel(h hash.Hash, cat *checkpoint.Catalog) error {
 			h.Write(b)
 		}
 	}
+	if o := cat.Outside(); o != nil {
+		fmt.Fprintln(h, *o)
+	}
 	return nil
 }

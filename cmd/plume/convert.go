@@ -18,6 +18,7 @@ import (
 // makeFlags are the flags of the commands that write models.
 type makeFlags struct {
 	out, typ, ple, embed string
+	splitPLE             bool
 	threads              int
 }
 
@@ -27,6 +28,7 @@ func (f *makeFlags) add(cmd *cobra.Command, typ string) {
 	fs.StringVar(&f.typ, "type", typ, "type of the layers' matrices: "+strings.Join(convert.LayerNames(), ", "))
 	fs.StringVar(&f.ple, "ple-type", "", "type of the per-layer table, also q2_0 (default: q6_k for types under 8 bits, else --type)")
 	fs.StringVar(&f.embed, "embed-type", "", "type of the token embedding (default: the same)")
+	fs.BoolVar(&f.splitPLE, "split-ple", false, "write the per-layer table to a file of its own, the second part of a split model,\nwhich may then be left on a web server (see --ple of plume run)")
 	fs.IntVar(&f.threads, "threads", 0, "threads that encode (default: one per processor)")
 	complete(cmd, "type", convert.LayerNames()...)
 	complete(cmd, "ple-type", convert.PLENames()...)
@@ -79,14 +81,15 @@ The types that end in _m give attn_v and ffn_down of some layers more bits, as
 llama.cpp's files of these names do. Rows that are not whole blocks of a type get
 the next better one of smaller blocks; the note at the end says so.`,
 		Example: `  plume convert ./gemma-4-E2B-it -o e2b-q4_0.gguf --type q4_0
-  plume convert ./gemma-4-E2B-it -o e2b.gguf --type q4_k_m --ple-type q4_0 --embed-type q8_0`,
+  plume convert ./gemma-4-E2B-it -o e2b.gguf --type q4_k_m --ple-type q4_0 --embed-type q8_0
+  plume convert e2b-q4_0.gguf -o e2b.gguf --type q4_0 --split-ple`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			types, err := f.types()
 			if err != nil {
 				return usageError{err, cmd}
 			}
-			return f.convert(cmd, args[0], convert.Options{Types: types, Name: name, Threads: f.threads})
+			return f.convert(cmd, args[0], convert.Options{Types: types, Name: name, SplitPLE: f.splitPLE, Threads: f.threads})
 		},
 	}
 	f.add(cmd, "q4_0")
@@ -125,7 +128,7 @@ func (f *makeFlags) make(cmd *cobra.Command, verb string,
 		}
 		return err
 	}
-	return printReport(cmd.ErrOrStderr(), f.out, report)
+	return printReport(cmd.ErrOrStderr(), strings.Join(report.Files, " and "), report)
 }
 
 // printReport says what was written and what was not done as asked.

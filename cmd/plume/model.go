@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,8 @@ type modelFlags struct {
 	ple     string
 	emulate string
 	headers []string
+	etag    string
+	timeout time.Duration
 	ram     sizeFlag
 	rows    cacheFlag
 
@@ -36,6 +39,9 @@ type modelFlags struct {
 	context, chunk int
 }
 
+// pleTimeout is the default of --ple-timeout.
+const pleTimeout = 30 * time.Second
+
 func (f *modelFlags) add(cmd *cobra.Command, kvType string) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.backend, "backend", "cpu", "what computes: "+strings.Join(plume.Backends(), ", "))
@@ -49,8 +55,10 @@ func (f *modelFlags) add(cmd *cobra.Command, kvType string) {
 // addMemory adds the flags that say what is kept in memory.
 func (f *modelFlags) addMemory(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.ple, "ple", "auto", "where PLE rows come from: "+strings.Join(plume.PLEPlaces(), ", ")+",\nor the URL of a copy of the model's file, which must be here as well")
+	fs.StringVar(&f.ple, "ple", "auto", "where PLE rows come from: "+strings.Join(plume.PLEPlaces(), ", ")+",\nor the URL of a copy of the model's file; of one written with --split-ple, of the part\nwith the table, which then need not be here")
 	fs.StringArrayVar(&f.headers, "ple-header", nil, "`header` for requests to a URL in --ple, as 'Authorization: Bearer …'")
+	fs.StringVar(&f.etag, "ple-etag", "", "`version` (ETag) that the URL in --ple must have (default: the one found first must stay)")
+	fs.DurationVar(&f.timeout, "ple-timeout", pleTimeout, "how long a read of PLE rows may take before the answers that need them fail,\nand how long nothing may arrive of weights")
 	fs.Var(&f.rows, "ple-cache", "memory for PLE rows that may come again, as 8MiB; 0: none (default: 2MiB,\nless where memory is short)")
 	complete(cmd, "ple", plume.PLEPlaces()...)
 	fs.StringVar(&f.emulate, "ple-emulate", "", "make reads of PLE rows as slow as on this storage: a profile's file, or one of\n"+strings.Join(plume.StorageNames(), ", "))
@@ -107,12 +115,15 @@ func (f *modelFlags) options() (plume.Options, error) {
 		}
 		header[http.CanonicalHeaderKey(strings.TrimSpace(name))] = []string{strings.TrimSpace(value)}
 	}
+	if f.timeout <= 0 {
+		return plume.Options{}, fmt.Errorf("--ple-timeout %v, want more than 0", f.timeout)
+	}
 	var stream *plume.Stream
 	if f.stream != 0 || f.expertSlots > 0 {
 		stream = &plume.Stream{Bytes: max(0, int64(f.stream)), Experts: f.expertSlots}
 	}
 	return plume.Options{
-		PLE: f.ple, PLEHeader: header, PLEEmulate: f.emulate,
+		PLE: f.ple, PLEHeader: header, PLEETag: f.etag, PLETimeout: f.timeout, PLEEmulate: f.emulate,
 		Backend: f.backend,
 		Threads: f.threads,
 		KVType:  f.kvType,
@@ -132,6 +143,12 @@ func (f *modelFlags) args() []string {
 	args := []string{"--backend", f.backend, "--threads", strconv.Itoa(f.threads), "--kv-type", f.kvType, "--ple", f.ple}
 	for _, h := range f.headers {
 		args = append(args, "--ple-header", h)
+	}
+	if f.etag != "" {
+		args = append(args, "--ple-etag", f.etag)
+	}
+	if f.timeout != pleTimeout {
+		args = append(args, "--ple-timeout", f.timeout.String())
 	}
 	if f.packed != plume.PackedAuto {
 		args = append(args, "--packed", f.packed)

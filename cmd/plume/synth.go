@@ -50,7 +50,7 @@ OUT is a folder or .safetensors file for plain types and a .gguf file for any.`,
 				}
 			}
 			return f.make(cmd, "writing", func(ctx context.Context, progress func(done, total int64)) (*convert.Report, error) {
-				return convert.Synth(ctx, cfg, f.out, convert.SynthOptions{Types: types, Threads: f.threads, Progress: progress, Tokenizer: vocabulary})
+				return convert.Synth(ctx, cfg, f.out, convert.SynthOptions{Types: types, SplitPLE: f.splitPLE, Threads: f.threads, Progress: progress, Tokenizer: vocabulary})
 			})
 		},
 	}

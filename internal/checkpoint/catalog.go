@@ -35,6 +35,7 @@ type Catalog struct {
 	meta    Meta
 	tensors []*Tensor
 	byName  map[string]*Tensor
+	outside *Outside
 
 	mu      sync.Mutex
 	sources []*source // guarded by mu: emptied by Close
@@ -160,7 +161,7 @@ func OpenReader(name string, r io.ReaderAt, size int64) (*Catalog, error) {
 	if part.count > 1 {
 		return nil, unsupported(name, "part %d of %d of a split model cannot be opened by itself", part.no+1, part.count)
 	}
-	return catalogGGUF(name, []*ggufFile{file})
+	return catalogGGUF(name, []*ggufFile{file}, nil)
 }
 
 // Path returns the path given to [Open].
@@ -173,9 +174,14 @@ func (c *Catalog) Format() string { return c.format }
 // split over files. It is empty for safetensors.
 func (c *Catalog) Meta() Meta { return c.meta }
 
-// Tensors returns all tensors: files in shard order, tensors in the order of
-// the file. The slice is shared.
+// Tensors returns all tensors that are in the files: files in shard order, tensors in the
+// order of the file. The slice is shared.
 func (c *Catalog) Tensors() []*Tensor { return c.tensors[:len(c.tensors):len(c.tensors)] }
+
+// Outside describes the tensor of the last part of a split model where that part is not
+// here; nil when nothing is missing. The tensor is known to Lookup, not to Tensors, and
+// reading it is ErrOutside.
+func (c *Catalog) Outside() *Outside { return c.outside }
 
 // Lookup returns the tensor called name, nil when there is none.
 func (c *Catalog) Lookup(name string) *Tensor { return c.byName[name] }

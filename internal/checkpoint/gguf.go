@@ -219,8 +219,9 @@ func (f *ggufFile) place(headerEnd int64) error {
 // two align, at most 2^31.
 func alignUp(n, align int64) int64 { return (n + align - 1) &^ (align - 1) }
 
-// catalogGGUF joins the files of one checkpoint, in shard order.
-func catalogGGUF(path string, files []*ggufFile) (*Catalog, error) {
+// catalogGGUF joins the files of one checkpoint, in shard order, and the tensor of a part
+// that is not here; nil is none.
+func catalogGGUF(path string, files []*ggufFile, away *away) (*Catalog, error) {
 	var sources []*source
 	var tensors []*Tensor
 	for _, f := range files {
@@ -232,6 +233,13 @@ func catalogGGUF(path string, files []*ggufFile) (*Catalog, error) {
 		return nil, err
 	}
 	c.meta = files[0].meta.without(splitPrefix)
+	if away == nil {
+		return c, nil
+	}
+	if c.byName[away.Name] != nil {
+		return nil, corrupt(path, away.Name, -1, "name occurs twice, once in a part that is not here")
+	}
+	c.outside, c.byName[away.Name] = away.Outside, away.tensor
 	return c, nil
 }
 

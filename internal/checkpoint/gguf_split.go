@@ -84,12 +84,12 @@ func openGGUF(path string, src *source) (*Catalog, error) {
 		return nil, err
 	}
 	if part.count == 1 {
-		return catalogGGUF(path, []*ggufFile{file})
+		return catalogGGUF(path, []*ggufFile{file}, nil)
 	}
-	files, err := openParts(file, part)
+	files, away, err := openParts(file, part)
 	var c *Catalog
 	if err == nil {
-		c, err = catalogGGUF(path, files)
+		c, err = catalogGGUF(path, files, away)
 	}
 	if err != nil {
 		for _, f := range files {
@@ -103,23 +103,29 @@ func openGGUF(path string, src *source) (*Catalog, error) {
 }
 
 // openParts opens every part of the set that file, known to be part, belongs
-// to, in order. On failure it returns those it did open.
-func openParts(file *ggufFile, part splitPart) ([]*ggufFile, error) {
+// to, in order; away is the tensor of the last one where that may be somewhere else and
+// is. On failure it returns those it did open.
+func openParts(file *ggufFile, part splitPart) (files []*ggufFile, away *away, err error) {
 	dir, base := filepath.Split(file.src.path)
 	name, ok := parseSplitName(base)
 	if !ok || name.count != part.count || name.number != part.no+1 {
-		return nil, corrupt(file.src.path, "", -1, "file is part %d of %d of a split model, so its name must end in -%05d-of-%05d.gguf",
+		return nil, nil, corrupt(file.src.path, "", -1, "file is part %d of %d of a split model, so its name must end in -%05d-of-%05d.gguf",
 			part.no+1, part.count, part.no+1, part.count)
 	}
-	var files []*ggufFile
 	total := uint64(0)
 	for no := range part.count {
 		f := file
 		if no != part.no {
-			var err error
-			next := filepath.Join(dir, fmt.Sprintf("%s-%05d-of-%05d.gguf", name.prefix, no+1, part.count))
-			if f, err = openPart(next, no, part); err != nil {
-				return files, err
+			next := filepath.Join(dir, PartName(name.prefix, int(no), int(part.count)))
+			f, err = openPart(next, no, part)
+			if errors.Is(err, fs.ErrNotExist) && no > 0 && no == part.count-1 {
+				if away, err = files[0].away(next, err); err == nil {
+					total++
+					break
+				}
+			}
+			if err != nil {
+				return files, nil, err
 			}
 		}
 		files = append(files, f)
@@ -128,13 +134,13 @@ func openParts(file *ggufFile, part splitPart) ([]*ggufFile, error) {
 	first, err := files[0].split()
 	switch {
 	case err != nil:
-		return files, err
+		return files, nil, err
 	case !first.counted:
-		return files, corrupt(files[0].src.path, "", -1, "first part has no %s", splitTensorsKey)
+		return files, nil, corrupt(files[0].src.path, "", -1, "first part has no %s", splitTensorsKey)
 	case first.tensors != total:
-		return files, corrupt(files[0].src.path, "", -1, "%s is %d, but the %d parts hold %d tensors", splitTensorsKey, first.tensors, part.count, total)
+		return files, nil, corrupt(files[0].src.path, "", -1, "%s is %d, but the %d parts hold %d tensors", splitTensorsKey, first.tensors, part.count, total)
 	}
-	return files, nil
+	return files, away, nil
 }
 
 // openPart opens part no of the set that like belongs to.

@@ -20,6 +20,10 @@ type WriterOptions struct {
 	// Alignment of the tensor data in bytes, a power of two; 0 means 32. Only
 	// another value than 32 is stored, as general.alignment.
 	Alignment uint32
+
+	// Part, when set, makes the file one of a split model. Its name is the caller's
+	// business, see PartName.
+	Part *Part
 }
 
 // GGUFWriter writes a GGUF version 3 file front to back: [GGUFWriter.Set] and
@@ -56,14 +60,16 @@ func CreateGGUF(path string, opt WriterOptions) (*GGUFWriter, error) {
 	if align != ggufDefaultAlign {
 		w.appendKey(ggufAlignmentKey, align)
 	}
+	if opt.Part != nil {
+		opt.Part.set(w)
+	}
 	return w, nil
 }
 
 // Set stores a metadata value: a uint8 … uint64, int8 … int64, float32, float64,
 // bool or string, or a slice of one of them. Keys are stored in the order of
 // the calls; general.architecture should be the first. Setting a key twice,
-// general.alignment (see [WriterOptions]) or a split.* key (this writer makes
-// one file) is an error.
+// general.alignment or a split.* key (see [WriterOptions]) is an error.
 func (w *GGUFWriter) Set(key string, value any) error {
 	if err := w.stream.mayDescribe("key " + key); err != nil {
 		return err
@@ -74,7 +80,7 @@ func (w *GGUFWriter) Set(key string, value any) error {
 	case key == ggufAlignmentKey:
 		reason = "is set by WriterOptions"
 	case strings.HasPrefix(key, splitPrefix):
-		reason = "belongs to split files"
+		reason = "is set by WriterOptions"
 	case w.keys[key]:
 		reason = "is set twice"
 	case len(w.keys) >= maxKeys:

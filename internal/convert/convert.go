@@ -18,12 +18,17 @@ import (
 type Options struct {
 	Types
 	Name     string                  // general.name; "" derives one from the source
+	SplitPLE bool                    // the per-layer table gets a file of its own, see [Report].Files
 	Threads  int                     // goroutines that encode; 0 = one for each CPU
 	Progress func(done, total int64) // bytes of weights written; may be nil
 }
 
 // Report says what an output holds and what was not done as asked.
 type Report struct {
+	// Files are those written: the output, or with SplitPLE the two parts of a split model
+	// that are named after it, the second of which has the table alone and may be moved to
+	// a web server.
+	Files     []string
 	Tensors   int
 	Values    int64 // weights
 	Bytes     int64 // of weights
@@ -61,46 +66,37 @@ func convert(ctx context.Context, src *checkpoint.Catalog, dst string, o Options
 	if err != nil {
 		return nil, err
 	}
-	if err := refuseSource(src, dst); err != nil {
+	out := output{dst: dst, parts: parts, splitPLE: o.SplitPLE, threads: o.Threads, progress: o.Progress}
+	if r.Files, err = out.files(); err != nil {
 		return nil, err
 	}
-	meta, err := r.metadata(src, cfg, o)
-	if err != nil {
+	if err := refuseSource(src, r.Files); err != nil {
 		return nil, err
 	}
-	if err := writeGGUF(ctx, dst, meta, parts, o.Threads, o.Progress); err != nil {
+	if out.meta, err = r.metadata(src, cfg, o); err != nil {
+		return nil, err
+	}
+	if err := out.write(ctx); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
 // refuseSource keeps a conversion from replacing one of the files it reads.
-func refuseSource(src *checkpoint.Catalog, dst string) error {
-	out, err := os.Stat(dst)
-	if err != nil {
-		return nil // nothing there, or nothing that could be a source
-	}
-	for _, t := range src.Tensors() {
-		path, _ := t.Location()
-		if in, err := os.Stat(path); err == nil && os.SameFile(in, out) {
-			return fmt.Errorf("write %s: it is the source", dst)
+func refuseSource(src *checkpoint.Catalog, files []string) error {
+	for _, dst := range files {
+		out, err := os.Stat(dst)
+		if err != nil {
+			continue // nothing there, or nothing that could be a source
+		}
+		for _, t := range src.Tensors() {
+			path, _ := t.Location()
+			if in, err := os.Stat(path); err == nil && os.SameFile(in, out) {
+				return fmt.Errorf("write %s: it is the source", dst)
+			}
 		}
 	}
 	return nil
-}
-
-// writeGGUF writes a whole file.
-func writeGGUF(ctx context.Context, dst string, meta []keyValue, parts []part, threads int, progress func(done, total int64)) error {
-	w, err := checkpoint.CreateGGUF(dst, checkpoint.WriterOptions{})
-	if err != nil {
-		return err
-	}
-	for _, kv := range meta {
-		if err := w.Set(kv.key, kv.value); err != nil {
-			return err
-		}
-	}
-	return writeParts(ctx, w, parts, threads, progress)
 }
 
 // plan lists the output's tensors in canonical order and notes what is left out.

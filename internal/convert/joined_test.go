@@ -52,7 +52,7 @@ func TestMakeJoinedTables(t *testing.T) {
 			}
 		}
 		path := filepath.Join(out, "joined-"+strings.ToLower(typ.String())+".gguf")
-		if err := writeGGUF(context.Background(), path, meta, parts, 1, nil); err != nil {
+		if err := writeGGUF(context.Background(), path, nil, &output{meta: meta, parts: parts, threads: 1}); err != nil {
 			t.Fatal(err)
 		}
 		t.Log(path)

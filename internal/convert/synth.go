@@ -18,6 +18,7 @@ import (
 // SynthOptions are the choices of [Synth].
 type SynthOptions struct {
 	Types
+	SplitPLE  bool                    // of a GGUF file: as Options.SplitPLE
 	Threads   int                     // goroutines that make values; 0 = one for each CPU
 	Progress  func(done, total int64) // bytes of weights written; may be nil
 	Tokenizer []byte                  // a tokenizer.json for a GGUF file's vocabulary; nil: none
@@ -55,6 +56,8 @@ func synth(ctx context.Context, cfg *gemma.Config, dst string, o SynthOptions) (
 	switch {
 	case ext == ".gguf" || !plain && ext != ".safetensors":
 		return synthGGUF(ctx, cfg, dst, o)
+	case o.SplitPLE:
+		return nil, errors.New("safetensors are not split: write a .gguf to give the per-layer table a file of its own")
 	case !plain || o.PLE != nil || o.Embed != nil:
 		return nil, fmt.Errorf("safetensors hold one plain type: write a .gguf for %s", o.Type)
 	case o.Tokenizer != nil:
@@ -124,8 +127,12 @@ func synthGGUF(ctx context.Context, cfg *gemma.Config, dst string, o SynthOption
 	}
 	meta := append(generalMetadata(synthName(cfg), o.Types, r.Values), modelMetadata(cfg)...)
 	meta = append(meta, tokenMetadata(cfg)...)
-	meta = append(meta, vocabulary...)
-	if err := writeGGUF(ctx, dst, meta, parts, o.Threads, o.Progress); err != nil {
+	out := output{dst: dst, meta: append(meta, vocabulary...), parts: parts, splitPLE: o.SplitPLE, threads: o.Threads, progress: o.Progress}
+	var err error
+	if r.Files, err = out.files(); err == nil {
+		err = out.write(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -165,6 +172,7 @@ func synthSafetensors(ctx context.Context, cfg *gemma.Config, dst, configPath st
 	if err := writeParts(ctx, w, parts, o.Threads, o.Progress); err != nil {
 		return nil, err
 	}
+	r.Files = []string{dst, configPath}
 	return r, os.WriteFile(configPath, config, 0o666)
 }
 
