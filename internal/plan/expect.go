@@ -9,8 +9,8 @@ const (
 	pageBytes = 4 << 10 // a row begins and ends inside a page
 )
 
-// Expected is the peak that one session is likely to reach which fills so many positions of
-// its context, without guessing ahead and without penalties. Total is a promise and counts
+// Expected is the peak that the planned sessions are likely to reach which fill so many positions
+// of their contexts each, without guessing ahead and without penalties. Total is a promise and counts
 // what may be needed: logits of drafts, tables of samplers, read buffers that are let go when
 // all weights are in place, room for garbage. Memory is counted when it is first written, so
 // keys and values that are not there yet do not count.
@@ -28,16 +28,16 @@ func (p *Plan) expected(it *Item, positions int64) int64 {
 	case roleKVFull:
 		return it.Bytes * positions / int64(p.Context)
 	case "ple cache":
-		return min(it.Bytes, positions*(p.weights.PLERow+rowBooks))
+		return min(it.Bytes, p.opt.sessions()*positions*(p.weights.PLERow+rowBooks))
 	case rolePLEReads: // a row each: only neighbours, of which there are few, fill the buffers
 		atOnce, bytes, _ := p.opt.PLEReads(p.weights.PLERow)
 		return min(bytes, int64(atOnce)*(p.weights.PLERow+2*pageBytes))
 	case "ple table":
 		if p.opt.Table == Mapped {
-			return min(it.Bytes, positions*(p.weights.PLERow+pageBytes))
+			return min(it.Bytes, p.opt.sessions()*positions*(p.weights.PLERow+pageBytes))
 		}
 	case "logits":
-		return it.Bytes / int64(p.opt.Draft+1)
+		return it.Bytes / int64(p.opt.logitRows()) * p.opt.sessions()
 	case "loading":
 		if p.Streamed == nil {
 			return 0

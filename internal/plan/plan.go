@@ -18,6 +18,7 @@ type Options struct {
 
 	Context      int  // positions of a session's cache
 	FixedContext bool // the caller insists on it: it may not shrink
+	Sessions     int  // of that context at once, each in all decode steps; 0: 1
 	Chunk        int  // prompt tokens of a step
 	FixedChunk   bool
 	Draft        int // most tokens on trial beside a certain one
@@ -39,6 +40,8 @@ type Options struct {
 
 	Tokens int // vocabulary of the tokenizer; 0: the checkpoint has none
 	Merges int
+
+	notLoaded []Item // what the file holds and no session uses: roles, and bytes there
 }
 
 // Place says what memory the per-layer table takes where it is.
@@ -118,6 +121,7 @@ func Make(cfg *gemma.Config, cat *checkpoint.Catalog, o Options) (*Plan, error) 
 	if err != nil {
 		return nil, err
 	}
+	o.notLoaded = notLoaded(cat)
 	return fit(w, o)
 }
 
@@ -149,12 +153,12 @@ func lay(w *gemma.Weights, o Options) *Plan {
 	add("page end", hugePageBytes, false, "the huge page that the weights end in")
 	add("norms", w.Vectors, true, "float32")
 	full, sliding := w.CacheBytes(o.Sizer, o.Context, o.Draft, o.KVType)
-	add(roleKVFull, full, true, "%d positions, %s", o.Context, p.KVType)
-	add(roleKVSliding, sliding, true, "rings, %s", p.KVType)
-	step := w.StepBytes(o.Sizer, gemma.SessionShapes(o.Chunk, o.Draft, o.Context, o.KVType)...)
+	add(roleKVFull, o.sessions()*full, true, "%d positions, %s%s", o.Context, p.KVType, o.each())
+	add(roleKVSliding, o.sessions()*sliding, true, "rings, %s%s", p.KVType, o.each())
+	step := w.StepBytes(o.Sizer, o.shapes()...)
 	add("activations", step.Activations+step.Books, true, "steps of %d tokens", o.Chunk)
 	add("fresh kv", step.Fresh, true, "a step's keys and values beside the rings")
-	add("logits", step.Logits, true, "%d rows", o.Draft+1)
+	add("logits", step.Logits, true, "%d rows", o.logitRows())
 	add("scratch", step.Scratch, true, "%d threads", o.Threads)
 	p.addTable(add)
 	if p.Streamed = streamed(w, o.Residency); p.Streamed == nil {
@@ -168,8 +172,35 @@ func lay(w *gemma.Weights, o Options) *Plan {
 	p.total()
 	add("go heap slack", p.Heap/slackShare, true, "garbage until the next collection")
 	add("program", programBytes, false, "allowance: pages of the executable")
+	for _, it := range o.notLoaded {
+		p.Items = append(p.Items, Item{Role: it.Role, Note: fmt.Sprintf("not loaded: %.2f MiB of the file, text alone is computed", float64(it.Bytes)/(1<<20))})
+	}
 	p.total()
 	return p
+}
+
+// sessions is how many there are.
+func (o *Options) sessions() int64 { return int64(max(1, o.Sessions)) }
+
+// each is said of what sessions have each of their own.
+func (o *Options) each() string {
+	if o.Sessions > 1 {
+		return fmt.Sprintf(", of %d sessions", o.Sessions)
+	}
+	return ""
+}
+
+// logitRows are the most rows of logits of a step.
+func (o *Options) logitRows() int { return max(o.Draft+1, o.Sessions) }
+
+// shapes are the steps that buffers are for: one session's, and where there are several a
+// token of each at once.
+func (o *Options) shapes() []gemma.StepShape {
+	list := gemma.SessionShapes(o.Chunk, o.Draft, o.Context, o.KVType)
+	if n := o.Sessions; n > 1 {
+		list = append(list, gemma.StepShape{Rows: n, Wanted: n, Context: o.Context, Slack: o.Draft, KVType: o.KVType})
+	}
+	return list
 }
 
 // roleNote says what weights of a role are kept as.
@@ -261,7 +292,7 @@ func (p *Plan) Session(context, chunk int) (cache, step int64) {
 func (p *Plan) With(cache, step int64) []Item {
 	items := []Item{}
 	for _, it := range p.Items {
-		if it.Role != roleKVFull && it.Role != roleKVSliding {
+		if it.Role != roleKVFull && it.Role != roleKVSliding && it.Bytes > 0 {
 			items = append(items, it)
 		}
 	}
@@ -291,6 +322,5 @@ func (p *Plan) Evaluation(context, chunk int) (cache, step int64) {
 
 // stepBytes is what such steps take together with those of the planned session.
 func (p *Plan) stepBytes(shapes ...gemma.StepShape) int64 {
-	shapes = append(shapes, gemma.SessionShapes(p.Chunk, p.opt.Draft, p.Context, p.opt.KVType)...)
-	return p.weights.StepBytes(p.opt.Sizer, shapes...).Sum()
+	return p.weights.StepBytes(p.opt.Sizer, append(shapes, p.opt.shapes()...)...).Sum()
 }

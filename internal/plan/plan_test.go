@@ -356,3 +356,45 @@ func TestWith(t *testing.T) {
 		t.Errorf("with three sessions %d bytes, want %d", got, p.Total+2*cache+100)
 	}
 }
+
+// Four sessions have keys and values of their own, four rows of logits at least, and the rest
+// together.
+func TestSessionsAtOnce(t *testing.T) {
+	one := makePlan(t, options())
+	o := options()
+	o.Sessions = 16
+	many := makePlan(t, o)
+	item := func(p *plan.Plan, role string) int64 {
+		for _, it := range p.Items {
+			if it.Role == role {
+				return it.Bytes
+			}
+		}
+		t.Fatalf("no %s", role)
+		return 0
+	}
+	for role, times := range map[string]int64{"kv full": 16, "kv sliding": 16, "logits": 2, "attention": 1} {
+		if a, b := item(one, role), item(many, role); b != times*a {
+			t.Errorf("%s: %d bytes of one session, %d of 16, want %d times as much", role, a, b, times)
+		}
+	}
+	if least := one.Total + 15*(item(one, "kv full")+item(one, "kv sliding")); many.Total < least || many.Minimum <= one.Minimum {
+		t.Errorf("16 sessions take %d, want %d at least; smallest budgets %d and %d", many.Total, least, many.Minimum, one.Minimum)
+	}
+	if many.Expected(1) >= many.Expected(100) || many.Expected(100)-many.Expected(1) < 10*(one.Expected(100)-one.Expected(1)) {
+		t.Errorf("of 16 sessions %d and %d are expected, of one %d and %d", many.Expected(1), many.Expected(100), one.Expected(1), one.Expected(100))
+	}
+	o.RAMBytes = one.Total // is enough for one: the context shrinks
+	if p := makePlan(t, o); p.Context >= one.Context || p.Total > o.RAMBytes || p.Streamed != nil && p.Context > one.Context/4 {
+		t.Errorf("in a budget of one session 16 have %d tokens, %+v", p.Context, p.Streamed)
+	}
+}
+
+// What is not loaded takes nothing and is named all the same.
+func TestEncodersAreItems(t *testing.T) {
+	for _, it := range makePlan(t, options()).Items {
+		if it.Bytes == 0 || strings.Contains(it.Note, "not loaded") {
+			t.Errorf("%+v of a model without encoders", it)
+		}
+	}
+}
