@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/plume-run/plume/internal/checkpoint"
 	"github.com/plume-run/plume/internal/convert"
 	"github.com/plume-run/plume/internal/gemma"
+	"github.com/plume-run/plume/internal/plan"
 	"github.com/plume-run/plume/internal/plan/flash"
 	"github.com/plume-run/plume/internal/plan/forecast"
 	"github.com/plume-run/plume/internal/quant"
@@ -115,6 +117,8 @@ type ForecastOptions struct {
 	Prompt   int      // tokens of a prompt; 0: 512
 	Contexts []int    // positions that decoding is forecast at; nil: 16 and the end of the context
 	Users    []int    // sequences decoded together; nil: 1
+	Sessions int      // that memory is planned for; 0: the most of Users
+	RowHits  float64  // share of rows that need not be read, being in the cache: 0 (rows never repeat) to 1
 	Prices   Prices   // the zero value: DefaultPrices
 	Storage  string   // another storage profile than the machine's, of weights and rows
 	Sense    float64  // µs that the storage's pages take to read, in place of the profile's; 0: the profile's
@@ -131,9 +135,38 @@ func (o ForecastOptions) withDefaults() ForecastOptions {
 	if o.RAM == 0 && o.Machine.RAM > 0 {
 		o.RAM = o.Machine.RAM
 	}
+	o.Sessions = cmp.Or(o.Sessions, slices.Max(append([]int{1}, o.Users...)))
 	o.Threads = cmp.Or(o.Threads, o.Machine.Best().Threads)
 	o.Options = o.Options.withDefaults()
 	return o
+}
+
+// forUsers is said of memory that is planned for several.
+func (o *ForecastOptions) forUsers() string {
+	if o.Sessions == 1 {
+		return ""
+	}
+	return fmt.Sprintf(", planned for %d users at once", o.Sessions)
+}
+
+// validateForecast refuses what a forecast cannot be of, beside what Open refuses.
+func (o *ForecastOptions) validateForecast() (err error) {
+	if err := o.Options.validate(); err != nil {
+		return err
+	}
+	if isURL(o.PLE) {
+		return requestError{errors.New("forecast: rows that come over the network have no model here; plume plan fleet has one table for all replicas")}
+	}
+	if !(o.RowHits >= 0 && o.RowHits <= 1) {
+		return requestError{fmt.Errorf("forecast: a share of row hits of %g, want 0 to 1", o.RowHits)}
+	}
+	if o.Sessions < 1 || o.Sessions > 1<<16 {
+		return requestError{fmt.Errorf("forecast: memory for %d sessions, want 1 to 65536", o.Sessions)}
+	}
+	if o.Machine, err = o.Machine.WithThreads(o.Threads); err != nil {
+		return requestError{fmt.Errorf("forecast: %w", err)}
+	}
+	return nil
 }
 
 // Forecast is what a model on a machine comes to.
@@ -146,7 +179,7 @@ type Forecast struct {
 
 	RAMBytes   int64 `json:"ram_bytes"`   // what the process holds at most
 	DiskBytes  int64 `json:"disk_bytes"`  // what stays on storage and is read while running: the table, streamed weights
-	TableBytes int64 `json:"table_bytes"` // of that, the per-layer table
+	TableBytes int64 `json:"table_bytes"` // of that, the per-layer table; 0 where it is held in memory
 	FileBytes  int64 `json:"file_bytes"`
 	Streamed   int64 `json:"streamed_bytes_per_token"`
 	// Slower is how many times as long as with all weights in memory a token takes, waits for
@@ -183,26 +216,51 @@ type StepForecast struct {
 	Wait    seconds `json:"table_wait_seconds"`   // standing still for rows
 	Stream  seconds `json:"weights_read_seconds"` // reading streamed weights, hidden or not
 
-	Products  seconds `json:"products_seconds"`
+	Products  seconds `json:"products_seconds"` // of attention and the per-layer embedding
+	FFN       seconds `json:"ffn_seconds"`
 	Head      seconds `json:"head_seconds"`
 	Experts   seconds `json:"experts_seconds"`
 	Attention seconds `json:"attention_seconds"`
-	Rest      seconds `json:"rest_seconds"`
+	Norms     seconds `json:"norms_seconds"`    // and whatever else goes through activations
+	Dispatch  seconds `json:"dispatch_seconds"` // starting operations, laying the step out, sampling
 }
 
 func stepForecast(s forecast.Speed, context, users, tokens int) StepForecast {
 	c := s.Compute
 	return StepForecast{
 		Context: context, Users: users, Tokens: tokens, Rate: s.Rate, Low: s.Low, High: s.High, Step: seconds(s.Step), Wait: seconds(s.Wait),
-		Stream: seconds(s.Stream), Products: seconds(c.Products), Head: seconds(c.Head), Experts: seconds(c.Experts),
-		Attention: seconds(c.Attention), Rest: seconds(c.Rows + c.Calls),
+		Stream: seconds(s.Stream), Products: seconds(c.Products), FFN: seconds(c.FFN), Head: seconds(c.Head), Experts: seconds(c.Experts),
+		Attention: seconds(c.Attention), Norms: seconds(c.Rows), Dispatch: seconds(c.Calls),
 	}
 }
 
 // slower is how many times as long as what it computes the step takes, waits for rows aside.
 func (s *StepForecast) slower() float64 {
-	compute := s.Products + s.Head + s.Experts + s.Attention + s.Rest
+	compute := s.Products + s.FFN + s.Head + s.Experts + s.Attention + s.Norms + s.Dispatch
 	return max(1, float64(s.Step-s.Wait)/float64(max(1, compute)))
+}
+
+// Parts says in a line what the step's time goes into, in milliseconds.
+func (s *StepForecast) Parts() string {
+	var b strings.Builder
+	for _, p := range []struct {
+		name string
+		time seconds
+		some bool // said only where there is any
+	}{
+		{"ffn", s.FFN, false}, {"experts", s.Experts, true}, {"other products", s.Products, false}, {"head", s.Head, false},
+		{"attention", s.Attention, false}, {"norms", s.Norms, false}, {"dispatch and sampling", s.Dispatch, false},
+		{"reading weights, hidden or not", s.Stream, true}, {"wait for rows", s.Wait, false},
+	} {
+		if p.some && p.time == 0 {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s %.2f", p.name, 1000*time.Duration(p.time).Seconds())
+	}
+	return b.String()
 }
 
 // between says how far the rate moves with the machine's memory.
@@ -220,7 +278,7 @@ func MakeForecast(spec ModelSpec, o ForecastOptions) (*Forecast, error) {
 		return nil, requestError{errors.New("forecast: no machine")}
 	}
 	o = o.withDefaults()
-	if err := o.Options.validate(); err != nil {
+	if err := o.validateForecast(); err != nil {
 		return nil, err
 	}
 	cat, cfg, err := spec.open()
@@ -232,14 +290,18 @@ func MakeForecast(spec ModelSpec, o ForecastOptions) (*Forecast, error) {
 	for _, t := range cat.Tensors() {
 		f.FileBytes += t.Bytes
 	}
-	if f.Plan, err = spec.plan(cat, cfg, o.Options); errors.Is(err, ErrMemory) {
-		f.Reason = err.Error()
+	if f.Plan, err = spec.plan(cat, cfg, &o); errors.Is(err, ErrMemory) {
+		f.Reason = err.Error() + o.forUsers()
 		return f, nil
 	} else if err != nil {
 		return nil, err
 	}
 	f.Fits, f.RAMBytes = true, f.Plan.Total()
-	return f, f.speeds(cfg, o, spec.packed(&o.Options) != "")
+	var stored int64
+	for t := range usedTensors(cat, cfg) {
+		stored += t.Bytes
+	}
+	return f, f.speeds(cfg, o, stored, spec.packed(&o.Options) != "")
 }
 
 // packed is the packed copy that Open would read weights from, "" when there is none.
@@ -259,7 +321,7 @@ func (s *ModelSpec) packed(o *Options) string {
 }
 
 // plan plans as Open does.
-func (s *ModelSpec) plan(cat *checkpoint.Catalog, cfg *gemma.Config, o Options) (*MemoryPlan, error) {
+func (s *ModelSpec) plan(cat *checkpoint.Catalog, cfg *gemma.Config, o *ForecastOptions) (*MemoryPlan, error) {
 	size := vocabularySize{familyTokens, familyMerges}
 	if s.Path != "" {
 		text, err := readTokenizer(cat, cfg)
@@ -272,21 +334,26 @@ func (s *ModelSpec) plan(cat *checkpoint.Catalog, cfg *gemma.Config, o Options) 
 	if err != nil {
 		return nil, err
 	}
-	p, err := makePlan(cat, cfg, size, b, o)
+	p, err := planSessions(cat, cfg, size, b, o.Options, o.Sessions)
 	return p, markUnsupported(err)
 }
 
-// speeds fills in everything that takes time; packed: weights are read from a packed copy.
-func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions, packed bool) (err error) {
+// speeds fills in everything that takes time. stored is what Open uses of the file, packed
+// whether weights are read from a packed copy.
+func (f *Forecast) speeds(cfg *gemma.Config, o ForecastOptions, stored int64, packed bool) (err error) {
 	w := f.Plan.p.Weights()
+	table := int64(w.PLERows) * w.PLERow
+	held := tablePlace(o.PLE) == plan.Held
+	if !held {
+		f.TableBytes = table
+		stored -= table
+	}
 	f.model = &forecast.Model{
 		Weights: w, Sizer: newSizer(o.Options), KVType: kvTypes[f.Plan.p.KVType], Chunk: f.Plan.p.Chunk,
-		Stored: f.FileBytes - int64(w.PLERows)*w.PLERow, Streamed: f.Plan.p.StreamedBytes,
-		Packed: packed,
+		Stored: stored, Streamed: f.Plan.p.StreamedBytes, Packed: packed, Held: held, RowHits: o.RowHits,
 	}
 	ahead, chosen := f.Plan.p.StreamedBytes(1)
 	f.Streamed = ahead + chosen
-	f.TableBytes = int64(w.PLERows) * w.PLERow
 	f.DiskBytes = f.TableBytes + f.Plan.p.NotHeld()
 	f.Card = cardShare(f.Plan, o.Machine.VRAM)
 	if f.store, err = o.device(); err != nil {
@@ -429,6 +496,7 @@ func (f *Forecast) String() string {
 		fmt.Fprintf(&b, "; %.1f ms a step, of which %.2f ms wait for the table\n",
 			1000*time.Duration(d.Step).Seconds(), 1000*time.Duration(d.Wait).Seconds())
 	}
+	fmt.Fprintf(&b, "step     of %d at context %d, ms: %s\n", f.Typical().Users, f.Typical().Context, f.Typical().Parts())
 	if f.Card != nil {
 		fmt.Fprintf(&b, "card     %s\n", f.Card)
 	}

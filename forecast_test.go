@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +127,9 @@ func TestForecastRefuses(t *testing.T) {
 		{"no users", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Users: []int{0}}},
 		{"context", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Contexts: []int{1 << 30}}},
 		{"behind the session", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Options: Options{Context: 100}, Contexts: []int{101}}},
+		{"row hits", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, RowHits: 1.5}},
+		{"threads", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Options: Options{Threads: 1000}}},
+		{"a web server", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Options: Options{PLE: "http://host/table"}}},
 		{"storage", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Storage: "tape"}},
 		{"prices", ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Prices: Prices{Life: -1}}},
 	} {
@@ -138,5 +142,70 @@ func TestForecastRefuses(t *testing.T) {
 	}
 	if _, err := LoadMachine("abacus"); !errors.Is(err, ErrRequest) {
 		t.Errorf("unknown machine: %v", err)
+	}
+}
+
+// Keys and values of all users count, and a budget that has room for one alone refuses them.
+func TestUsersTakeMemory(t *testing.T) {
+	m, err := LoadMachine("laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	forecast := func(ram int64, users ...int) *Forecast {
+		f, err := MakeForecast(ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Options: Options{RAM: ram, Context: 2048}, Users: users})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	one, eight := forecast(0, 1), forecast(0, 1, 8)
+	kv := int64(0)
+	for _, it := range one.Plan.Items() {
+		if it.Role == "kv full" || it.Role == "kv sliding" {
+			kv += it.Bytes
+		}
+	}
+	if more := eight.RAMBytes - one.RAMBytes; more < 7*kv || more > 8*kv {
+		t.Errorf("seven more users take %d bytes, their keys and values %d", more, 7*kv)
+	}
+	least := one.Plan.Minimum()
+	if f := forecast(least, 1); !f.Fits {
+		t.Errorf("one user in %d bytes: %s", least, f.Reason)
+	}
+	if f := forecast(least, 8); f.Fits || !strings.Contains(f.Reason, "planned for 8 users at once") {
+		t.Errorf("eight users in %d bytes: %q", least, f.Reason)
+	}
+}
+
+// A table in memory is none on storage: nothing waits for it, and a cold start reads it too.
+func TestTableInMemoryIsForecast(t *testing.T) {
+	m, err := LoadMachine("pi5-sd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(place string) *Forecast {
+		f, err := MakeForecast(ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Options: Options{PLE: place}, Users: []int{16}, Storage: "microsd-a1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	disk, ram := of("disk"), of("ram")
+	if disk.Typical().Wait == 0 || ram.Typical().Wait != 0 || ram.TableBytes != 0 || ram.RAMBytes-disk.RAMBytes < disk.TableBytes*9/10 {
+		t.Errorf("waits of %v and %v, %d and %d bytes", disk.Typical().Wait, ram.Typical().Wait, disk.RAMBytes, ram.RAMBytes)
+	}
+	if more := ram.Cold() - disk.Cold(); math.Abs(more/(float64(disk.TableBytes)/45e6)-1) > 0.2 {
+		t.Errorf("a cold start takes %.1f s longer for %d bytes of a card's 45 MB/s", more, disk.TableBytes)
+	}
+	if parts := disk.Typical().Parts(); !strings.Contains(parts, "ffn ") || !strings.Contains(parts, "wait for rows ") || strings.Contains(parts, "experts") {
+		t.Error(parts)
+	}
+	var sum seconds
+	d := disk.Typical()
+	for _, x := range []seconds{d.Products, d.FFN, d.Head, d.Experts, d.Attention, d.Norms, d.Dispatch, d.Wait} {
+		sum += x
+	}
+	if sum != d.Step {
+		t.Errorf("the parts of a step of %v make %v", d.Step, sum)
 	}
 }

@@ -65,7 +65,7 @@ func MeasureMachine(o MeasureOptions) (*Machine, error) {
 		return nil, err
 	}
 	m := &Machine{
-		Name: "this machine", About: fmt.Sprintf("%s/%s, %d threads, measured", runtime.GOOS, runtime.GOARCH, o.Threads), RAM: b.bytes,
+		Name: "this machine", About: fmt.Sprintf("%s/%s, %d threads, measured", runtime.GOOS, runtime.GOARCH, o.Threads), RAM: b.bytes, RAMFrom: b.from,
 		ReadRate: 1, BusyWatts: 15 * float64(o.Threads), IdleWatts: 5 * float64(o.Threads),
 		Sources: map[string]string{
 			"all":                   "measured, " + time.Now().Format(time.DateOnly),
@@ -95,6 +95,7 @@ func compute(m *Machine, o MeasureOptions) error {
 	if err != nil {
 		return err
 	}
+	m.Level = meter.back.Name()
 	meter.Measure(kernelTime, m)
 	if o.File != "" && len(o.Models) == 1 && o.Models[0].Path == o.File { // rows and weights are on one storage
 		err = meter.MeasureStreaming(o.Models[0], 0, streamTime, m)

@@ -161,9 +161,15 @@ func (t *Tokenizer) size() vocabularySize {
 // budget finds out how much memory the process may take.
 func (o Options) budget() (budget, error) { return findBudget(o.RAM, os.Getenv(RAMVariable), "/") }
 
-// makePlan plans for a budget.
+// makePlan plans one session for a budget.
 func makePlan(cat *checkpoint.Catalog, cfg *gemma.Config, text vocabularySize, b budget, o Options) (*MemoryPlan, error) {
+	return planSessions(cat, cfg, text, b, o, 1)
+}
+
+// planSessions plans so many sessions of the same length for a budget.
+func planSessions(cat *checkpoint.Catalog, cfg *gemma.Config, text vocabularySize, b budget, o Options, sessions int) (*MemoryPlan, error) {
 	po := plan.Options{
+		Sessions: sessions,
 		RAMBytes: b.bytes, Sizer: newSizer(o), Threads: o.Threads,
 		Context: o.Context, FixedContext: o.Context > 0,
 		Chunk: o.Chunk, FixedChunk: o.Chunk > 0,

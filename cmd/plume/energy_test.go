@@ -66,13 +66,14 @@ func TestEnergyThatNothingCounts(t *testing.T) {
 }
 
 func TestEnergyOfACheck(t *testing.T) {
-	p := checkPoint{watts: 20}
-	p.add(plume.StepForecast{Tokens: 1, Rate: 10, Low: 10, High: 10}, &plume.BenchRun{Tokens: 20, Steps: 20, Time: 2 * time.Second, Joules: 32})
+	m := laptop(t)
+	p := checkPoint{watts: 20, blocks: []checkBlock{newCheckBlock(
+		plume.StepForecast{Tokens: 1, Rate: 10, Low: 10, High: 10}, &plume.BenchRun{Tokens: 20, Steps: 20, Time: 2 * time.Second, Joules: 32}, m, m)}}
 	lines := p.lines("decode", true)
 	if len(lines) != 3 || lines[1].Unit != "J/token" || math.Abs(lines[1].Predicted-2) > 1e-9 || math.Abs(lines[1].Measured-1.6) > 1e-9 || !lines[1].Within {
 		t.Errorf("%+v", lines)
 	}
-	p.joules = 0
+	p.blocks[0].joules = 0
 	if got := p.lines("decode", true); len(got) != 2 {
 		t.Errorf("without a counter: %+v", got)
 	}

@@ -27,9 +27,11 @@ type planFlags struct {
 	hardware, storage, probe, save string
 	ram, vram                      sizeFlag
 	context, chunk, prompt         int
-	kvType                         string
+	kvType, ple                    string
+	rows                           cacheFlag
+	threads                        int
 	contexts, users                []int
-	target                         float64
+	rowHits, target                float64
 
 	prices            plume.Prices
 	price, busy, idle float64
@@ -49,14 +51,21 @@ file on the storage that rows will come from; a MODEL file serves), or a
 --hardware profile. Every figure of a profile names its source; --save-hardware
 writes what was measured as a profile to keep or to edit.
 
+Limits are --ram, --vram (a card that does not hold all that a step computes with
+is a miss), --ctx, --users (memory is planned for the most of them at once) and
+--target-tps. Rows of the per-layer table are assumed never to repeat; --row-hits
+is the share of them that memory has.
+
 --compare puts several shapes side by side under the same limits, best first:
 those that keep every limit, larger models before smaller ones, and behind them
 those whose weights must be read from storage for every token, by speed; then
 those that do not, each with its reason.
 
 --check measures MODEL on this machine: the peak of a session that fills its
-context, then prefill and decoding, and the machine itself right before and
-after each run. It prints what is predicted from that beside what was measured.
+context, then prefill and decoding in short blocks, and the machine itself right
+before and after each. It prints what is predicted from that beside what was
+measured: of all blocks the one whose error is in the middle, with the errors of
+all. A block during which memory became faster or slower by over 15 % is done again.
 With --users sequences are decoded together, with --ram weights may be streamed,
 and with --storage rows come as slowly as from that device.
 docs/planning.md has every formula with its units.`
@@ -96,7 +105,8 @@ func (f *planFlags) add(cmd *cobra.Command) {
 	complete(cmd, "compare", gemma.Shapes()...)
 	fs.IntVar(&f.prompt, "prompt", 512, "tokens of a prompt")
 	fs.IntSliceVar(&f.contexts, "at", nil, "positions to forecast decoding at (default: 16 and the end of the context)")
-	fs.IntSliceVar(&f.users, "users", []int{1}, "sequences decoded together")
+	fs.IntSliceVar(&f.users, "users", []int{1}, "sequences decoded together; memory is planned for the most of them")
+	fs.Float64Var(&f.rowHits, "row-hits", 0, "share of per-layer rows that memory has already, 0 to 1 (0: rows never repeat)")
 	fs.Float64Var(&f.target, "target-tps", 0, "tokens per second that each user must get")
 	fs.Float64Var(&f.prices.Life, "life-years", f.prices.Life, "years after which the machine is worth nothing")
 	fs.Float64Var(&f.prices.Utilisation, "utilisation", f.prices.Utilisation, "share of its life in which it generates")
@@ -107,7 +117,7 @@ func (f *planFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.svg, "svg", "", "write the report's plots as SVG files into `FOLDER`")
 	fs.StringVar(&f.png, "png", "", "write the report's plots as PNG files into `FOLDER`")
 	fs.BoolVar(&f.check, "check", false, "measure MODEL on this machine and print predicted against measured")
-	fs.IntVar(&f.checkRepeat, "repeat", 3, "with --check: blocks per measurement")
+	fs.IntVar(&f.checkRepeat, "repeat", 5, "with --check: blocks per measurement")
 }
 
 // addModel adds the flags that say what runs.
@@ -121,7 +131,11 @@ func (f *planFlags) addModel(cmd *cobra.Command) {
 	fs.IntVar(&f.context, "ctx", 0, "tokens of context (default: the model's, at most 4096)")
 	fs.IntVar(&f.chunk, "chunk", 0, "prompt tokens per step")
 	fs.StringVar(&f.kvType, "kv-type", "f16", "number format of the KV cache: "+strings.Join(plume.KVTypes(), ", "))
+	fs.StringVar(&f.ple, "ple", "auto", "where rows come from: "+strings.Join(plume.PLEPlaces(), ", ")+"; ram counts the table as memory")
+	fs.Var(&f.rows, "ple-cache", "memory for rows that may come again, as 8MiB; 0: none (default: 2MiB,\nless where memory is short)")
+	fs.IntVar(&f.threads, "threads", 0, "threads that compute (default: all of the machine's)")
 	fs.BoolVar(&f.json, "json", false, "print one JSON object")
+	complete(cmd, "ple", plume.PLEPlaces()...)
 	complete(cmd, "shape", gemma.Shapes()...)
 	complete(cmd, "type", convert.LayerNames()...)
 	complete(cmd, "kv-type", plume.KVTypes()...)
@@ -135,7 +149,7 @@ func (f *planFlags) addMachine(cmd *cobra.Command) {
 	fs.StringVar(&f.probe, "probe", "", "measure the storage under this `FILE` (default: the model's)")
 	fs.StringVar(&f.save, "save-hardware", "", "write the machine's profile to `FILE`")
 	fs.Var(&f.ram, "ram", "memory that the process may take (default: what the machine has)")
-	fs.Var(&f.vram, "vram", "memory of a graphics card, to see what would fit (default: what the machine has)")
+	fs.Var(&f.vram, "vram", "memory of a graphics card that is to hold all that a step computes with\n(default: what the machine has, and no limit)")
 	fs.Float64Var(&f.price, "price", -1, "price of the machine (default: the profile's)")
 	fs.Float64Var(&f.busy, "watts", -1, "watts while generating (default: the profile's)")
 	fs.Float64Var(&f.idle, "idle-watts", -1, "watts while waiting (default: the profile's)")
@@ -199,7 +213,7 @@ func (f *planFlags) checkNumbers(cmd *cobra.Command) error {
 	}{
 		{"prompt", float64(f.prompt), 1}, {"users", float64(slices.Min(append(f.users[:len(f.users):len(f.users)], 1))), 1},
 		{"at", float64(slices.Min(append(f.contexts[:len(f.contexts):len(f.contexts)], 0))), 0}, {"layers", float64(f.layers), 0},
-		{"target-tps", f.target, 0}, {"price", f.price, 0}, {"watts", f.busy, 0}, {"idle-watts", f.idle, 0}, {"repeat", float64(f.checkRepeat), 1},
+		{"row-hits", f.rowHits, 0}, {"threads", float64(f.threads), 1}, {"target-tps", f.target, 0}, {"price", f.price, 0}, {"watts", f.busy, 0}, {"idle-watts", f.idle, 0}, {"repeat", float64(f.checkRepeat), 1},
 	} {
 		if cmd.Flags().Changed(x.flag) && !(x.value >= x.least) {
 			return fmt.Errorf("--%s %g, want at least %g", x.flag, x.value, x.least)
@@ -243,7 +257,7 @@ func (f *planFlags) run(cmd *cobra.Command, model string) error {
 		}{m, f.prices, list})
 	}
 	if len(list) == 1 {
-		return printForecast(cmd.OutOrStdout(), &list[0])
+		return printForecast(cmd.OutOrStdout(), m, &list[0])
 	}
 	return printCandidates(cmd.OutOrStdout(), m, f.memory(m), list)
 }
@@ -302,7 +316,7 @@ func (f *planFlags) saveMachine(m *plume.Machine) error {
 
 // measure measures this machine, its storage where there is a file to read.
 func (f *planFlags) measure(cmd *cobra.Command, specs []plume.ModelSpec) (*plume.Machine, error) {
-	o := plume.MeasureOptions{File: f.probe, Models: specs, KVType: f.kvType}
+	o := plume.MeasureOptions{File: f.probe, Models: specs, KVType: f.kvType, Threads: f.threads}
 	if f.save != "" {
 		o.Types = plume.CommonTypes()
 	}
@@ -325,10 +339,16 @@ func (*planFlags) large(path string) bool {
 }
 
 func (f *planFlags) forecast(m *plume.Machine) plume.ForecastOptions {
-	return plume.ForecastOptions{
-		Options: plume.Options{RAM: int64(f.ram), Context: f.context, Chunk: f.chunk, KVType: f.kvType},
-		Machine: m, Prompt: f.prompt, Contexts: f.contexts, Users: f.users, Prices: f.prices, Storage: f.storage,
+	o := plume.ForecastOptions{
+		Options: plume.Options{
+			RAM: int64(f.ram), Context: f.context, Chunk: f.chunk, KVType: f.kvType, PLE: f.ple, PLECacheBytes: int64(f.rows), Threads: f.threads,
+		},
+		Machine: m, Prompt: f.prompt, Contexts: f.contexts, Users: f.users, RowHits: f.rowHits, Prices: f.prices, Storage: f.storage,
 	}
+	if f.check { // which measures one session
+		o.Sessions = 1
+	}
+	return o
 }
 
 // candidate is a model that was asked about, and what speaks against it.
@@ -357,8 +377,15 @@ func (f *planFlags) judge(spec plume.ModelSpec, fc *plume.Forecast) candidate {
 	}
 	if fc.Fits {
 		for _, what := range fc.Plan.Shrunk() {
+			if users := slices.Max(f.users); users > 1 {
+				what += fmt.Sprintf(" for %d users", users)
+			}
 			c.add(what)
 		}
+	}
+	if fc.Card != nil && f.vram > 0 && fc.Card.Held < fc.Card.Of {
+		c.Keeps = false
+		c.add(fmt.Sprintf("a card of %s does not hold the %s that a step computes with", sizeText(fc.Card.VRAM), sizeText(fc.Card.Of)))
 	}
 	if !fc.Fits || f.target <= 0 {
 		return c
@@ -409,8 +436,8 @@ func better(a, b candidate) int {
 }
 
 // printForecast prints one model in full.
-func printForecast(w io.Writer, c *candidate) error {
-	fmt.Fprint(w, c.Forecast)
+func printForecast(w io.Writer, m *plume.Machine, c *candidate) error {
+	fmt.Fprintf(w, "%s\n%s", c.Forecast, machineText(m))
 	if !c.Keeps && c.Fits {
 		fmt.Fprintf(w, "misses a limit: %s\n", c.Reason)
 	}
@@ -465,6 +492,6 @@ func printCandidates(w io.Writer, m *plume.Machine, memory string, list []candid
 			fmt.Fprintf(w, "\n%s: %s", c.Name, c.Reason)
 		}
 	}
-	_, err := fmt.Fprintln(w)
+	_, err := fmt.Fprintf(w, "\n\n%s", machineText(m))
 	return err
 }

@@ -28,6 +28,12 @@ type checkLine struct {
 	Mark      float64 `json:"mark"`  // the error that planning promises to stay below; 0: no more than predicted
 	Within    bool    `json:"within"`
 
+	// Of what was measured in blocks this is the one whose error is in the middle of all.
+	LeastError float64 `json:"error_least"`
+	MostError  float64 `json:"error_most"`
+	Blocks     int     `json:"blocks,omitempty"`
+	Moved      int     `json:"blocks_moved,omitempty"` // more blocks, in which memory became faster or slower, which do not count
+
 	// Of speeds: the forecast while memory is as slow, or as fast, as in a tenth of the
 	// measurements, and the least and the most that memory gave around the runs, in GB/s.
 	Low           float64 `json:"predicted_low,omitempty"`
@@ -56,8 +62,8 @@ func newCheckLine(what, unit string, predicted, measured, mark float64) checkLin
 	return l
 }
 
-// drifted is from how much more memory gives at one time than at another on that the machine
-// is said not to have stayed the same.
+// drifted is from how much more memory gives before a block than after it, or less, on that the
+// machine is said not to have stayed the same.
 const drifted = 1.15
 
 // runCheck measures the model that c is about on machine m, which has been measured, and
@@ -72,7 +78,7 @@ func (f *planFlags) runCheck(cmd *cobra.Command, m *plume.Machine, c *candidate)
 	if err != nil {
 		return err
 	}
-	lines := memoryLines(c.Forecast, session)
+	lines := memoryLines(c.Plan, session)
 	speed, err := f.checkSpeed(cmd, ctx, m, c)
 	if err != nil {
 		return err
@@ -95,7 +101,10 @@ func (f *planFlags) measureSession(ctx context.Context, fc *plume.Forecast) (*se
 	prompt := max(1, fc.Plan.Context()-sessionTokens)
 	args := []string{"bench", "session", fc.Model, "--json", "--kv-type", fc.Plan.KVType(), "--threads", strconv.Itoa(fc.Plan.Threads()),
 		"--ctx", strconv.Itoa(fc.Plan.Context()), "--chunk", strconv.Itoa(fc.Plan.Chunk()), "--prompt", strconv.Itoa(prompt),
-		"--tokens", strconv.Itoa(min(sessionTokens, fc.Plan.Context()-prompt)), "--repeat", "1"}
+		"--ple", f.ple, "--tokens", strconv.Itoa(min(sessionTokens, fc.Plan.Context()-prompt)), "--repeat", "1"}
+	if f.rows != 0 {
+		args = append(args, "--ple-cache", f.rows.String())
+	}
 	if f.ram > 0 {
 		args = append(args, "--ram", strconv.FormatInt(int64(f.ram), 10))
 	}
@@ -105,44 +114,52 @@ func (f *planFlags) measureSession(ctx context.Context, fc *plume.Forecast) (*se
 
 // runPlume runs this program with arguments and reads the JSON object that it prints.
 func runPlume(ctx context.Context, into any, args ...string) error {
+	return watchPlume(ctx, into, func(int) {}, args...)
+}
+
+// watchPlume is runPlume that says which process it has begun.
+func watchPlume(ctx context.Context, into any, begun func(pid int), args ...string) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	child := exec.CommandContext(ctx, program, args...)
-	var stderr bytes.Buffer
-	child.Stderr = &stderr
-	text, err := child.Output()
+	var text, stderr bytes.Buffer
+	child.Stdout, child.Stderr = &text, &stderr
+	if err = child.Start(); err == nil {
+		begun(child.Process.Pid)
+		err = child.Wait()
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("run plume %s: %w: %s", args[0], err, lastLine(stderr.Bytes()))
 	}
-	if err := json.Unmarshal(text, into); err != nil {
+	if err := json.Unmarshal(text.Bytes(), into); err != nil {
 		return fmt.Errorf("read what plume %s prints: %w", args[0], err)
 	}
 	return nil
 }
 
 // memoryLines puts the plan and the peak of a session side by side.
-func memoryLines(fc *plume.Forecast, session *sessionReport) []checkLine {
+func memoryLines(p *plume.MemoryPlan, session *sessionReport) []checkLine {
 	peak := session.Stats.Memory.ProcessPeak
 	if peak == 0 {
 		return nil
 	}
-	most := newCheckLine("memory, at most", "MiB", mib(fc.Plan.Total()), mib(peak), 0)
-	most.Within = fc.Plan.Total() >= peak
+	most := newCheckLine("memory, at most", "MiB", mib(p.Total()), mib(peak), 0)
+	most.Within = p.Total() >= peak
 	return []checkLine{
 		most,
-		newCheckLine("memory, expected", "MiB", mib(fc.Plan.Expected(session.Prompt+session.Tokens)), mib(peak), memoryMark),
+		newCheckLine("memory, expected", "MiB", mib(p.Expected(session.Prompt+session.Tokens)), mib(peak), memoryMark),
 	}
 }
 
 func printCheck(w io.Writer, lines []checkLine) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\tpredicted\tmeasured\terror\tmark\t\tmemory GB/s meanwhile")
-	moved := false
+	fmt.Fprintln(t, "\tpredicted\tmeasured\terror\tof all blocks\tmark\t\tmemory GB/s meanwhile")
+	moved := 0
 	for _, l := range lines {
 		verdict, predicted, memory := "within", fmt.Sprintf("%.2f", l.Predicted), ""
 		if !l.Within {
@@ -158,12 +175,20 @@ func printCheck(w io.Writer, lines []checkLine) error {
 		if l.Mark > 0 {
 			mark = fmt.Sprintf("%.0f %%", 100*l.Mark)
 		}
-		moved = moved || l.FastestMemory > drifted*l.SlowestMemory
-		fmt.Fprintf(t, "%s, %s\t%s\t%.2f\t%+.1f %%\t%s\t%s\t%s\n", l.What, l.Unit, predicted, l.Measured, 100*l.Error, mark, verdict, memory)
+		spread := ""
+		if l.LeastError != 0 || l.MostError != 0 {
+			spread = fmt.Sprintf("%+.1f to %+.1f %%", 100*l.LeastError, 100*l.MostError)
+		}
+		moved += l.Moved
+		fmt.Fprintf(t, "%s, %s\t%s\t%.2f\t%+.1f %%\t%s\t%s\t%s\t%s\n", l.What, l.Unit, predicted, l.Measured, 100*l.Error, spread, mark, verdict, memory)
 	}
-	if err := t.Flush(); err != nil || !moved {
+	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nthe machine did not stay the same: its memory gave over %.0f %% more at one time than at another\n", 100*(drifted-1))
+	fmt.Fprintln(w, "\nEach block is predicted from what the machine gave right before and after it; shown is the one whose error is in the middle.")
+	if moved == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "The machine did not stay the same: in %d more blocks memory became faster or slower by over %.0f %%; they do not count, where there are others.\n", moved, 100*(drifted-1))
 	return err
 }

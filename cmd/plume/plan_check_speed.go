@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,15 +31,17 @@ type checker struct {
 	lines  []checkLine
 }
 
-// checkTime is how long the machine is measured before and after each run.
-const checkTime = time.Second
+// checkTime is how long the machine is measured before and after each block.
+const checkTime = 500 * time.Millisecond
 
 // leastAgain is of how many bytes at least the disk's rate is measured.
 const leastAgain = 32 << 20
 
-// A run of decoding: enough tokens to last about runTime, within these bounds.
+// A block of decoding: enough tokens to last about runTime, within these bounds. Memory that
+// others share gives 28 GB/s in one second and 61 in another (2026-11-23), so a block is no
+// longer than that.
 const (
-	runTime     = 2 * time.Second
+	runTime     = time.Second
 	leastTokens = 4
 	mostTokens  = 32
 )
@@ -47,10 +51,17 @@ func (f *planFlags) checkSpeed(cmd *cobra.Command, ctx context.Context, m *plume
 	fc := c.Forecast
 	o := plume.Options{
 		RAM: int64(f.ram), Context: fc.Plan.Context(), Chunk: fc.Plan.Chunk(), KVType: fc.Plan.KVType(), Threads: fc.Plan.Threads(),
-		PLE: "direct", // as the storage was measured
+		PLE:           "direct", // as the storage was measured
+		PLECacheBytes: int64(f.rows),
+	}
+	if f.ple != "auto" {
+		o.PLE = f.ple
 	}
 	if f.storage != "" {
-		o.PLE, o.PLEEmulate = "disk", f.storage
+		o.PLEEmulate = f.storage
+		if f.ple == "auto" {
+			o.PLE = "disk"
+		}
 	}
 	model, err := plume.Open(fc.Model, o)
 	if err != nil {
@@ -115,19 +126,20 @@ func (k *checker) at(context, tokens int) int {
 	return max(0, min(context-tokens/2, k.limit-tokens))
 }
 
-// point runs something as often as it is to be repeated and forecasts each run on the mean
-// of the machine before and after it.
+// point measures blocks of something and forecasts each on the mean of the machine before and
+// after it. Of a block in which the machine became another one that mean says little: it is
+// done again, up to twice as many blocks as asked for in all.
 func (k *checker) point(ctx context.Context, what string, forecast func(*plume.Machine) (plume.StepForecast, error), run func() (plume.BenchRun, error)) error {
 	k.status.show("%s", what)
 	if _, err := run(); err != nil { // fills caches and buffers
 		return err
 	}
-	var p checkPoint
+	p := checkPoint{watts: k.base.BusyWatts}
 	before, err := k.machine()
 	if err != nil {
 		return err
 	}
-	for range k.repeat {
+	for p.steady() < k.repeat && len(p.blocks) < 2*k.repeat {
 		r, err := run()
 		if err == nil {
 			err = context.Cause(ctx)
@@ -143,8 +155,7 @@ func (k *checker) point(ctx context.Context, what string, forecast func(*plume.M
 		if err != nil {
 			return err
 		}
-		p.add(s, &r, before, after)
-		p.watts = k.base.BusyWatts
+		p.blocks = append(p.blocks, newCheckBlock(s, &r, before, after))
 		before = after
 	}
 	k.lines = append(k.lines, p.lines(what, k.fc.TableBytes > 0)...)
@@ -169,34 +180,74 @@ func (k *checker) machine() (*plume.Machine, error) {
 	return &m, nil
 }
 
-// checkPoint sums up the runs of a point.
-type checkPoint struct {
-	runs                  int
-	tokens                float64
-	predicted, low, high  float64 // seconds of all runs; low is the longest
-	measured              float64
-	predictedWait, waited float64 // milliseconds of a step, summed over the runs
-	slowest, fastest      float64 // of the measured memory
-	watts, joules         float64 // of the machine when it computes, and of all runs together; 0: not counted
+// checkBlock is one run and what was forecast for it.
+type checkBlock struct {
+	forecast              plume.StepForecast
+	measured              float64 // tokens per second
+	tokens, joules        float64 // joules of the whole block; 0: not counted
+	predictedWait, waited float64 // milliseconds of a step
+	before, after         float64 // what memory gave, in GB/s
 }
 
-func (p *checkPoint) add(s plume.StepForecast, r *plume.BenchRun, machines ...*plume.Machine) {
+func newCheckBlock(s plume.StepForecast, r *plume.BenchRun, before, after *plume.Machine) checkBlock {
 	tokens := float64(r.Tokens)
-	p.runs++
-	p.tokens += tokens
-	p.predicted, p.low, p.high = p.predicted+tokens/s.Rate, p.low+tokens/s.Low, p.high+tokens/s.High
-	p.measured += r.Time.Seconds()
-	p.joules += r.Joules
 	steps := math.Ceil(float64(s.Tokens) * float64(r.Steps) / tokens) // of a forecast: a prompt's chunks, or one
-	p.predictedWait += 1000 * time.Duration(s.Wait).Seconds() / steps
-	p.waited += 1000 * r.PLE.Wait.Seconds() / float64(r.Steps)
-	for _, m := range machines {
-		x := m.Best().Stream
-		if p.slowest == 0 || x < p.slowest {
-			p.slowest = x
-		}
-		p.fastest = max(p.fastest, x)
+	return checkBlock{
+		forecast: s, measured: tokens / r.Time.Seconds(), tokens: tokens, joules: r.Joules,
+		predictedWait: 1000 * time.Duration(s.Wait).Seconds() / steps, waited: 1000 * r.PLE.Wait.Seconds() / float64(r.Steps),
+		before: before.Best().Stream, after: after.Best().Stream,
 	}
+}
+
+// moved reports whether memory became another one meanwhile.
+func (b *checkBlock) moved() bool {
+	return max(b.before, b.after) > drifted*min(b.before, b.after)
+}
+
+// checkPoint is the blocks of a point.
+type checkPoint struct {
+	blocks []checkBlock
+	watts  float64 // of the machine when it computes
+}
+
+func (p *checkPoint) steady() (n int) {
+	for i := range p.blocks {
+		if !p.blocks[i].moved() {
+			n++
+		}
+	}
+	return n
+}
+
+// taken are the blocks that count: those in which the machine stayed the same, all where there
+// is none.
+func (p *checkPoint) taken() []checkBlock {
+	if p.steady() == 0 {
+		return p.blocks
+	}
+	return slices.DeleteFunc(slices.Clone(p.blocks), func(b checkBlock) bool { return b.moved() })
+}
+
+// middle is the line of the block whose error is in the middle, with the least and the greatest
+// error; of an even number the worse one of both middles.
+func middle(lines []checkLine) checkLine {
+	slices.SortFunc(lines, func(a, b checkLine) int { return cmp.Compare(a.order(), b.order()) })
+	n := len(lines)
+	l := lines[n/2]
+	if m := lines[(n-1)/2]; math.Abs(m.order()) > math.Abs(l.order()) {
+		l = m
+	}
+	l.LeastError, l.MostError = lines[0].Error, lines[n-1].Error
+	return l
+}
+
+// order is what lines are ordered by: the error, or where nothing was measured, which has none,
+// what was predicted.
+func (l *checkLine) order() float64 {
+	if l.Measured == 0 {
+		return l.Predicted
+	}
+	return l.Error
 }
 
 // energyMark is the error that a power measured beforehand may lead to.
@@ -205,18 +256,30 @@ const energyMark = 0.25
 // lines are the point's speed, its energy where that was counted and, of models with a table,
 // its wait.
 func (p *checkPoint) lines(what string, table bool) []checkLine {
-	speed := newCheckLine(what, "tok/s", p.tokens/p.predicted, p.tokens/p.measured, speedMark)
-	speed.Low, speed.High = p.tokens/p.low, p.tokens/p.high
-	speed.SlowestMemory, speed.FastestMemory = p.slowest, p.fastest
+	var speeds, energies, waits []checkLine
+	for _, b := range p.taken() {
+		speed := newCheckLine(what, "tok/s", b.forecast.Rate, b.measured, speedMark)
+		speed.Low, speed.High = b.forecast.Low, b.forecast.High
+		speeds = append(speeds, speed)
+		if b.joules > 0 {
+			energies = append(energies, newCheckLine("energy, "+what, "J/token", p.watts/b.forecast.Rate, b.joules/b.tokens, energyMark))
+		}
+		wait := newCheckLine("wait for rows, "+what, "ms/step", b.predictedWait, b.waited, waitMark)
+		wait.Within = wait.Within || wait.Predicted < waitFloor && wait.Measured < waitFloor
+		waits = append(waits, wait)
+	}
+	speed := middle(speeds)
+	speed.Blocks, speed.Moved = len(speeds), len(p.blocks)-p.steady()
+	speed.SlowestMemory = math.Inf(1)
+	for _, b := range p.blocks {
+		speed.SlowestMemory, speed.FastestMemory = min(speed.SlowestMemory, b.before, b.after), max(speed.FastestMemory, b.before, b.after)
+	}
 	lines := []checkLine{speed}
-	if p.joules > 0 {
-		lines = append(lines, newCheckLine("energy, "+what, "J/token", p.watts*p.predicted/p.tokens, p.joules/p.tokens, energyMark))
+	if energies != nil {
+		lines = append(lines, middle(energies))
 	}
-	if !table {
-		return lines
+	if table {
+		lines = append(lines, middle(waits))
 	}
-	n := float64(p.runs)
-	wait := newCheckLine("wait for rows, "+what, "ms/step", p.predictedWait/n, p.waited/n, waitMark)
-	wait.Within = wait.Within || wait.Predicted < waitFloor && wait.Measured < waitFloor
-	return append(lines, wait)
+	return lines
 }

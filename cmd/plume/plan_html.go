@@ -30,14 +30,16 @@ type report struct {
 	Machine *plume.Machine
 	Memory  string
 	Prices  plume.Prices
+	RowHits float64 // percent
 	Plans   []candidate
 	Decode  string // heading of its rate
+	Facts   []fact // of the machine
 	Plots   []template.HTML
 }
 
 // writeReport writes one self-contained page: tables, and plots as inline SVG.
 func writeReport(path string, m *plume.Machine, list []candidate, plots []namedPlot, f *planFlags) error {
-	r := report{Made: time.Now().Format(time.DateOnly), Machine: m, Memory: f.memory(m), Prices: f.prices, Plans: list, Decode: decodeHead(list)}
+	r := report{Made: time.Now().Format(time.DateOnly), Machine: m, Memory: f.memory(m), Prices: f.prices, RowHits: 100 * f.rowHits, Plans: list, Decode: decodeHead(list), Facts: machineFacts(m)}
 	for _, p := range plots {
 		r.Plots = append(r.Plots, template.HTML(plot.Inline(p.Plot))) // made here of escaped texts and numbers
 	}

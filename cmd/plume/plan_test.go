@@ -10,45 +10,62 @@ import (
 	"github.com/plume-run/plume"
 )
 
-// Two runs of ten steps with two sequences: forecasts of 8 and 12 tokens per second make
-// 40/(20/8 + 20/12) of both, the memory is the least and the most that was seen.
-func TestCheckPointsSumUp(t *testing.T) {
+// Of blocks the one with the middle error is shown, and those count alone in which memory
+// stayed as it was.
+func TestCheckPointsShowTheMiddle(t *testing.T) {
 	machine := func(stream float64) *plume.Machine {
 		m := laptop(t)
 		m.Threads[len(m.Threads)-1].Stream = stream
 		return m
 	}
-	run := plume.BenchRun{Tokens: 20, Steps: 10, Time: 2 * time.Second}
+	run := plume.BenchRun{Tokens: 20, Steps: 10, Time: 2 * time.Second, Joules: 40}
 	run.PLE.Wait = 30 * time.Millisecond
-	var p checkPoint
-	p.add(plume.StepForecast{Tokens: 2, Rate: 8, Low: 4, High: 10, Wait: 2e6}, &run, machine(40), machine(30))
-	p.add(plume.StepForecast{Tokens: 2, Rate: 12, Low: 8, High: 20, Wait: 4e6}, &run, machine(30), machine(50))
-	lines := p.lines("decode", true)
-	if len(lines) != 2 {
-		t.Fatalf("%d lines", len(lines))
+	p := checkPoint{watts: 20}
+	add := func(rate float64, wait int, before, after float64) {
+		s := plume.StepForecast{Tokens: 2, Rate: rate, Low: rate / 2, High: 2 * rate, Wait: 1e6}
+		for range wait - 1 {
+			s.Wait += 1e6
+		}
+		p.blocks = append(p.blocks, newCheckBlock(s, &run, machine(before), machine(after)))
 	}
-	speed, wait := lines[0], lines[1]
+	add(8, 2, 40, 40)
+	add(30, 60, 40, 20) // moved
+	add(12, 4, 40, 36)
+	add(11, 3, 36, 36)
+	lines := p.lines("decode", true)
+	if len(lines) != 3 || p.steady() != 3 {
+		t.Fatalf("%d lines, %d steady", len(lines), p.steady())
+	}
+	speed, energy, wait := lines[0], lines[1], lines[2]
 	for _, c := range []struct {
 		name      string
 		got, want float64
 	}{
-		{"predicted", speed.Predicted, 9.6}, {"low", speed.Low, 40 / 7.5}, {"high", speed.High, 40.0 / 3},
-		{"measured", speed.Measured, 10}, {"error", speed.Error, -0.04},
-		{"least memory", speed.SlowestMemory, 30}, {"most memory", speed.FastestMemory, 50},
+		{"predicted", speed.Predicted, 11}, {"low", speed.Low, 5.5}, {"high", speed.High, 22}, {"measured", speed.Measured, 10},
+		{"error", speed.Error, 0.1}, {"least", speed.LeastError, -0.2}, {"most", speed.MostError, 0.2},
+		{"blocks", float64(speed.Blocks), 3}, {"moved", float64(speed.Moved), 1},
+		{"least memory", speed.SlowestMemory, 20}, {"most memory", speed.FastestMemory, 40},
+		{"predicted energy", energy.Predicted, 20.0 / 11}, {"energy", energy.Measured, 2},
 		{"predicted wait", wait.Predicted, 3}, {"measured wait", wait.Measured, 3},
 	} {
 		if math.Abs(c.got-c.want) > 1e-9 {
 			t.Errorf("%s %g, want %g", c.name, c.got, c.want)
 		}
 	}
-	if !speed.Within || !wait.Within {
+	if !speed.Within || !wait.Within || !energy.Within {
 		t.Errorf("not within the marks: %+v", lines)
 	}
+	// Of two the worse, and of none that stayed all.
+	p.blocks = p.blocks[:2]
+	p.blocks[0].after = 80
+	if l := p.lines("decode", false)[0]; l.Predicted != 30 || l.Blocks != 2 || l.Moved != 2 {
+		t.Errorf("%+v", l)
+	}
 	// A prompt of two chunks: what is forecast of both is half as much for each.
-	p = checkPoint{}
 	run = plume.BenchRun{Tokens: 100, Steps: 2, Time: time.Second}
 	run.PLE.Wait = 20 * time.Millisecond
-	p.add(plume.StepForecast{Tokens: 100, Rate: 80, Low: 80, High: 80, Wait: 30e6}, &run)
+	s := plume.StepForecast{Tokens: 100, Rate: 80, Low: 80, High: 80, Wait: 30e6}
+	p = checkPoint{blocks: []checkBlock{newCheckBlock(s, &run, machine(1), machine(1))}}
 	lines = p.lines("prefill", true)
 	if lines[0].Within || math.Abs(lines[1].Error-0.5) > 1e-9 || lines[1].Within || len(p.lines("prefill", false)) != 1 {
 		t.Errorf("%+v", lines)
@@ -63,8 +80,9 @@ func TestNothingMeasuredIsNotWithin(t *testing.T) {
 	if l := newCheckLine("wait", "ms", 0, 0, waitMark); !l.Within {
 		t.Errorf("%+v", l)
 	}
-	var p checkPoint
-	p.add(plume.StepForecast{Tokens: 1, Rate: 10, Low: 10, High: 10, Wait: 1e5}, &plume.BenchRun{Tokens: 10, Steps: 10, Time: time.Second})
+	m := laptop(t)
+	p := checkPoint{blocks: []checkBlock{newCheckBlock(
+		plume.StepForecast{Tokens: 1, Rate: 10, Low: 10, High: 10, Wait: 1e5}, &plume.BenchRun{Tokens: 10, Steps: 10, Time: time.Second}, m, m)}}
 	if l := p.lines("decode", true)[1]; !l.Within { // a tenth of a millisecond is as good as none
 		t.Errorf("%+v", l)
 	}
@@ -86,7 +104,7 @@ func TestMemoryLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := sessionReport{Prompt: 1000, Tokens: 24}
-	if lines := memoryLines(fc, &s); lines != nil {
+	if lines := memoryLines(fc.Plan, &s); lines != nil {
 		t.Errorf("nothing was measured: %+v", lines)
 	}
 	expected := fc.Plan.Expected(1024)
@@ -95,7 +113,7 @@ func TestMemoryLines(t *testing.T) {
 		most, near bool
 	}{{expected, true, true}, {expected * 100 / 105, true, false}, {fc.Plan.Total() + 1, false, false}} {
 		s.Stats.Memory.ProcessPeak = c.peak
-		lines := memoryLines(fc, &s)
+		lines := memoryLines(fc.Plan, &s)
 		if len(lines) != 2 || lines[0].Within != c.most || lines[1].Within != c.near {
 			t.Errorf("a peak of %d, %d planned, %d expected: %+v", c.peak, fc.Plan.Total(), expected, lines)
 		}

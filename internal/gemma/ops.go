@@ -13,7 +13,8 @@ type OpKind uint8
 
 // The kinds of operations that take time.
 const (
-	OpProduct   OpKind = iota + 1 // weights × activations
+	OpProduct   OpKind = iota + 1 // weights × activations: those that are none of the following
+	OpFFN                         // of the dense feed-forward networks
 	OpHead                        // the output matrix, which a prompt's chunks do without
 	OpExperts                     // the chosen experts' products
 	OpAttention                   // queries × keys, weights × values
@@ -24,6 +25,8 @@ func (k OpKind) String() string {
 	switch k {
 	case OpProduct:
 		return "products"
+	case OpFFN:
+		return "ffn"
 	case OpHead:
 		return "head"
 	case OpExperts:
@@ -83,6 +86,8 @@ func (w *Weights) ops(z backend.Sizer, s StepWork, take func(product) bool, laye
 		op.MACs = int64(rows) * int64(p.out) * int64(p.in)
 		op.Elems = int64(rows) * int64(p.out+p.in)
 		switch p.key {
+		case KeyGate, KeyUp, KeyDown:
+			op.Kind = OpFFN
 		case KeyEmbed:
 			op.Kind = OpHead
 		case KeyExpertsGateUp, KeyExpertsDown:

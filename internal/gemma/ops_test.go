@@ -46,7 +46,7 @@ func TestOpsCountWhatAStepComputes(t *testing.T) {
 			switch op.Kind {
 			case gemma.OpHead:
 				head += float64(op.MACs) / 1e9
-			case gemma.OpProduct, gemma.OpExperts:
+			case gemma.OpProduct, gemma.OpFFN, gemma.OpExperts:
 				products += float64(op.MACs) / 1e9
 			}
 			if op.Kind != gemma.OpAttention {
@@ -68,7 +68,7 @@ func TestOpsStopEarly(t *testing.T) {
 	z := cpu.Sizer{Threads: 2}
 	macs := func(wanted int) (sum int64) {
 		for _, op := range w.Ops(z, gemma.StepWork{Sequences: 1, Rows: 256, Wanted: wanted, KVType: quant.F16}) {
-			if op.Kind == gemma.OpProduct {
+			if op.Kind == gemma.OpProduct || op.Kind == gemma.OpFFN {
 				sum += op.MACs
 			}
 		}

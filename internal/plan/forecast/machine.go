@@ -20,6 +20,11 @@ type Machine struct {
 	Name  string `json:"name"`
 	About string `json:"about"`
 
+	// Level is the instructions that kernels were measured with, RAMFrom who says RAM; "": not
+	// known.
+	Level   string `json:"level,omitempty"`
+	RAMFrom string `json:"ram_from,omitempty"`
+
 	RAM     int64  `json:"ram_bytes"` // what the process may take
 	VRAM    int64  `json:"vram_bytes,omitempty"`
 	Threads []Rate `json:"threads"` // ascending; the last is what answers are forecast for

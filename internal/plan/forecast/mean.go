@@ -22,10 +22,16 @@ func (m *Machine) clone() *Machine {
 	return &n
 }
 
-// scaled is m while its memory gives so many times as much: what is bound by arithmetic
-// stays.
+// scaled is m while its memory gives f times as much: what is bound by arithmetic stays. Of a
+// product with few rows the time that it takes with one is taken for memory's.
 func (m *Machine) scaled(f float64) *Machine {
 	n := m.clone()
+	for _, few := range n.Few {
+		for name, x := range few.Rate {
+			one := min(1/rate(m.Vector, name), 1/x)
+			few.Rate[name] = 1 / (1/x + (1/f-1)*one)
+		}
+	}
 	for i := range n.Threads {
 		n.Threads[i].Stream *= f
 	}

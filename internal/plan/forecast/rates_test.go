@@ -7,6 +7,7 @@ import (
 
 	"github.com/plume-run/plume/internal/backend"
 	"github.com/plume-run/plume/internal/gemma"
+	"github.com/plume-run/plume/internal/plan/flash"
 	"github.com/plume-run/plume/internal/quant"
 )
 
@@ -111,6 +112,104 @@ func TestForecastsHaveBounds(t *testing.T) {
 	}
 }
 
+// A step's own time is half laying out, once, and half sampling, for each row of logits.
+func TestSamplingIsForEachSequence(t *testing.T) {
+	m, mod := flat(), model(t, "e2b")
+	m.Call = 0
+	for _, c := range []struct {
+		sequences, rows, wanted int
+		want                    time.Duration
+	}{{1, 1, 1, 100_000}, {4, 1, 1, 250_000}, {1, 64, 0, 50_000}, {1, 64, 1, 100_000}} {
+		work := gemma.StepWork{Sequences: c.sequences, Rows: c.rows, Wanted: c.wanted, KVType: quant.F16}
+		if got := m.Compute(mod, work).Calls; got != c.want {
+			t.Errorf("%+v: %v, want %v", c, got, c.want)
+		}
+	}
+}
+
+// A share of the rows is in the cache: of two steps of four with 0.75 one each is read.
+func TestRowHits(t *testing.T) {
+	miss := misses(0.75)
+	for range 2 {
+		if rows, err := miss([]int32{1, 2, 3, 4}); err != nil || len(rows) != 1 {
+			t.Errorf("%v are read (%v)", rows, err)
+		}
+	}
+	if rows, err := misses(1)([]int32{1}); err != nil || len(rows) != 0 || misses(0) != nil {
+		t.Errorf("%v are read (%v)", rows, err)
+	}
+	m, mod := flat(), model(t, "e2b")
+	slow, err := flash.Load("microsd-a1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow.Sense = 20_000
+	waits := func() time.Duration {
+		s, err := m.Decode(mod, slow, 1, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Wait
+	}
+	all := waits()
+	mod.RowHits = 0.75
+	if got := waits(); math.Abs(float64(got)/float64(all)-0.25) > 0.03 {
+		t.Errorf("a step waits %v, %v with all rows read", got, all)
+	}
+	mod.RowHits, mod.Held = 0, true
+	if got := waits(); got != 0 {
+		t.Errorf("a step waits %v for rows in memory", got)
+	}
+}
+
+// Half of the threads have what lies between none and the measured number.
+func TestFewerThreads(t *testing.T) {
+	m := flat()
+	m.Threads = []Rate{{1, 10, 100, 50}, {4, 40, 400, 150}}
+	m.Few = []FewRows{{4, map[string]float64{"other": 8}}}
+	n, err := m.WithThreads(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Memory gives 20 of 40, int8 200 of 400, float 83.3 of 150.
+	f32 := (50 + 100.0/3) / 150
+	for name, c := range map[string][2]float64{
+		"stream": {n.Best().Stream, 20}, "int8": {n.Best().Int8, 200}, "vector": {n.Vector["other"], 4}, "matrix": {n.Matrix["other"], 25},
+		"one query": {n.AttendOne["other"], 5}, "many": {n.AttendMany["other"], 20 * f32}, "rows": {n.Rows, f32}, "few": {n.Few[0].Rate["other"], 4},
+	} {
+		if math.Abs(c[0]-c[1]) > 1e-9 {
+			t.Errorf("%s: %g, want %g", name, c[0], c[1])
+		}
+	}
+	if one, err := m.WithThreads(1); err != nil || one.Best() != m.Threads[0] || len(one.Threads) != 1 {
+		t.Errorf("one thread: %+v, %v", one, err)
+	}
+	if same, err := m.WithThreads(4); err != nil || same != m || m.Vector["other"] != 8 {
+		t.Errorf("all threads: %v", err)
+	}
+	for _, bad := range []int{0, 5, -1} {
+		if _, err := m.WithThreads(bad); err == nil {
+			t.Errorf("took %d threads", bad)
+		}
+	}
+}
+
+// Four rows take 2 ns a byte, one takes 1: with memory of half as much 1 ns more, with twice as
+// much half a nanosecond less.
+func TestBoundsOfBatches(t *testing.T) {
+	m := flat()
+	m.Vector["other"] = 1
+	m.Few = []FewRows{{4, map[string]float64{"other": 0.5}}, {8, map[string]float64{"other": 2}}} // of 8, an outlier: all is memory's
+	for f, want := range map[float64][2]float64{0.5: {3, 1}, 2: {1.5, 0.25}} {
+		n := m.scaled(f)
+		for i, w := range want {
+			if got := 1 / n.Few[i].Rate["other"]; math.Abs(got-w) > 1e-9 {
+				t.Errorf("memory of %g: %d rows take %g ns a byte, want %g", f, n.Few[i].Rows, got, w)
+			}
+		}
+	}
+}
+
 // Rows are hidden behind what comes before their use, and no more.
 func TestRowsAreHiddenBehindLayer0(t *testing.T) {
 	m, mod := flat(), model(t, "e2b")
@@ -128,6 +227,7 @@ func TestRowsAreHiddenBehindLayer0(t *testing.T) {
 			want += float64(z.MatrixBytes(s.Type, s.Out, s.In)) / 8
 		}
 	}
+	want += 50_000 // laying out: half of a step's own 100 µs
 	m.Call, m.Rows, m.AttendOne["other"], m.Threads[0].Stream = 0, 1e9, 1e9, 1e9
 	if got := m.Hide(mod, work); math.Abs(float64(got)/want-1) > 1e-3 {
 		t.Errorf("%v come before the rows' use, want %.0f ns", got, want)

@@ -18,9 +18,12 @@ type Model struct {
 	Sizer   backend.Sizer
 	KVType  quant.Type
 
-	Stored int64 // bytes of all weights in the file, the table left out: what a start reads
+	Stored int64 // bytes in the file of all that a start reads: weights, and the table where Held
 	Chunk  int   // prompt tokens of a step
 	Packed bool  // what is read lies as the kernels want it
+
+	Held    bool    // the per-layer table is in memory: its rows are not waited for
+	RowHits float64 // share of rows that need not be read, being in the cache: 0 to 1
 
 	// Streamed is the bytes of weights that a step over so many tokens reads from storage,
 	// those that are known before and experts that a layer has just chosen; nil when all
@@ -30,30 +33,34 @@ type Model struct {
 
 // Time is what a step takes, by what it does.
 type Time struct {
-	Products, Head, Experts, Attention, Rows, Calls time.Duration
+	Products, FFN, Head, Experts, Attention, Rows, Calls time.Duration
 }
 
 // Total is the sum.
 func (t Time) Total() time.Duration {
-	return t.Products + t.Head + t.Experts + t.Attention + t.Rows + t.Calls
+	return t.Products + t.FFN + t.Head + t.Experts + t.Attention + t.Rows + t.Calls
 }
 
 func (t *Time) add(u Time) {
-	t.Products, t.Head, t.Experts = t.Products+u.Products, t.Head+u.Head, t.Experts+u.Experts
+	t.Products, t.FFN, t.Head, t.Experts = t.Products+u.Products, t.FFN+u.FFN, t.Head+u.Head, t.Experts+u.Experts
 	t.Attention, t.Rows, t.Calls = t.Attention+u.Attention, t.Rows+u.Rows, t.Calls+u.Calls
 }
 
 // Compute is what a step of the model takes on the machine while nothing is waited for.
 func (m *Machine) Compute(mod *Model, work gemma.StepWork) Time {
 	t := m.time(mod.Weights.Ops(mod.Sizer, work))
-	t.Calls += micros(m.Step)
+	t.Calls += m.layOut() + time.Duration(work.Sequences*work.Wanted)*(micros(m.Step)-m.layOut())
 	return t
 }
 
 // Hide is how long a step computes before it needs its rows of the per-layer table.
 func (m *Machine) Hide(mod *Model, work gemma.StepWork) time.Duration {
-	return m.time(mod.Weights.OpsBeforeRows(mod.Sizer, work)).Total()
+	return m.layOut() + m.time(mod.Weights.OpsBeforeRows(mod.Sizer, work)).Total()
 }
+
+// layOut is the part of Step that passes before a step's first operation: half of it. The other
+// half is sampling, once for each row of logits.
+func (m *Machine) layOut() time.Duration { return micros(m.Step) / 2 }
 
 // time is what operations take.
 func (m *Machine) time(ops []gemma.Op) (t Time) {
@@ -69,6 +76,8 @@ func (m *Machine) time(ops []gemma.Op) (t Time) {
 			continue
 		}
 		switch need := m.product(op); op.Kind {
+		case gemma.OpFFN:
+			t.FFN += need
 		case gemma.OpHead:
 			t.Head += need
 		case gemma.OpExperts:
@@ -145,8 +154,28 @@ func rowPart(w *gemma.Weights, work gemma.StepWork) int {
 	return int(whole*float64(w.PLERow) + (1-whole)*float64(w.PLEPart))
 }
 
+// misses names the rows of a step that are not in the cache, where the share of those that are
+// is hits: every so many-th row of all steps one after the other. nil: all of them.
+func misses(hits float64) func([]int32) ([]int32, error) {
+	if hits == 0 {
+		return nil
+	}
+	due := 0.5
+	return func(rows []int32) ([]int32, error) {
+		var out []int32
+		for _, id := range rows {
+			if due += 1 - hits; due >= 1 {
+				due--
+				out = append(out, id)
+			}
+		}
+		return out, nil
+	}
+}
+
 // Decode forecasts one token for each of so many sequences, after position others.
-// Rows of the table are those of tokens that do not repeat, the worst case.
+// Rows of the table are those of tokens that do not repeat, the worst case, but for the
+// model's RowHits.
 func (m *Machine) Decode(mod *Model, store *flash.Profile, sequences, position int) (Speed, error) {
 	return m.between(func(m *Machine) (Speed, error) {
 		return m.step(mod, store, gemma.StepWork{Sequences: sequences, Rows: 1, Wanted: 1, Position: position, KVType: mod.KVType}, tableSteps)
@@ -185,10 +214,10 @@ func (m *Machine) step(mod *Model, store *flash.Profile, work gemma.StepWork, st
 		s.Stream = seconds(float64(ahead+chosen), m.ReadRate)
 		s.Step = m.beside(mod, compute, ahead) + m.beside(mod, 0, chosen)
 	}
-	if n := mod.Weights.PLERows; n > 0 && store != nil {
+	if n := mod.Weights.PLERows; n > 0 && store != nil && !mod.Held {
 		r := flash.Replay{
 			Table: flash.Table{Rows: n, RowBytes: int(mod.Weights.PLERow), Values: mod.Weights.PLEValues(), Part: rowPart(mod.Weights, work)},
-			Every: s.Step, Hide: m.Hide(mod, work), Depth: ple.Depth,
+			Every: s.Step, Hide: m.Hide(mod, work), Depth: ple.Depth, Miss: misses(mod.RowHits),
 		}
 		out, err := r.Run(store, flash.Distinct(n, tokens, steps))
 		if err != nil {
