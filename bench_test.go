@@ -230,3 +230,34 @@ func TestBenchRuns(t *testing.T) {
 		t.Errorf("%d of %d ids drawn", len(seen), len(ids))
 	}
 }
+
+// A text that repeats is drafted, one that does not is not, and a session without drafts has none.
+func TestBenchDrafts(t *testing.T) {
+	b := newBench(t, openDemo(t))
+	line := make([]int32, 20)
+	b.draw(line)
+	var twice []int32
+	for range 12 {
+		twice = append(twice, line...)
+	}
+	with, without, err := b.Drafts(t.Context(), BenchDrafts{Prompt: twice[:60], Answer: twice[60:]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if with.Accepted == 0 || with.Accepted > with.Drafted || with.Steps+with.Accepted != with.Tokens || with.Tokens != 179 {
+		t.Errorf("with drafts: %+v", with)
+	}
+	if without.Drafted != 0 || without.Accepted != 0 || without.Tokens != with.Tokens || without.Rate() <= 0 {
+		t.Errorf("without: %+v", without)
+	}
+	fresh := make([]int32, 80)
+	b.draw(fresh)
+	if with, _, err := b.Drafts(t.Context(), BenchDrafts{Prompt: fresh[:60], Answer: fresh[60:]}); err != nil || with.Drafted != 0 {
+		t.Errorf("a text without repetition: %+v, %v", with, err)
+	}
+	for _, d := range []BenchDrafts{{Prompt: fresh}, {Answer: fresh}, {Prompt: fresh, Answer: make([]int32, 1<<20)}} {
+		if _, _, err := b.Drafts(t.Context(), d); !errors.Is(err, ErrRequest) {
+			t.Errorf("%d tokens after %d: %v", len(d.Answer), len(d.Prompt), err)
+		}
+	}
+}

@@ -7,6 +7,7 @@
 set -eu
 [ $# -ge 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 file=$1 rounds=${2:-3} plume=${3:-plume}
+command -v "$plume" >/dev/null || { echo "shared-machine.sh: no program $plume; name it after ROUNDS" >&2; exit 1; }
 last=$(($(nproc) - 1))
 busy=
 trap '[ -z "$busy" ] || kill "$busy" 2>/dev/null' EXIT

@@ -22,6 +22,7 @@ type benchFlags struct {
 	tokens, repeat, chunk, streamMiB int
 	open                             modelFlags
 	kvType, profile                  string
+	drafts                           []string
 	compare, compareRegex, compareOf string
 	greedy, json                     bool
 }
@@ -48,6 +49,10 @@ Energy is that of everything the machine does meanwhile, from its own counters:
 those of the processor and its memory, or a battery's. Where there is none, the
 report says so.
 
+--drafts decodes a text as if the model said it: its last --tokens tokens after
+those before them, at most --prompt of these, with drafts and without in turn every
+few tokens. So even a model of random weights shows what drafts gain and cost.
+
 --compare runs a command in turn with ours and reads tokens per second from what
 it prints: the last match of --compare-regex.`
 
@@ -55,6 +60,7 @@ const benchExample = `  plume bench
   plume bench e2b.gguf --threads 1,2 --ctx 16,4096 --batch 1,4
   plume bench e2b.gguf --prompt 512 --ctx 16 --json > result.json
   plume bench e2b.gguf --cpuprofile decode.pprof --prompt 0
+  plume bench e2b.gguf --prompt 512 --ctx -1 --tokens 256 --drafts main.go
   plume bench e2b.gguf --compare 'llama-bench -m e2b.gguf -t 2 -p 0 -n 64' \
       --compare-regex 'tg64 +\| +([0-9.]+)'
 
@@ -91,6 +97,7 @@ func newBenchCommand(f *benchFlags) *cobra.Command {
 	fs.StringVar(&f.kvType, "kv-type", "f16", "number format of the KV cache")
 	f.open.addMemory(cmd)
 	fs.BoolVar(&f.greedy, "greedy", false, "also generate as plume run does, most likely token first")
+	fs.StringSliceVar(&f.drafts, "drafts", nil, "texts (`FILE`s) to decode with drafts and without, in turn")
 	fs.StringVar(&f.compare, "compare", "", "`command` of a peer, run by the shell in turn with ours")
 	fs.StringVar(&f.compareRegex, "compare-regex", rateRegex, "where the peer prints tokens per second; the first group counts")
 	fs.StringVar(&f.compareOf, "compare-of", "decode", "what the peer's number is: decode (our first --ctx) or prefill (our first --prompt)")
@@ -129,6 +136,8 @@ func (f *benchFlags) check() error {
 	switch {
 	case len(f.batches) == 0:
 		return errors.New("--batch is empty")
+	case len(f.drafts) > 0 && len(f.prompts) == 0:
+		return errors.New("--drafts needs a --prompt")
 	case f.compareOf != "decode" && f.compareOf != "prefill":
 		return fmt.Errorf("--compare-of %q, want decode or prefill", f.compareOf)
 	case f.compare != "" && f.compareOf == "decode" && len(f.contexts) == 0:
@@ -236,6 +245,11 @@ func (r *benchRunner) all(ctx context.Context) error {
 			if err := r.generate(ctx, threads, context); err != nil {
 				return err
 			}
+		}
+	}
+	for _, file := range r.f.drafts {
+		if err := r.drafts(ctx, file); err != nil {
+			return err
 		}
 	}
 	stop()

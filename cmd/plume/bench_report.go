@@ -24,6 +24,7 @@ type benchReport struct {
 	Prefill    []prefillResult `json:"prefill"`
 	Decode     []decodeResult  `json:"decode"`
 	Greedy     []greedyResult  `json:"greedy,omitempty"`
+	Drafts     []draftsResult  `json:"drafts,omitempty"`
 	Compare    *compareResult  `json:"compare,omitempty"`
 	Energy     string          `json:"energy"`            // what counts joules, or why nothing does
 	PeakMemory int64           `json:"peak_memory_bytes"` // without the memory streamed through; 0: unknown
@@ -183,6 +184,7 @@ func (b *benchReport) print(out io.Writer) error {
 		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%d\t%.3g\t\n", r.Context, r.Threads, r.Rate, r.ofLimit(), r.Drafted, r.Accepted, r.Mallocs)
 	}
 	b.printTime(w)
+	b.printDrafts(w)
 	b.printPairs(w)
 	if err := w.Flush(); err != nil {
 		return err
