@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -46,7 +45,7 @@ const coldLimit = 1.3
 
 // coldRun is one start. Rate is the mean of the disk's, before and after.
 type coldRun struct {
-	Memory float64 `json:"memory_seconds"` // what touching the memory that a start takes took, right before
+	Memory float64 `json:"memory_seconds"` // what touching the memory that the start takes took, right before
 	First  float64 `json:"first_token_seconds"`
 	Open   float64 `json:"open_seconds"`
 	Rate   float64 `json:"disk_bytes_s"`
@@ -62,10 +61,12 @@ type coldFlags struct {
 
 const coldLong = `Measure the time to the first token from a cold start. Before each start the
 model's file is dropped from the page cache (no rights are needed for that);
-as much memory as the start will take is touched and given back, since a virtual
-machine may have lent what nobody used to its host, and getting it back can take
-seconds: "memory s" is how long it took, and next to nothing where that is not
-so. Then a fresh process is started, and timed from there to the first token.
+as much memory as the start will take is touched, since a virtual machine may have
+lent what nobody used to its host, and getting it back can take seconds: "memory s"
+is how long it took, and next to nothing where that is not so. Then a fresh process
+is started, and timed from there to the first token; the memory touched is given
+back as that process takes its own, lest the host have it again first (on Linux;
+elsewhere right before).
 Before and after, the file is read by large direct reads, for as many bytes as
 the weights have: ratio is the time to the first token over the time that these
 bytes take at the mean of both rates. A disk may keep a cache of its own; it
@@ -208,7 +209,7 @@ func (f *coldFlags) measure(ctx context.Context, path string, homes []coldHome, 
 			if err := warmFile(h.file); err != nil {
 				return err
 			}
-			r, err := f.start(ctx, path, h.packed)
+			r, err := f.start(ctx, path, h.packed, func(int) {})
 			if err != nil {
 				return err
 			}
@@ -227,8 +228,11 @@ func (f *coldFlags) cold(ctx context.Context, path string, h coldHome, bytes int
 	if err := errors.Join(dropFile(path), dropFile(h.file)); err != nil {
 		return coldRun{}, err
 	}
-	memory := touch(f.memory)
-	r, err := f.start(ctx, path, h.packed)
+	begin := time.Now()
+	hold := holdMemory(f.memory)
+	memory := time.Since(begin).Seconds()
+	r, err := f.start(ctx, path, h.packed, hold.lend)
+	hold.end()
 	if err != nil {
 		return coldRun{}, err
 	}
@@ -250,20 +254,6 @@ func (f *coldFlags) planned(path string) (int64, error) {
 		return 0, err
 	}
 	return p.Total(), nil
-}
-
-// touch takes so many bytes of memory from the system, gives them back, and returns how
-// many seconds that took.
-func touch(bytes int64) float64 {
-	begin := time.Now()
-	mem, free := checkpoint.DirectBuffers(1, int(bytes))
-	for i := 0; i < len(mem[0]); i += os.Getpagesize() {
-		mem[0][i] = 1
-	}
-	mem = nil
-	free()
-	debug.FreeOSMemory() // where the buffer was of Go's heap
-	return time.Since(begin).Seconds()
 }
 
 // sum fills in the spreads.
@@ -305,8 +295,9 @@ func warmFile(path string) error {
 	return err
 }
 
-// start runs `plume bench session` in a process of its own up to the first token.
-func (f *coldFlags) start(ctx context.Context, path, packed string) (coldRun, error) {
+// start runs `plume bench session` in a process of its own, which begun is told of, up to
+// the first token.
+func (f *coldFlags) start(ctx context.Context, path, packed string, begun func(pid int)) (coldRun, error) {
 	args := append([]string{"bench", "session", path, "--json", "--repeat", "1", "--tokens", "1", "--prompt", strconv.Itoa(f.prompt)}, f.open.args()...)
 	args = append(args, "--packed", packed)
 	var r struct {
@@ -314,7 +305,7 @@ func (f *coldFlags) start(ctx context.Context, path, packed string) (coldRun, er
 		Model benchModel `json:"model"`
 	}
 	begin := time.Now()
-	if err := runPlume(ctx, &r, args...); err != nil {
+	if err := watchPlume(ctx, &r, begun, args...); err != nil {
 		return coldRun{}, err
 	}
 	return coldRun{First: r.First.Sub(begin).Seconds(), Open: r.Model.Load}, nil
