@@ -176,7 +176,7 @@ func BenchmarkAttention(b *testing.B) {
 			p := Vecs{Data: values(r, heads*pos, false), N: heads, Stride: pos}
 			y := make([]float32, heads*pos)
 			out := Vecs{Data: make([]float32, heads*dim), N: heads, Stride: dim}
-			dots, mix := func() { Dots(y, 1, pos, rows, q) }, func() { Mix(out, p, rows) }
+			dots, mix := func() { Dots(y, 1, pos, rows, q) }, func() { Mix(out, p, rows, false) }
 			if k == I8 {
 				iq, ip, sums := intsOf(r, heads, dim, 1<<14), intsOf(r, heads, pos, 1<<14), make([]int32, heads*dim)
 				dots, mix = func() { DotInts(y, pos, rows, iq) }, func() { MixInts(sums, dim, ip, rows) }

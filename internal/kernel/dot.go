@@ -171,13 +171,18 @@ func dotsBlock(y []float32, rowStep, vecStep int, w Rows, x Vecs) {
 
 // Mix does y_t[c] = fma(p_t[i], v_i[c], y_t[c]) for i = 0, 1, … v.N-1 in this order, for the
 // first v.Cols elements of every vector of y; p_t has v.N weights. The order makes the
-// result independent of how the rows are cut into calls. y must not overlap p.
-func Mix(y, p Vecs, v Rows) {
+// result independent of how the rows are cut into calls. fresh sums start at zero, whatever y holds.
+// y must not overlap p.
+func Mix(y, p Vecs, v Rows, fresh bool) {
 	v.check()
 	y.check(v.Cols)
 	p.N = y.N
 	p.check(v.N)
-	if v.N == 0 || y.N == 0 {
+	if y.N == 0 || v.N == 0 && !fresh {
+		return
+	}
+	if v.N == 0 {
+		clearVecs(y, v.Cols)
 		return
 	}
 	// Rows in blocks that stay cached while column strips and vectors pass, large enough for a strip's
@@ -187,12 +192,19 @@ func Mix(y, p Vecs, v Rows) {
 		part := v
 		part.N = min(block, v.N-r)
 		part.Data, part.Next = v.Data[r*v.Stride:], v.next(r, part.N)
-		mixBlock(y, Vecs{Data: p.Data[r:], N: p.N, Stride: p.Stride}, part)
+		mixBlock(y, Vecs{Data: p.Data[r:], N: p.N, Stride: p.Stride}, part, fresh && r == 0)
+	}
+}
+
+// clearVecs sets the first cols elements of every vector to zero.
+func clearVecs(y Vecs, cols int) {
+	for t := range y.N {
+		clear(y.Data[t*y.Stride:][:cols])
 	}
 }
 
 //go:noinline
-func mixBlock(y, p Vecs, v Rows) {
+func mixBlock(y, p Vecs, v Rows, fresh bool) {
 	if raceEnabled {
 		for r := range v.N {
 			raceRead(v.Data[r*v.Stride:][:v.Cols*v.Kind.Size()])
@@ -209,9 +221,15 @@ func mixBlock(y, p Vecs, v Rows) {
 			vstep: v.Stride, pstep: 4 * p.Stride, ystep: 4 * y.Stride,
 			n: v.N, chunks: v.Cols / 16, tail: v.Cols / 8 % 2,
 		}
+		if fresh {
+			a.fresh = 1
+		}
 		chunks := max(1, a.chunks)
 		a.ahead, a.astep = v.ahead(t*v.N*chunks, nt, y.N*v.N*chunks)
 		if !mixTileSIMD(v.Kind, nt, &a) {
+			if fresh {
+				clearVecs(y, v.Cols)
+			}
 			mixGeneric(y, p, v)
 			return
 		}
@@ -251,4 +269,5 @@ type mixArgs struct {
 	tail    int // 1: 8 columns more
 	ahead   int // from v to what is prefetched first
 	astep   int // to what is prefetched next: after 16 columns of a row
+	fresh   int // 1: the sums start at zero
 }

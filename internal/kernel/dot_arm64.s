@@ -2714,6 +2714,12 @@ chunk:
 	MOVD R2, R10
 	MOVD R3, R14
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	MOVD 88(R0), R21
+	CBNZ R21, loop16
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 32(R14), F2
@@ -2749,6 +2755,10 @@ tail:
 	MOVD R2, R10
 	MOVD R3, R14
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	MOVD 88(R0), R21
+	CBNZ R21, loop8
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 loop8:
@@ -2790,6 +2800,16 @@ chunk:
 	ADD R5, R10, R11
 	ADD R6, R14, R15
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e261cc6 // eor.16b v6, v6, v6
+	WORD $0x6e271ce7 // eor.16b v7, v7, v7
+	MOVD 88(R0), R21
+	CBNZ R21, loop16
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 32(R14), F2
@@ -2841,6 +2861,12 @@ tail:
 	ADD R5, R10, R11
 	ADD R6, R14, R15
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	MOVD 88(R0), R21
+	CBNZ R21, loop8
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 0(R15), F4
@@ -2892,6 +2918,20 @@ chunk:
 	ADD R5, R11, R12
 	ADD R6, R15, R19
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e261cc6 // eor.16b v6, v6, v6
+	WORD $0x6e271ce7 // eor.16b v7, v7, v7
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	MOVD 88(R0), R21
+	CBNZ R21, loop16
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 32(R14), F2
@@ -2959,6 +2999,14 @@ tail:
 	ADD R5, R11, R12
 	ADD R6, R15, R19
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	MOVD 88(R0), R21
+	CBNZ R21, loop8
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 0(R15), F4
@@ -3020,6 +3068,24 @@ chunk:
 	ADD R5, R12, R13
 	ADD R6, R19, R20
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e261cc6 // eor.16b v6, v6, v6
+	WORD $0x6e271ce7 // eor.16b v7, v7, v7
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
+	WORD $0x6e2d1dad // eor.16b v13, v13, v13
+	WORD $0x6e2e1dce // eor.16b v14, v14, v14
+	WORD $0x6e2f1def // eor.16b v15, v15, v15
+	MOVD 88(R0), R21
+	CBNZ R21, loop16
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 32(R14), F2
@@ -3103,6 +3169,16 @@ tail:
 	ADD R5, R12, R13
 	ADD R6, R19, R20
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
+	WORD $0x6e2d1dad // eor.16b v13, v13, v13
+	MOVD 88(R0), R21
+	CBNZ R21, loop8
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 0(R15), F4
@@ -3166,6 +3242,12 @@ chunk:
 	MOVD R2, R10
 	MOVD R3, R14
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	MOVD 88(R0), R21
+	CBNZ R21, loop16
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 32(R14), F2
@@ -3203,6 +3285,10 @@ tail:
 	MOVD R2, R10
 	MOVD R3, R14
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	MOVD 88(R0), R21
+	CBNZ R21, loop8
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 loop8:
@@ -3245,6 +3331,16 @@ chunk:
 	ADD R5, R10, R11
 	ADD R6, R14, R15
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e261cc6 // eor.16b v6, v6, v6
+	WORD $0x6e271ce7 // eor.16b v7, v7, v7
+	MOVD 88(R0), R21
+	CBNZ R21, loop16
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 32(R14), F2
@@ -3298,6 +3394,12 @@ tail:
 	ADD R5, R10, R11
 	ADD R6, R14, R15
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	MOVD 88(R0), R21
+	CBNZ R21, loop8
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 0(R15), F4
@@ -3350,6 +3452,20 @@ chunk:
 	ADD R5, R11, R12
 	ADD R6, R15, R19
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e261cc6 // eor.16b v6, v6, v6
+	WORD $0x6e271ce7 // eor.16b v7, v7, v7
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	MOVD 88(R0), R21
+	CBNZ R21, loop16
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 32(R14), F2
@@ -3419,6 +3535,14 @@ tail:
 	ADD R5, R11, R12
 	ADD R6, R15, R19
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	MOVD 88(R0), R21
+	CBNZ R21, loop8
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 0(R15), F4
@@ -3481,6 +3605,24 @@ chunk:
 	ADD R5, R12, R13
 	ADD R6, R19, R20
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e261cc6 // eor.16b v6, v6, v6
+	WORD $0x6e271ce7 // eor.16b v7, v7, v7
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
+	WORD $0x6e2d1dad // eor.16b v13, v13, v13
+	WORD $0x6e2e1dce // eor.16b v14, v14, v14
+	WORD $0x6e2f1def // eor.16b v15, v15, v15
+	MOVD 88(R0), R21
+	CBNZ R21, loop16
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 32(R14), F2
@@ -3566,6 +3708,16 @@ tail:
 	ADD R5, R12, R13
 	ADD R6, R19, R20
 	MOVD 48(R0), R8
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
+	WORD $0x6e2d1dad // eor.16b v13, v13, v13
+	MOVD 88(R0), R21
+	CBNZ R21, loop8
 	FMOVQ 0(R14), F0
 	FMOVQ 16(R14), F1
 	FMOVQ 0(R15), F4

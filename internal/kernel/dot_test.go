@@ -96,14 +96,14 @@ func testMix(t *testing.T, level string, k Kind, rows, vecs, cols int, wild bool
 	r := rand.New(rand.NewPCG(uint64(vecs), uint64(cols)))
 	v := rowsFrom(r, k, values(r, rows*cols, wild), rows, cols, vecs%3)
 	p := Vecs{Data: values(r, vecs*(rows+1), wild && vecs%2 == 1), N: vecs, Stride: rows + 1}
-	start := values(r, vecs*(cols+5), wild)
+	start, fresh := values(r, vecs*(cols+5), wild), (rows+vecs)%2 == 0
 	want := Vecs{Data: append([]float32(nil), start...), N: vecs, Stride: cols + 5}
-	atLevel(t, levelGeneric, func() { Mix(want, p, v) })
+	atLevel(t, levelGeneric, func() { Mix(want, p, v, fresh) })
 	buf, check := guarded(t, len(start), 1)
 	copy(buf, start)
-	atLevel(t, level, func() { Mix(Vecs{Data: buf, N: vecs, Stride: cols + 5}, p, v) })
+	atLevel(t, level, func() { Mix(Vecs{Data: buf, N: vecs, Stride: cols + 5}, p, v, fresh) })
 	check()
-	checkSame(t, fmt.Sprintf("%d rows %d vecs %d cols, extremes %v", rows, vecs, cols, wild), buf, want.Data)
+	checkSame(t, fmt.Sprintf("%d rows %d vecs %d cols, extremes %v, fresh %v", rows, vecs, cols, wild, fresh), buf, want.Data)
 	// Cut in two calls: the same bits.
 	if rows > 1 {
 		cut := Vecs{Data: append([]float32(nil), start...), N: vecs, Stride: cols + 5}
@@ -111,8 +111,8 @@ func testMix(t *testing.T, level string, k Kind, rows, vecs, cols int, wild bool
 		a, b := v, v
 		a.N, b.N, b.Data = h, rows-h, v.Data[h*v.Stride:]
 		atLevel(t, level, func() {
-			Mix(cut, p, a)
-			Mix(cut, Vecs{Data: p.Data[h:], N: vecs, Stride: p.Stride}, b)
+			Mix(cut, p, a, fresh)
+			Mix(cut, Vecs{Data: p.Data[h:], N: vecs, Stride: p.Stride}, b, false)
 		})
 		checkSame(t, "cut", cut.Data, want.Data)
 	}

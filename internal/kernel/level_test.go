@@ -35,7 +35,7 @@ func TestNoAllocations(t *testing.T) {
 		MatMul(y, 20, m, 0, 2, &a, 0, 5)
 		MatMul(y, 20, f, 0, 2, &g, 0, 5)
 		Dots(y, 1, 9, rows, Vecs{Data: x, N: 1, Stride: 64})
-		Mix(Vecs{Data: x, N: 1, Stride: 64}, Vecs{Data: y, N: 1, Stride: 9}, rows)
+		Mix(Vecs{Data: x, N: 1, Stride: 64}, Vecs{Data: y, N: 1, Stride: 9}, rows, false)
 		ExpSum(y[:11], 1)
 		RMSNorm(x, x, nil, 1e-6)
 		Max(y)

@@ -128,8 +128,22 @@ func (j *attendJob) run(worker, task int) {
 	r.n, r.head, r.nHead = 1, r.kvHead*j.group+part*j.heads, min(j.heads, j.group-part*j.heads)
 	block := j.firstKey(span.Pos)/keyBlock + n/j.parts()/j.a.KVHeads
 	r.copyQueries()
+	r.follow = j.soon(span, n)
 	r.block(block*keyBlock, min((block+1)*keyBlock, span.Pos+1),
 		j.acc[task*j.heads*j.dim:], j.sums[task*j.heads:])
+}
+
+// soon is the first keys of the task of a single query that the thread which runs its task n will
+// likely take next, when all threads are as fast.
+func (j *attendJob) soon(span *backend.Span, n int) []byte {
+	n += len(j.c.scratch)
+	block := j.firstKey(span.Pos)/keyBlock + n/j.parts()/j.a.KVHeads
+	if block > span.Pos/keyBlock {
+		return nil
+	}
+	r := attendRun{attendJob: j, span: span, kvHead: n / j.parts() % j.a.KVHeads}
+	keys := r.keys(max(block*keyBlock, j.firstKey(span.Pos)), min((block+1)*keyBlock, span.Pos+1)).keys
+	return keys.Data[:min(len(keys.Data), firstPiece)]
 }
 
 // mergeJob merges the blocks of single queries; a task is one head of one span.
@@ -191,6 +205,13 @@ type attendRun struct {
 	kvHead      int
 	query, n    int
 	head, nHead int
+	queryVecs   []float32 // [vec, dim]
+	follow      []byte    // what is asked for while the last values are summed
+
+	// Of the block that is computed:
+	to      int    // its end
+	found   keyRun // the keys and values last looked for
+	foundAt int    // their first position
 }
 
 // prompt computes the task's queries over all the blocks they see.
@@ -223,10 +244,15 @@ func (r *attendRun) vector(x *backend.Tensor, t int) []float32 {
 	return x.Row(r.span.Row + r.query + t/r.nHead)[at : at+r.a.HeadDim]
 }
 
-// copyQueries lays the task's query vectors side by side, padded.
+// copyQueries lays the task's query vectors side by side, padded, where they do not lie so already.
 func (r *attendRun) copyQueries() {
 	vecs, s := r.n*r.nHead, r.s
+	if r.n == 1 && r.dim == r.a.HeadDim && !r.ints() {
+		r.queryVecs = r.q.Row(r.span.Row + r.query)[r.head*r.dim:][:vecs*r.dim]
+		return
+	}
 	s.query = grow(s.query, vecs*r.dim)
+	r.queryVecs = s.query
 	for t := range vecs {
 		q := s.query[t*r.dim : (t+1)*r.dim]
 		clear(q[copy(q, r.vector(r.q, t)):])
@@ -261,12 +287,12 @@ func (r *attendRun) block(from, to int, acc []float32, out []sums) {
 	s.scores = grow(s.scores, vecs*keyBlock)
 	pos := r.span.Pos + r.query
 	seen := max(from, r.firstKey(pos)) // nobody sees what is before
-	fetch(r.keys(seen, to).keys)
+	r.to, r.found.keys.N = to, 0
+	fetch(r.run(seen).keys)
 	acc = acc[:vecs*r.dim]
-	clear(acc)
-	r.score(from, seen, to)
+	r.score(from, seen)
 	if r.ints() {
-		fetch(r.keys(seen, to).values) // while the softmax is computed
+		fetch(r.run(seen).values) // while the softmax is computed
 	}
 	for t := range vecs {
 		// Query t sees [lo, hi) of the block; the rest weighs nothing.
@@ -285,55 +311,59 @@ func (r *attendRun) block(from, to int, acc []float32, out []sums) {
 		out[t] = sums{top, kernel.ExpSum(w, top)}
 	}
 	if r.ints() {
-		r.mixInts(from, seen, to, acc)
+		r.mixInts(from, seen, acc)
 		return
 	}
 	weights := kernel.Vecs{N: vecs, Stride: keyBlock}
 	for at := seen; at < to; {
-		values := r.values(at, to)
+		values := r.values(at)
 		weights.Data = s.scores[at-from:]
-		kernel.Mix(kernel.Vecs{Data: acc, N: vecs, Stride: r.dim}, weights, values)
+		kernel.Mix(kernel.Vecs{Data: acc, N: vecs, Stride: r.dim}, weights, values, at == seen)
 		at += values.N
 	}
 }
 
-// score computes the scores of the positions [seen, to) of the block that begins at from. The last
+// score computes the scores of the positions from seen on of the block that begins at from. The last
 // keys ask for the first values.
-func (r *attendRun) score(from, seen, to int) {
+func (r *attendRun) score(from, seen int) {
 	vecs, bytes := r.n*r.nHead, firstPiece
-	for at := seen; at < to; {
-		run := r.piece(at, to, bytes)
+	for at := seen; at < r.to; {
+		keys := r.piece(r.run(at).keys, at, bytes)
+		scale := r.found.kScale
 		bytes = pieceBytes
-		if next := at + run.keys.N; next < to {
-			run.keys.Next = r.piece(next, to, bytes).keys.Data
+		if next := at + keys.N; next < r.to {
+			keys.Next = r.piece(r.run(next).keys, next, bytes).Data
 		} else {
-			run.keys.Next = r.values(seen, to).Data
+			keys.Next = r.piece(r.run(seen).values, seen, bytes).Data
 		}
 		if scores := r.s.scores[at-from:]; r.ints() {
-			kernel.DotInts(scores, keyBlock, run.keys, r.intQueries())
-			r.scale(at-from, run.kScale)
+			kernel.DotInts(scores, keyBlock, keys, r.intQueries())
+			r.scale(at-from, scale)
 		} else {
-			kernel.Dots(scores, 1, keyBlock, run.keys, kernel.Vecs{Data: r.s.query, N: vecs, Stride: r.dim})
+			kernel.Dots(scores, 1, keyBlock, keys, kernel.Vecs{Data: r.queryVecs, N: vecs, Stride: r.dim})
 		}
-		at += run.keys.N
+		at += keys.N
 	}
 }
 
-// values returns the first piece of the values of the positions [at, to), which asks for the second.
-func (r *attendRun) values(at, to int) kernel.Rows {
-	v := r.piece(at, to, pieceBytes).values
-	if next := at + v.N; next < to {
-		v.Next = r.piece(next, to, pieceBytes).values.Data
+// values returns the first piece of the values from position at on, which asks for the second, and the
+// block's last for what the task's thread will likely read next.
+func (r *attendRun) values(at int) kernel.Rows {
+	v := r.piece(r.run(at).values, at, pieceBytes)
+	if next := at + v.N; next < r.to {
+		v.Next = r.piece(r.run(next).values, next, pieceBytes).Data
+	} else {
+		v.Next = r.follow
 	}
 	return v
 }
 
 // mixInts sums int8 values: weights times the values' scales become whole numbers of one scale for
 // the block, since that must not depend on where its runs begin.
-func (r *attendRun) mixInts(from, seen, to int, acc []float32) {
-	vecs, scores := r.n*r.nHead, r.s.scores
+func (r *attendRun) mixInts(from, seen int, acc []float32) {
+	vecs, scores, to := r.n*r.nHead, r.s.scores, r.to
 	for at := seen; at < to; {
-		run := r.keys(at, to)
+		run := r.run(at)
 		r.scale(at-from, run.vScale)
 		at += run.keys.N
 	}
@@ -346,8 +376,9 @@ func (r *attendRun) mixInts(from, seen, to int, acc []float32) {
 		row[keyBlock-1] = kernel.QuantizeInts(weights.Data[t*2*keyBlock:][:n+n%2], row[:n+n%2], kernel.MostInt(keyBlock))
 	}
 	sums := int32sOf(acc)
+	clear(sums)
 	for at := seen; at < to; {
-		values := r.values(at, to)
+		values := r.values(at)
 		part := weights
 		part.Data = weights.Data[at-seen:]
 		kernel.MixInts(sums, r.dim, part, values)
@@ -367,13 +398,16 @@ const (
 	pieceBytes = 32 << 10
 )
 
-// piece is the first of the positions [at, to), of at most as many bytes of keys. Functions of int8
-// rows ask for what follows in memory themselves: there it is the whole run.
-func (r *attendRun) piece(at, to, bytes int) keyRun {
-	if !r.ints() {
-		to = min(to, at+max(1, bytes/r.span.Hist.(*store).rowBytes))
+// piece is the first of the found keys or values from position at on, of at most so many bytes. Functions
+// of int8 rows ask for what follows in memory themselves: there it is all of them.
+func (r *attendRun) piece(rows kernel.Rows, at, bytes int) kernel.Rows {
+	if rows.Kind == kernel.I8 {
+		return rows
 	}
-	return r.keys(at, to)
+	i := at - r.foundAt
+	rows.N = min(rows.N-i, max(1, bytes/rows.Stride))
+	rows.Data = rows.Data[i*rows.Stride : (i+rows.N)*rows.Stride]
+	return rows
 }
 
 // fetch asks for the first of what will be read.
@@ -393,6 +427,14 @@ func (r *attendRun) scale(at int, by []float32) {
 type keyRun struct {
 	keys, values   kernel.Rows
 	kScale, vScale []float32
+}
+
+// run returns the keys and values from position at on, a run of the block.
+func (r *attendRun) run(at int) *keyRun {
+	if at < r.foundAt || at >= r.foundAt+r.found.keys.N {
+		r.found, r.foundAt = r.keys(at, r.to), at
+	}
+	return &r.found
 }
 
 // keys returns the run of positions that begins at at and ends before to, sooner

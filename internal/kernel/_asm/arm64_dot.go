@@ -165,6 +165,13 @@ func armMixTile(k kind, T int) {
 		op("MOVD 48(R0), R8")
 		for t := 0; t < T; t++ {
 			for q := 0; q < quads; q++ {
+				zeroV(4*t + q)
+			}
+		}
+		op("MOVD 88(R0), R21")
+		op("CBNZ R21, %s", name)
+		for t := 0; t < T; t++ {
+			for q := 0; q < quads; q++ {
 				ldq(4*t+q, y[t], 16*q)
 			}
 		}

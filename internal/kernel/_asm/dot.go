@@ -272,10 +272,22 @@ func (m *mix) strip(loop string, cols, wide int) {
 	MOVQ(m.v0, m.v)
 	MOVQ(Mem{Base: m.a, Disp: 8 * 6}, m.n)
 	acc := make([][]VecVirtual, m.T)
+	none := zero(XMM()) // and so is all of the register
 	for t := range acc {
 		acc[t] = make([]VecVirtual, cols/lanes)
 		for h := range acc[t] {
 			acc[t][h] = reg()
+			if lanes == 16 {
+				VMOVAPS(none.AsZ(), acc[t][h])
+			} else {
+				VMOVAPS(none.AsY(), acc[t][h])
+			}
+		}
+	}
+	CMPQ(Mem{Base: m.a, Disp: 8 * 11}, Imm(0))
+	JNE(LabelRef(loop))
+	for t := range acc {
+		for h := range acc[t] {
 			VMOVUPS(m.y.at(t, 4*lanes*h), acc[t][h])
 		}
 	}
