@@ -292,21 +292,32 @@ func TestCallsArePrepared(t *testing.T) {
 	}
 }
 
-// Formats take their share of the memory budget, less where there is less.
+// Formats take their share of the memory budget, less where there is less; what is planned
+// for them is there. A budget that is too small for them is not too small for the rest.
 func TestFormBudget(t *testing.T) {
 	free := openDemo(t)
-	for room, want := range map[int64]bool{0: false, 2 << 20: true, 1 << 30: true} {
-		m, err := OpenDemo(Options{Threads: 2, RAM: free.plan.Total() + room}, nil)
+	least, total := leastFormBytes(free.text.tok.Len()), free.plan.Total()
+	for _, c := range []struct {
+		ram        int64
+		plan, want bool
+	}{{total, false, false}, {total + least - 1, false, false}, {total + least, false, true}, {total + 1<<30, false, true},
+		{total + 2*least, true, true}, {total, true, true}, {free.plan.Minimum(), true, false}} {
+		m, err := OpenDemo(Options{Threads: 2, RAM: c.ram, Formats: c.plan}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.opt.Context != free.opt.Context {
+		if !c.plan && m.opt.Context != free.opt.Context {
 			t.Fatal("the budget is too small for the test")
+		}
+		if c.plan && c.want { // somebody takes all that the plan has left
+			if err := m.admit("fill the budget", m.plan.Budget()-m.plan.Total(), 0); err != nil {
+				t.Fatal(err)
+			}
 		}
 		f := &Format{Regex: "a"}
 		a, err := Collect(newSession(t, m, SessionOptions{}).Generate(t.Context(), Request{Prompt: "Hi", Format: f}))
-		if want && (err != nil || a.Text != "a") || !want && !errors.Is(err, ErrMemory) {
-			t.Errorf("with %d bytes to spare: %q, %v", room, a.Text, err)
+		if c.want && (err != nil || a.Text != "a") || !c.want && !errors.Is(err, ErrMemory) {
+			t.Errorf("%d bytes, planned %v: %q, %v", c.ram, c.plan, a.Text, err)
 		}
 		if err := m.Close(); err != nil {
 			t.Error(err)

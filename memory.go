@@ -29,6 +29,7 @@ type MemoryPlan struct {
 	from string
 	// limited says that the budget is somebody's limit, not what happens to be free.
 	limited bool
+	formats int64   // planned for masks and grammars
 	place   string  // of the per-layer table; "" without one
 	rate    float64 // of the disk, where weights are streamed and it could be measured
 }
@@ -196,15 +197,22 @@ func planSessions(cat *checkpoint.Catalog, cfg *gemma.Config, text vocabularySiz
 		po.FixedResidency = true
 		po.Residency = gemma.Residency{StreamBytes: s.Bytes, ExpertSlots: s.Experts}
 	}
+	if o.Formats && text.tokens > 0 {
+		po.Formats = leastFormBytes(text.tokens)
+	}
 	p, err := plan.Make(cfg, cat, po)
 	var small *plan.TooSmallError
+	if po.Formats > 0 && errors.As(err, &small) { // rather without them than not at all
+		po.Formats = 0
+		p, err = plan.Make(cfg, cat, po)
+	}
 	if errors.As(err, &small) {
 		err = memoryError{fmt.Errorf("%w; budget: %s", err, b.from)}
 	}
 	if err != nil {
 		return nil, err
 	}
-	out := &MemoryPlan{p: p, from: b.from, limited: b.limited}
+	out := &MemoryPlan{p: p, from: b.from, limited: b.limited, formats: po.Formats}
 	if w := p.Weights(); w.PLERows > 0 {
 		out.place = out.placeText(o, int64(w.PLERows)*w.PLERow)
 	}

@@ -69,6 +69,10 @@ type Options struct {
 	// Chunk is how many prompt tokens a step takes, and what SessionOptions.Chunk means
 	// by 0. 0: 256, and less where memory is short. It never changes a result.
 	Chunk int
+	// Formats plans for requests with a Format or Tools, of which the first one otherwise
+	// needs what the budget has left (22 MiB and more with Gemma's vocabulary), where
+	// weights are streamed: nothing. It has no effect where the budget is too small for it.
+	Formats bool
 	// Stream says which weights do not stay in memory but are read from the file for every
 	// token, with the same results. nil: all stay where the budget has room for
 	// them beside 2048 tokens of context, and otherwise as many as there is room for.

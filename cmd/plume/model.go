@@ -37,6 +37,7 @@ type modelFlags struct {
 
 	// What sessions or evaluations will ask for, so that the plan knows it.
 	context, chunk int
+	formats        bool
 }
 
 // pleTimeout is the default of --ple-timeout.
@@ -58,7 +59,7 @@ func (f *modelFlags) addMemory(cmd *cobra.Command) {
 	fs.StringVar(&f.ple, "ple", "auto", "where PLE rows come from: "+strings.Join(plume.PLEPlaces(), ", ")+",\nor the URL of a copy of the model's file; of one written with --split-ple, of the part\nwith the table, which then need not be here")
 	fs.StringArrayVar(&f.headers, "ple-header", nil, "`header` for requests to a URL in --ple, as 'Authorization: Bearer …'")
 	fs.StringVar(&f.etag, "ple-etag", "", "`version` (ETag) that the URL in --ple must have (default: the one found first must stay)")
-	fs.DurationVar(&f.timeout, "ple-timeout", pleTimeout, "how long a read of PLE rows may take before the answers that need them fail,\nand how long nothing may arrive of weights")
+	fs.DurationVar(&f.timeout, "ple-timeout", pleTimeout, "how long a read of PLE rows may take before the answers that need them fail,\nand how long nothing may arrive of weights, also while the model is opened")
 	fs.Var(&f.rows, "ple-cache", "memory for PLE rows that may come again, as 8MiB; 0: none (default: 2MiB,\nless where memory is short)")
 	complete(cmd, "ple", plume.PLEPlaces()...)
 	fs.StringVar(&f.emulate, "ple-emulate", "", "make reads of PLE rows as slow as on this storage: a profile's file, or one of\n"+strings.Join(plume.StorageNames(), ", "))
@@ -135,6 +136,7 @@ func (f *modelFlags) options() (plume.Options, error) {
 		Stream:        stream,
 		Packed:        f.packed,
 		LimitGo:       true,
+		Formats:       f.formats,
 	}, nil
 }
 

@@ -136,6 +136,7 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	defer l.Close()
+	f.open.formats = true
 	m, err := f.open.open(cmd, f.model)
 	if err != nil {
 		return err

@@ -95,9 +95,9 @@ func BenchmarkMask(b *testing.B) {
 		run(s.name, v, func() (*Grammar, error) { return FromSchema([]byte(s.schema), Options{}) })
 	}
 	small := NewVocab(v.tok) // the least that a tight memory budget leaves for masks
-	small.Limit(1 << 20)
+	small.Limit(8 << 20)
 	for _, s := range benchSchemas {
-		run("1MiB/"+s.name, small, func() (*Grammar, error) { return FromSchema([]byte(s.schema), Options{}) })
+		run("8MiB/"+s.name, small, func() (*Grammar, error) { return FromSchema([]byte(s.schema), Options{}) })
 	}
 	run("regex", v, func() (*Grammar, error) { return FromRegex(`(?:[A-Z][a-z]+ ){3,40}(?:yes|no)\.`, Options{}) })
 	run("calls", v, func() (*Grammar, error) { return Calls(benchTools, Options{}) })

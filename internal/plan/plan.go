@@ -41,6 +41,8 @@ type Options struct {
 	Tokens int // vocabulary of the tokenizer; 0: the checkpoint has none
 	Merges int
 
+	Formats int64 // for masks and grammars, which answers of a form need
+
 	notLoaded []Item // what the file holds and no session uses: roles, and bytes there
 }
 
@@ -168,6 +170,7 @@ func lay(w *gemma.Weights, o Options) *Plan {
 	}
 	add("tokenizer", int64(o.Tokens)*tokenBytes+int64(o.Merges)*mergeBytes, true, "%d tokens, %d merges", o.Tokens, o.Merges)
 	add("sampler", 24*int64(w.Vocab()), true, "every setting at once: counts, copies, probabilities")
+	add("formats", o.Formats, true, "masks and grammars of answers that have a form")
 	add("go runtime", runtimeBytes+int64(o.Threads)*threadBytes, true, "allowance: scheduler, stacks, collector")
 	p.total()
 	add("go heap slack", p.Heap/slackShare, true, "garbage until the next collection")

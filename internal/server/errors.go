@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,22 +107,26 @@ const maxRetryAfter = 5 * time.Minute
 // errorClass is one line of the table that turns the engine's errors into
 // answers; the first line that fits counts.
 type errorClass struct {
-	is   error
-	kind kind
-	code string
+	is    error
+	kind  kind
+	code  string
+	text  string        // "": the error's own
+	retry time.Duration // when to come again, 0: nothing is known
 }
 
 var errorClasses = []errorClass{
-	{plume.ErrContextFull, badRequest, "context_length_exceeded"},
-	{plume.ErrUnsupported, badRequest, "unsupported"},
-	{plume.ErrRequest, badRequest, ""},
-	{plume.ErrToken, badRequest, ""},
-	{plume.ErrOverloaded, overloaded, "overloaded"},
-	{plume.ErrBusy, overloaded, "overloaded"},
-	{plume.ErrMemory, unavailable, "out_of_memory"},
-	{plume.ErrClosed, unavailable, "shutting_down"},
-	{context.DeadlineExceeded, timedOut, "timeout"},
+	{is: plume.ErrContextFull, kind: badRequest, code: "context_length_exceeded"},
+	{is: plume.ErrUnsupported, kind: badRequest, code: "unsupported"},
+	{is: plume.ErrRequest, kind: badRequest},
+	{is: plume.ErrToken, kind: badRequest},
+	{plume.ErrOverloaded, overloaded, "overloaded", tooMany, retryAfter},
+	{plume.ErrBusy, overloaded, "overloaded", tooMany, retryAfter},
+	{plume.ErrMemory, unavailable, "out_of_memory", "the server's memory budget has no room for this request", retryAfter},
+	{plume.ErrClosed, unavailable, "shutting_down", "the server cannot take this request now", retryAfter},
+	{is: context.DeadlineExceeded, kind: timedOut, code: "timeout", text: "the answer took longer than this server allows"},
 }
+
+const tooMany = "too many requests are waiting: try again later"
 
 // classify turns an error of the engine into one for clients. What is not in
 // the table is a failure of this machine, whose text is for the log only.
@@ -132,16 +137,7 @@ func classify(err error) *apiError {
 	}
 	for _, c := range errorClasses {
 		if errors.Is(err, c.is) {
-			e := &apiError{kind: c.kind, code: c.code, text: err.Error()}
-			switch c.kind {
-			case overloaded:
-				e.text, e.retry = "too many requests are waiting: try again later", retryAfter
-			case unavailable:
-				e.text, e.retry = "the server cannot take this request now", retryAfter
-			case timedOut:
-				e.text = "the answer took longer than this server allows"
-			}
-			return e
+			return &apiError{kind: c.kind, code: c.code, text: cmp.Or(c.text, err.Error()), retry: c.retry}
 		}
 	}
 	return &apiError{kind: internalError, code: "internal_error", text: "the model could not answer; the server's log has the reason"}

@@ -39,6 +39,7 @@ var failures = map[string]error{
 	"unsup":      fmt.Errorf("the model has no tools: %w", plume.ErrUnsupported),
 	"disk":       errors.New("read /secret/path: input/output error"),
 	"closed":     plume.ErrClosed,
+	"memory":     plume.ErrMemory,
 }
 
 func (f *fakeEngine) Stats() plume.ServiceStats { return f.stats }
