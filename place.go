@@ -1,6 +1,7 @@
 package plume
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/plume-run/plume/internal/checkpoint"
@@ -144,25 +146,65 @@ func (m *Model) openPlace(place string, spec ple.Spec, rowBytes int) (src ple.So
 	p := m.plan.p
 	spec.Through = m.opt.emulate
 	spec.Drop = spec.Drop || m.plan.limited // the page cache counts for a container
-	switch {
-	case place == "auto":
-		src, about, err = ple.Auto(spec, rowBytes, max(p.Budget-p.Total, 0))
-		if err == nil && src.Traits().Kind == ple.RAM {
-			p.HoldTable()
+	if isURL(place) {                       // its requests have deadlines
+		if src, err = m.findRemote(place, spec); err != nil {
+			return nil, "", err
 		}
-		if err == nil && m.opt.PLEEmulate != "" {
-			about += ", as on " + m.opt.PLEEmulate
-		}
-		return src, about, err
-	case isURL(place):
-		src, err = m.findRemote(place, spec)
-	default:
-		src, err = ple.OpenSource(ple.Kind(place), spec)
+		return src, src.Traits().String(), nil
 	}
+	o, err := openFile(place, spec, rowBytes, max(p.Budget-p.Total, 0), ple.Patience(m.opt.PLETimeout))
 	if err != nil {
 		return nil, "", err
 	}
-	return src, src.Traits().String(), nil
+	if place == "auto" {
+		if o.Traits().Kind == ple.RAM {
+			p.HoldTable()
+		}
+		if m.opt.PLEEmulate != "" {
+			o.about += ", as on " + m.opt.PLEEmulate
+		}
+	}
+	return o.Source, o.about, nil
+}
+
+// opened is a source, and a sentence about it.
+type opened struct {
+	ple.Source
+	about string
+}
+
+// openFile opens the table in a file; left is the memory that "auto" may take. It ends when
+// nothing has come from the device for patience.
+func openFile(place string, spec ple.Spec, rowBytes int, left int64, patience time.Duration) (opened, error) {
+	var read atomic.Int64
+	spec.Progress = func(done, _ int64) { read.Store(done) }
+	o, err := ple.Within(patience, read.Load, func() (o opened, err error) {
+		if place == "auto" {
+			o.Source, o.about, err = ple.Auto(spec, rowBytes, left)
+		} else if o.Source, err = ple.OpenSource(ple.Kind(place), spec); err == nil {
+			o.about = o.Traits().String()
+		}
+		return o, err
+	}, func(o opened) { o.Close() })
+	if errors.Is(err, ple.ErrSlow) {
+		err = fmt.Errorf("open table %s: %w", spec.Path, err)
+	}
+	return o, err
+}
+
+// leastHeaderPatience is how long a model's header may take where Options.PLETimeout is
+// shorter: it is megabytes, and nothing tells of its parts.
+const leastHeaderPatience = 5 * time.Second
+
+// openCatalog does open, which reads the header of the model at path, for as long as a device
+// is waited for.
+func openCatalog(path string, patience time.Duration, open func(string) (*checkpoint.Catalog, error)) (*checkpoint.Catalog, error) {
+	cat, err := ple.Within(patience, nil, func() (*checkpoint.Catalog, error) { return open(path) },
+		func(late *checkpoint.Catalog) { late.Close() })
+	if errors.Is(err, ple.ErrSlow) {
+		return nil, fmt.Errorf("read the header of %s: %w", path, err)
+	}
+	return cat, err
 }
 
 // tableAway is the error of a model whose table is not here, and of which nobody has said

@@ -158,11 +158,15 @@ func (m *Model) load(l *loader, table *Source, o BindOptions) error {
 	}
 	// The vectors are few kilobytes each and the table's storage may want to be measured:
 	// both before the disk has a queue of megabytes, and at the same time, since each mostly waits.
+	patience := ple.Patience(o.PLE.Timeout)
 	vectors := make(chan error, 1)
-	go func() { vectors <- l.readVectors() }()
+	go func() { vectors <- l.readVectors(patience) }()
 	err := m.openPLE(table, o)
 	if err = errors.Join(<-vectors, err); err != nil {
 		return err
+	}
+	for _, f := range l.after {
+		f()
 	}
 	size := sizeOn(m.back)
 	pieceBytes := l.groups.cut(size)
@@ -170,7 +174,7 @@ func (m *Model) load(l *loader, table *Source, o BindOptions) error {
 	a := l.groups.arrange(o.Residency, size)
 	r := &reader{
 		back: m.back, cat: l.cat, packed: packed, drop: o.DropRead, pieceBytes: pieceBytes,
-		progress: a.progress(o.Progress), fault: o.PackedFault, patience: patience(o.PLE.Timeout),
+		progress: a.progress(o.Progress), fault: o.PackedFault, patience: patience,
 	}
 	r.work.L = &r.mu
 	if m.weights, err = newSupply(r, l.groups, a, &m.embed, o.Background); err != nil {
@@ -183,18 +187,6 @@ func (m *Model) load(l *loader, table *Source, o BindOptions) error {
 		return nil
 	}
 	return m.weights.ready(context.Background())
-}
-
-// patience is how long nothing at all may arrive from a device, where rows of the per-layer
-// table are waited for as ple.Options.Timeout says.
-func patience(timeout time.Duration) time.Duration {
-	switch {
-	case timeout == 0:
-		return 30 * time.Second
-	case timeout < 0:
-		return math.MaxInt64
-	}
-	return max(2, timeout) // its half is a timer's
 }
 
 // progress returns what tells of bytes of the kept groups.
@@ -480,8 +472,19 @@ func (l *loader) vector(key Key, layer int) []float32 {
 func (l *loader) then(f func()) { l.after = append(l.after, f) }
 
 // readVectors reads the vectors, several at once, as they lie scattered over the file: one
-// after the other took 40 to 60 ms of a start.
-func (l *loader) readVectors() error {
+// after the other took 40 to 60 ms of a start. They are left behind when none has arrived for
+// patience.
+func (l *loader) readVectors(patience time.Duration) error {
+	var read atomic.Int64
+	_, err := ple.Within(patience, read.Load, func() (struct{}, error) { return struct{}{}, l.readAll(&read) }, func(struct{}) {})
+	if errors.Is(err, ple.ErrSlow) {
+		return fmt.Errorf("read the %d vectors of %s: %w", len(l.small), l.cat.Path(), err)
+	}
+	return err
+}
+
+// readAll reads the vectors and counts them.
+func (l *loader) readAll(read *atomic.Int64) error {
 	errs := make([]error, len(l.small))
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -489,6 +492,7 @@ func (l *loader) readVectors() error {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; int(i) < len(l.small); i = next.Add(1) - 1 {
 				errs[i] = l.small[i].read()
+				read.Add(1)
 			}
 		})
 	}
@@ -497,9 +501,6 @@ func (l *loader) readVectors() error {
 		if err != nil {
 			return err
 		}
-	}
-	for _, f := range l.after {
-		f()
 	}
 	return nil
 }

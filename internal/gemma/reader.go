@@ -168,24 +168,6 @@ func (r *reader) ensure(f *fetch) {
 // they may still write into the backend's memory, which must not be freed then.
 var ErrLeft = errors.New("reads were left behind")
 
-// strikes tell a hung device from a process that was stopped for longer than its patience,
-// whose timers expire as soon as it goes on: nothing must arrive for half of it, twice.
-type strikes struct {
-	seen   int64 // pieces
-	struck bool
-}
-
-// out is asked after half of the patience each time.
-func (s *strikes) out(ended int64) bool {
-	if ended != s.seen {
-		*s = strikes{seen: ended}
-		return false
-	}
-	out := s.struck
-	s.struck = true
-	return out
-}
-
 // wait waits until a fetch that was begun has ended, and returns its error. The error is
 // ple.ErrSlow when nothing at all has arrived for too long; the fetch then goes on, and
 // who waits again may be luckier.
@@ -193,7 +175,7 @@ func (r *reader) wait(ctx context.Context, f *fetch) error {
 	if f.complete.Load() {
 		return nil
 	}
-	begin, strikes := time.Now(), strikes{seen: r.count.ended.Load()}
+	begin, strikes := time.Now(), ple.Begin(r.count.ended.Load())
 	timer := r.timer.Swap(nil)
 	if timer == nil {
 		timer = time.NewTimer(r.patience / 2)
@@ -207,7 +189,7 @@ func (r *reader) wait(ctx context.Context, f *fetch) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
-			if strikes.out(r.count.ended.Load()) {
+			if strikes.Out(r.count.ended.Load()) {
 				return r.hung(f)
 			}
 			timer.Reset(r.patience / 2)
@@ -506,7 +488,7 @@ func (r *reader) close() error {
 		r.wg.Wait()
 		close(gone)
 	}()
-	strikes := strikes{seen: r.count.ended.Load()}
+	strikes := ple.Begin(r.count.ended.Load())
 	timer := time.NewTicker(r.patience / 2)
 	defer timer.Stop()
 	for {
@@ -514,7 +496,7 @@ func (r *reader) close() error {
 		case <-gone:
 			return nil
 		case <-timer.C:
-			if strikes.out(r.count.ended.Load()) {
+			if strikes.Out(r.count.ended.Load()) {
 				return fmt.Errorf("stop reading %s: %w for %v: %w", r.cat.Path(), ple.ErrSlow, r.patience, ErrLeft)
 			}
 		}

@@ -78,19 +78,6 @@ func TestHungDevice(t *testing.T) {
 	}
 }
 
-// Half of the patience must pass twice, with nothing in between.
-func TestHungDeviceHasTwoStrikes(t *testing.T) {
-	s := strikes{seen: 3}
-	for i, step := range []struct {
-		ended int64
-		out   bool
-	}{{3, false}, {4, false}, {4, false}, {5, false}, {5, false}, {5, true}} {
-		if out := s.out(step.ended); out != step.out {
-			t.Errorf("look %d: out is %v", i, out)
-		}
-	}
-}
-
 // Nobody who waits for a fetch that always fails hears that it went well.
 func TestManyWaitForAFailure(t *testing.T) {
 	d, f, boom := newFakeDisk(), &fetch{}, errors.New("boom")

@@ -35,10 +35,12 @@ type Options struct {
 	GapBytes int
 
 	// Timeout is how long one read may take before its rows fail with ErrSlow.
-	// 0 means 30 s, enough for a disk that must spin up; a negative value waits
-	// for ever.
+	// 0 means 30 s; a negative value waits for ever. Open waits as long for samples.
 	Timeout time.Duration
 }
+
+// defaultTimeout is enough for a disk that must spin up.
+const defaultTimeout = 30 * time.Second
 
 func (o Options) withDefaults(r Traits) Options {
 	first := func(v *int, choices ...int) {
@@ -56,7 +58,7 @@ func (o Options) withDefaults(r Traits) Options {
 		o.CacheBytes = 2 << 20
 	}
 	if o.Timeout == 0 {
-		o.Timeout = 30 * time.Second
+		o.Timeout = defaultTimeout
 	}
 	return o
 }
@@ -135,10 +137,8 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 		t.cache.init(min(max(0, t.opt.CacheBytes), int64(rows)*int64(rowBytes)), rowBytes)
 		t.makeHome()
 	}
-	if s, ok := src.(watched); ok {
-		if f, err := s.watched(); err == nil {
-			t.guard = newGuard(f, src, int64(rows)*int64(rowBytes), t.forgetAll)
-		}
+	if err := t.watchFile(); err != nil {
+		return nil, fmt.Errorf("open table: read samples of %s: %w", t.traits.Name, err)
 	}
 	t.queue.init()
 	t.under.init()
@@ -156,6 +156,22 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 		t.device = "memory"
 	}
 	return t, nil
+}
+
+// watchFile sets a guard on the source if that is a file and the system tells about it.
+func (t *Table) watchFile() error {
+	s, ok := t.src.(watched)
+	if !ok {
+		return nil
+	}
+	f, err := s.watched()
+	if err != nil {
+		return nil
+	}
+	t.guard, err = Within(Patience(t.opt.Timeout), nil, func() (*guard, error) {
+		return newGuard(f, t.src, t.offset(t.rows), t.forgetAll), nil
+	}, (*guard).close)
+	return err
 }
 
 // Options returns the options in force, defaults filled in.
