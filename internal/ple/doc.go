@@ -52,8 +52,8 @@
 // is left of it is nobody's, and another reader takes its place. Rows that fail
 // in company are read again alone, so that an error names the row it belongs to.
 //
-// A file is looked at once a second while rows are asked for. One that was written
-// to, so that samples of the table differ, fails every Fetch with ErrChanged until
+// A file is looked at once a second while rows are asked for: length, time, and on Unix the
+// time of change, which nobody sets back. One that was written to, so that samples of the table differ, fails every Fetch with ErrChanged until
 // it is what it was; up to a second's rows may have come from it before. A file that
 // was removed, or replaced by another of its name, is read on ([Stats].Nameless). A
 // web server must answer with the version that was opened.

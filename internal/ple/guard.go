@@ -19,7 +19,8 @@ var errOverwritten = fmt.Errorf("%w: the file was written to since it was opened
 type stamp struct {
 	bytes    int64
 	written  time.Time
-	nameless bool // removed, or another file has taken its name: still readable
+	changed  time.Time // also by what sets written back; zero where the system does not tell
+	nameless bool      // removed, or another file has taken its name: still readable
 }
 
 // How often a file is looked at while rows are asked for, and how long an answer is
@@ -159,14 +160,14 @@ func (g *guard) look() verdict {
 		return verdict{}
 	}
 	v := verdict{nameless: s.nameless}
-	if s.bytes == g.opened.bytes && s.written.Equal(g.opened.written) {
+	if s.bytes == g.opened.bytes && s.written.Equal(g.opened.written) && s.changed.Equal(g.opened.changed) {
 		return v
 	}
 	samples, err := g.sample()
 	switch {
 	case err != nil: // truncated, say: each read will tell
 	case samples == g.samples:
-		g.opened.bytes, g.opened.written = s.bytes, s.written
+		g.opened.bytes, g.opened.written, g.opened.changed = s.bytes, s.written, s.changed
 	default:
 		v.err = errOverwritten
 	}

@@ -96,6 +96,53 @@ func TestOverwrittenFile(t *testing.T) {
 	}
 }
 
+// A file is looked at again although its length and time were given back, by what the
+// system notes beside them.
+func TestTimeGivenBack(t *testing.T) {
+	h := newHome(t, 400, 500)
+	f, err := os.Open(h.spec.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	look, err := newFstat(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := look.stamp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before.changed.IsZero() {
+		t.Skip("the system does not tell")
+	}
+	var after stamp
+	until(t, func() bool { // its clock is coarse
+		if err = os.WriteFile(h.spec.Path, make([]byte, len(h.data)), 0o644); err == nil {
+			err = os.Chtimes(h.spec.Path, before.written, before.written)
+		}
+		if err == nil {
+			after, err = look.stamp()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !after.changed.Equal(before.changed)
+	})
+	if after.bytes != before.bytes || !after.written.Equal(before.written) {
+		t.Fatalf("%+v, before %+v", after, before)
+	}
+	src, err := OpenSource(Disk, h.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	g := &guard{of: look, src: src, bytes: h.spec.Bytes, opened: before, samples: 1}
+	if v := g.look(); !errors.Is(v.err, ErrChanged) {
+		t.Errorf("verdict %+v", v)
+	}
+}
+
 // slowFile is a file of which the system tells nothing for a while.
 type slowFile struct {
 	*file

@@ -33,5 +33,8 @@ func (a *fstat) stamp() (stamp, error) {
 	if err := a.conn.Control(a.ask); err != nil {
 		return stamp{}, err
 	}
-	return stamp{bytes: a.st.Size, written: time.Unix(a.st.Mtim.Unix()), nameless: a.st.Nlink == 0}, a.err
+	return stamp{
+		bytes: a.st.Size, written: time.Unix(a.st.Mtim.Unix()), changed: time.Unix(a.st.Ctim.Unix()),
+		nameless: a.st.Nlink == 0,
+	}, a.err
 }
