@@ -110,7 +110,8 @@ func TestStorageDepthIsTheHosts(t *testing.T) {
 	}
 }
 
-// A device of the model is found again from its own figures, those of 8 KiB unseen.
+// A device of the model is found again from its own figures, those of 8 KiB and what is not
+// steady unseen.
 func TestFitStorage(t *testing.T) {
 	p, err := flash.Load("sata-ssd")
 	if err != nil {
@@ -118,10 +119,12 @@ func TestFitStorage(t *testing.T) {
 	}
 	var first, again []StoragePoint
 	for _, bytes := range []int{4 << 10, 8 << 10, 16 << 10} {
-		for _, depth := range []int{1, 4, 16} {
+		for _, depth := range []int{1, 2, 4, 8, 16} {
 			x := flash.Random(p, bytes, depth, 1000)
 			first = append(first, x)
-			x.IOPS *= 1.5
+			if x.IOPS *= 1.05; depth == 8 {
+				x.IOPS /= 4
+			}
 			again = append(again, x)
 		}
 	}
@@ -129,13 +132,21 @@ func TestFitStorage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Within != 9 || f.Worst > FitMark || math.Abs(f.Unsteady-0.5) > 1e-9 || len(f.Points) != 9 {
+	if len(f.Points) != 15 || f.Steady != 12 || f.Within != 12 || f.Worst > FitMark {
 		t.Errorf("%+v", f)
 	}
 	for _, x := range f.Points {
-		if x.Fitted == (x.Bytes == 8<<10) || math.Abs(x.Error-(x.Model/x.Measured-1)) > 1e-12 || math.Abs(x.ErrAgain-(x.Model/x.Again-1)) > 1e-12 {
+		mean := math.Sqrt(x.Measured * x.Again)
+		if x.Steady != (x.Depth != 8) || x.Fitted != (x.Steady && x.Bytes != 8<<10) || math.Abs(x.Error-(x.Model/mean-1)) > 1e-12 ||
+			math.Abs(x.Spread-(x.Again/x.Measured-1)) > 1e-12 {
 			t.Errorf("%+v", x)
 		}
+	}
+	for i := range again {
+		again[i].IOPS = first[i].IOPS * 1.5
+	}
+	if f, err = fitStorage(first, again); err != nil || f.Steady != 0 || !f.Points[0].Fitted {
+		t.Errorf("nothing steady: %+v, %v", f, err)
 	}
 }
 

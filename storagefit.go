@@ -11,13 +11,13 @@ import (
 	"github.com/plume-run/plume/internal/plan/flash"
 )
 
-// StorageFit is the model of a storage beside what was measured of it.
+// StorageFit is the model of a storage beside what was measured of it, twice.
 type StorageFit struct {
 	Points    []FitPoint `json:"points"`
-	Worst     float64    `json:"worst_error_fitted"` // at the points that the model was fitted to
-	Within    int        `json:"within"`             // points of all whose error is at most FitMark
-	Unsteady  float64    `json:"largest_difference"` // between two measurements of a point, as a share of the first
-	ReadGBps  float64    `json:"read_gbps"`          // sequential, measured
+	Steady    int        `json:"steady"`        // points that came out alike both times
+	Within    int        `json:"steady_within"` // of these, those whose error is at most FitMark
+	Worst     float64    `json:"steady_worst_error"`
+	ReadGBps  float64    `json:"read_gbps"` // sequential, measured
 	ModelGBps float64    `json:"model_read_gbps"`
 	// Profile is what was fitted: saved as a file, --storage and --ple-emulate take it.
 	Profile *flash.Profile `json:"profile"`
@@ -27,26 +27,33 @@ type StorageFit struct {
 type FitPoint struct {
 	Bytes    int     `json:"bytes"`
 	Depth    int     `json:"depth"`
-	Fitted   bool    `json:"fitted"` // the model knew it
 	Measured float64 `json:"measured_iops"`
 	Again    float64 `json:"measured_again_iops"`
+	Spread   float64 `json:"spread"` // Again/Measured − 1
+	Steady   bool    `json:"steady"` // Spread is at most FitMark, up or down
+	Fitted   bool    `json:"fitted"` // the model knew it
 	Model    float64 `json:"model_iops"`
-	Error    float64 `json:"error"`       // Model/Measured − 1
-	ErrAgain float64 `json:"error_again"` // Model/Again − 1
+	Error    float64 `json:"error"` // of Model, against the geometric mean of both measurements
 }
 
-// FitMark is the error that the model of a steady storage stays below.
+// mean of both measurements, as a point to fit to.
+func (p *FitPoint) mean() flash.Point {
+	return flash.Point{Bytes: p.Bytes, Depth: p.Depth, IOPS: math.Sqrt(p.Measured * p.Again)}
+}
+
+// FitMark is the error that the model of a steady storage stays below. A point is steady when
+// its measurements do not differ by more.
 const FitMark = 0.2
 
-// unfitted are the reads that the model is held against without having seen them.
-const unfitted = 8 << 10
-
-// fitReads is how many simulated reads a point of the model is told from.
-const fitReads = 4000
+const (
+	unfitted = 8 << 10 // reads that the model is held against without having seen them
+	fewFit   = 6       // steady points that are enough to fit to
+	fitReads = 4000    // simulated reads that a point of the model is told from
+)
 
 // FitStorage measures the storage under a file or folder twice, fits a device of the model to
-// the first measurement, but for reads of 8 KiB, and holds it against both. Of a folder a
-// temporary file is read. It takes some five seconds.
+// what was steady of it, but for reads of 8 KiB, and holds it against all. Of a folder a
+// temporary file is read. It takes some ten seconds.
 func FitStorage(path string) (*StorageFit, error) {
 	first, rate, err := measureStorage(path)
 	if err != nil {
@@ -66,37 +73,53 @@ func FitStorage(path string) (*StorageFit, error) {
 
 // fitStorage is FitStorage on two measurements of the same points.
 func fitStorage(first, again []StoragePoint) (*StorageFit, error) {
-	base, err := flash.Load("nvme")
-	if err != nil {
-		return nil, err
-	}
-	var given []flash.Point
-	for _, p := range first {
-		if p.Bytes != unfitted {
-			given = append(given, p)
-		}
-	}
 	f := &StorageFit{}
-	if f.Profile, _, err = flash.Calibrate(base, given); err != nil {
-		return nil, err
-	}
-	f.ModelGBps = flash.Sequential(f.Profile, 1<<20, 8, 256<<20) / 1e9
+	steady := 0 // of those that may be fitted to
 	for i, p := range first {
-		model := flash.Random(f.Profile, p.Bytes, p.Depth, fitReads).IOPS
-		point := FitPoint{
-			Bytes: p.Bytes, Depth: p.Depth, Fitted: p.Bytes != unfitted, Measured: p.IOPS, Again: again[i].IOPS,
-			Model: model, Error: model/p.IOPS - 1, ErrAgain: model/again[i].IOPS - 1,
+		point := FitPoint{Bytes: p.Bytes, Depth: p.Depth, Measured: p.IOPS, Again: again[i].IOPS, Spread: again[i].IOPS/p.IOPS - 1}
+		point.Steady = max(p.IOPS, again[i].IOPS) <= (1+FitMark)*min(p.IOPS, again[i].IOPS)
+		if point.Steady && point.Bytes != unfitted {
+			steady++
 		}
-		if math.Abs(point.Error) <= FitMark {
-			f.Within++
-		}
-		if point.Fitted {
-			f.Worst = max(f.Worst, math.Abs(point.Error))
-		}
-		f.Unsteady = max(f.Unsteady, math.Abs(again[i].IOPS/p.IOPS-1))
 		f.Points = append(f.Points, point)
 	}
+	if err := f.fit(steady >= fewFit); err != nil {
+		return nil, err
+	}
+	for i := range f.Points {
+		p := &f.Points[i]
+		p.Model = flash.Random(f.Profile, p.Bytes, p.Depth, fitReads).IOPS
+		p.Error = p.Model/p.mean().IOPS - 1
+		if !p.Steady {
+			continue
+		}
+		f.Steady++
+		f.Worst = max(f.Worst, math.Abs(p.Error))
+		if math.Abs(p.Error) <= FitMark {
+			f.Within++
+		}
+	}
 	return f, nil
+}
+
+// fit makes a device of f's points, or of its steady ones.
+func (f *StorageFit) fit(steady bool) error {
+	base, err := flash.Load("nvme")
+	if err != nil {
+		return err
+	}
+	var given []flash.Point
+	for i := range f.Points {
+		p := &f.Points[i]
+		if p.Fitted = p.Bytes != unfitted && (p.Steady || !steady); p.Fitted {
+			given = append(given, p.mean())
+		}
+	}
+	if f.Profile, _, err = flash.Calibrate(base, given); err != nil {
+		return err
+	}
+	f.ModelGBps = flash.Sequential(f.Profile, 1<<20, 8, 256<<20) / 1e9
+	return nil
 }
 
 // probeBytes is the size of the temporary file that stands for a folder's storage.

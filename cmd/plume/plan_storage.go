@@ -32,8 +32,9 @@ again in memory, by the policy that plume runs with (--ple-cache). No product
 gathers rows yet: those lines are what could be gained.
 
 --fit measures random reads of the storage under a file of 64 MiB or more, or
-under a folder, past the system's memory of it; fits a simulated device to them
-and prints how far off it is. Reads of 8 KiB are not shown to the fit. With --json
+under a folder, past the system's memory of it, twice; fits a simulated device to
+what was alike both times, and prints how far off it is. Reads of 8 KiB are not
+shown to the fit. With --json
 comes the device's profile, which --storage and --ple-emulate take as a file.`
 
 // storageFlags are the command line of `plume plan storage`.

@@ -25,22 +25,25 @@ func (f *storageFlags) runFit(cmd *cobra.Command) error {
 
 func printFit(w io.Writer, fit *plume.StorageFit) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "KiB\tdepth\tmeasured/s\tagain\tmodel\terror\tagain\t\t")
+	fmt.Fprintln(t, "KiB\tdepth\tmeasured/s\tagain\tdifference\tmodel/s\terror\t\t")
 	for _, p := range fit.Points {
 		note := ""
-		if !p.Fitted {
+		switch {
+		case !p.Steady:
+			note = "not steady"
+		case !p.Fitted:
 			note = "not fitted"
 		}
-		fmt.Fprintf(t, "%d\t%d\t%.0f\t%.0f\t%.0f\t%+.1f %%\t%+.1f %%\t%s\t\n",
-			p.Bytes>>10, p.Depth, p.Measured, p.Again, p.Model, 100*p.Error, 100*p.ErrAgain, note)
+		fmt.Fprintf(t, "%d\t%d\t%.0f\t%.0f\t%+.1f %%\t%.0f\t%+.1f %%\t%s\t\n",
+			p.Bytes>>10, p.Depth, p.Measured, p.Again, 100*p.Spread, p.Model, 100*p.Error, note)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, `
-%d of %d points are within %.0f %%, those that the model was fitted to within %.0f %%
-the storage itself differs by up to %.0f %% from one measurement to the next
+%d of %d points are steady: measured twice, they do not differ by more than %.0f %%
+of these the model is within %.0f %% of the mean of both at %d; its worst error is %.0f %%
 one after the other, in blocks of 1 MiB: %.2f GB/s measured, %.2f by the model
-`, fit.Within, len(fit.Points), 100*plume.FitMark, 100*fit.Worst, 100*fit.Unsteady, fit.ReadGBps, fit.ModelGBps)
+`, fit.Steady, len(fit.Points), 100*plume.FitMark, 100*plume.FitMark, fit.Within, 100*fit.Worst, fit.ReadGBps, fit.ModelGBps)
 	return err
 }

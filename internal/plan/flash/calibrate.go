@@ -1,9 +1,12 @@
 package flash
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"sync"
 )
 
 // Calibrate finds the figures of a device from measured points of its depth curve: how
@@ -21,13 +24,7 @@ func Calibrate(base *Profile, points []Point) (*Profile, float64, error) {
 			return nil, 0, fmt.Errorf("calibrate storage: %d bytes at depth %d with %g reads per second", pt.Bytes, pt.Depth, pt.IOPS)
 		}
 	}
-	var best *Profile
-	bestCost := math.Inf(1)
-	for _, page := range []int{16 << 10, 64 << 10} {
-		if p, c := descend(start(base, points, page), points); c < bestCost {
-			best, bestCost = p, c
-		}
-	}
+	best := fit(base, points)
 	worst := 0.0
 	for _, pt := range points {
 		worst = max(worst, math.Abs(Random(best, pt.Bytes, pt.Depth, reads(pt.Depth)).IOPS/pt.IOPS-1))
@@ -37,20 +34,39 @@ func Calibrate(base *Profile, points []Point) (*Profile, float64, error) {
 	return best, worst, nil
 }
 
-// descend turns one knob after the other as long as that makes the fit better.
-func descend(best *Profile, points []Point) (*Profile, float64) {
-	bestCost := cost(best, points)
-	for scale := 2.0; scale > 1.02; {
+// fit goes on from the best of what some starts lead to.
+func fit(base *Profile, points []Point) *Profile {
+	var all [4]fitted
+	var wg sync.WaitGroup
+	for i := range all {
+		from := start(base, points, []int{16 << 10, 64 << 10}[i/2], []float64{1, 0.5}[i%2])
+		wg.Go(func() { all[i] = descend(fitted{from, cost(from, points, math.Inf(1))}, points, 2, 1.1) })
+	}
+	wg.Wait()
+	best := slices.MinFunc(all[:], func(a, b fitted) int { return cmp.Compare(a.cost, b.cost) })
+	return descend(best, points, 1.1, 1.02).profile
+}
+
+// fitted is a device and how far off it is.
+type fitted struct {
+	profile *Profile
+	cost    float64
+}
+
+// descend turns one knob after the other as long as that makes the fit better, by factors from
+// coarse to fine.
+func descend(best fitted, points []Point, coarse, fine float64) fitted {
+	for scale := coarse; scale > fine; {
 		better := false
 		for _, knob := range knobs {
 			for _, f := range []float64{scale, 1 / scale} {
-				try := *best
+				try := *best.profile
 				knob(&try, f)
 				if try.Validate() != nil {
 					continue
 				}
-				if c := cost(&try, points); c < bestCost {
-					best, bestCost, better = &try, c, true
+				if c := cost(&try, points, best.cost); c < best.cost {
+					best, better = fitted{&try, c}, true
 				}
 			}
 		}
@@ -58,7 +74,7 @@ func descend(best *Profile, points []Point) (*Profile, float64) {
 			scale = math.Sqrt(scale)
 		}
 	}
-	return best, bestCost
+	return best
 }
 
 // knobs are what Calibrate turns, each by a factor.
@@ -77,9 +93,10 @@ var knobs = []func(p *Profile, f float64){
 }
 
 // start is a device of the right order: the first point's latency, the parallelism that the
-// highest rate takes, and a controller that can just do the most reads. Reads that cross a page
-// keep two planes busy.
-func start(base *Profile, points []Point, page int) *Profile {
+// highest rate takes, and a controller that spends such a share of its time on the most reads.
+// Where it is busy all the time it alone ends the curve's rise, else planes and channels do.
+// Reads that cross a page keep two planes busy.
+func start(base *Profile, points []Point, page int, share float64) *Profile {
 	p := *base
 	slow, fast, most := points[0], points[0], points[0].IOPS
 	for _, pt := range points {
@@ -93,7 +110,7 @@ func start(base *Profile, points []Point, page int) *Profile {
 	}
 	latency := float64(slow.Depth) / slow.IOPS * 1e6
 	p.Submit, p.Complete, p.Decode, p.MapMiss, p.Jitter = 0.02*latency, 0.02*latency, 0, 0, 0.2
-	p.Controller, p.Cores = min(0.4*latency, 0.95e6/most), 1
+	p.Controller, p.Cores = min(0.4*latency, 0.95e6*share/most), 1
 	p.Sense = 0.85*latency - p.Controller
 	p.PageBytes, p.SectorBytes, p.LinkBlock = page, 4096, 512
 	p.Dies, p.Planes = 1, 1
@@ -103,12 +120,14 @@ func start(base *Profile, points []Point, page int) *Profile {
 	return &p
 }
 
-// cost is the sum of squared errors in log IOPS.
-func cost(p *Profile, points []Point) float64 {
+// cost is the sum of squared errors in log IOPS, or anything above enough if it is more.
+func cost(p *Profile, points []Point, enough float64) float64 {
 	var sum float64
 	for _, pt := range points {
 		e := math.Log(Random(p, pt.Bytes, pt.Depth, reads(pt.Depth)).IOPS / pt.IOPS)
-		sum += e * e
+		if sum += e * e; sum > enough {
+			break
+		}
 	}
 	return sum
 }

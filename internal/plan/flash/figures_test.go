@@ -75,7 +75,10 @@ func TestCostOfAFit(t *testing.T) {
 	}
 	points := []Point{at(4096, 1, 1), at(8192, 4, 1.1), at(16384, 8, 0.8)}
 	want := math.Pow(math.Log(1.1), 2) + math.Pow(math.Log(0.8), 2)
-	if got := cost(p, points); math.Abs(got-want) > 1e-12 {
+	if got := cost(p, points, 1); math.Abs(got-want) > 1e-12 {
 		t.Errorf("cost %g, want %g", got, want)
+	}
+	if got := cost(p, points, want/2); got <= want/2 {
+		t.Errorf("cost %g, want more than %g", got, want/2)
 	}
 }

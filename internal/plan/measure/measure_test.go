@@ -120,7 +120,7 @@ func (f file) ReadAt(p []byte, off int64) (int, error) {
 
 func TestStorage(t *testing.T) {
 	if testing.Short() {
-		t.Skip("measures for two seconds")
+		t.Skip("measures for seconds")
 	}
 	points, rate, err := Storage(file{size: leastBytes}, leastBytes)
 	if err != nil || len(points) != len(sizes)*len(depths) || rate <= 0 {
