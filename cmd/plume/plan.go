@@ -257,9 +257,9 @@ func (f *planFlags) run(cmd *cobra.Command, model string) error {
 		}{m, f.prices, list})
 	}
 	if len(list) == 1 {
-		return printForecast(cmd.OutOrStdout(), m, &list[0])
+		return f.printForecast(cmd.OutOrStdout(), m, &list[0])
 	}
-	return printCandidates(cmd.OutOrStdout(), m, f.memory(m), list)
+	return f.printCandidates(cmd.OutOrStdout(), m, list)
 }
 
 // memory is what models may take, for people.
@@ -436,8 +436,8 @@ func better(a, b candidate) int {
 }
 
 // printForecast prints one model in full.
-func printForecast(w io.Writer, m *plume.Machine, c *candidate) error {
-	fmt.Fprintf(w, "%s\n%s", c.Forecast, machineText(m))
+func (f *planFlags) printForecast(w io.Writer, m *plume.Machine, c *candidate) error {
+	fmt.Fprintf(w, "%s\n%s", c.Forecast, machineText(m, int64(f.ram)))
 	if !c.Keeps && c.Fits {
 		fmt.Fprintf(w, "misses a limit: %s\n", c.Reason)
 	}
@@ -459,8 +459,8 @@ func decodeHead(list []candidate) string {
 }
 
 // printCandidates prints one line for each model, and the reasons below.
-func printCandidates(w io.Writer, m *plume.Machine, memory string, list []candidate) error {
-	fmt.Fprintf(w, "on %s (%s), memory %s\n\n", m.Name, m.About, memory)
+func (f *planFlags) printCandidates(w io.Writer, m *plume.Machine, list []candidate) error {
+	fmt.Fprintf(w, "on %s (%s), memory %s\n\n", m.Name, m.About, f.memory(m))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	head, card := "", func(candidate) string { return "" }
 	if m.VRAM > 0 {
@@ -485,13 +485,15 @@ func printCandidates(w io.Writer, m *plume.Machine, memory string, list []candid
 		return err
 	}
 	if m.VRAM > 0 {
-		fmt.Fprintf(w, "\nin VRAM: what a card of %s would hold of all that a step computes with; plume has no GPU backend yet, so all speeds are the processor's", sizeText(m.VRAM))
+		fmt.Fprintf(w, "\nin VRAM: what a card of %s would hold of all that a step computes with; plume has no GPU backend yet, so all speeds are the processor's\n", sizeText(m.VRAM))
 	}
+	gap := "\n"
 	for _, c := range list {
 		if c.Reason != "" {
-			fmt.Fprintf(w, "\n%s: %s", c.Name, c.Reason)
+			fmt.Fprintf(w, "%s%s: %s\n", gap, c.Name, c.Reason)
+			gap = ""
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n\n%s", machineText(m))
+	_, err := fmt.Fprintf(w, "\n%s", machineText(m, int64(f.ram)))
 	return err
 }

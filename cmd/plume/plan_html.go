@@ -39,7 +39,7 @@ type report struct {
 
 // writeReport writes one self-contained page: tables, and plots as inline SVG.
 func writeReport(path string, m *plume.Machine, list []candidate, plots []namedPlot, f *planFlags) error {
-	r := report{Made: time.Now().Format(time.DateOnly), Machine: m, Memory: f.memory(m), Prices: f.prices, RowHits: 100 * f.rowHits, Plans: list, Decode: decodeHead(list), Facts: machineFacts(m)}
+	r := report{Made: time.Now().Format(time.DateOnly), Machine: m, Memory: f.memory(m), Prices: f.prices, RowHits: 100 * f.rowHits, Plans: list, Decode: decodeHead(list), Facts: machineFacts(m, int64(f.ram))}
 	for _, p := range plots {
 		r.Plots = append(r.Plots, template.HTML(plot.Inline(p.Plot))) // made here of escaped texts and numbers
 	}

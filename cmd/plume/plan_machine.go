@@ -11,11 +11,16 @@ import (
 // fact is a line about the machine that a plan is for.
 type fact struct{ Name, Text string }
 
-// machineFacts are what is known of a machine, for people: --json has all of it.
-func machineFacts(m *plume.Machine) []fact {
+// machineFacts are what is known of a machine, for people: --json has all of it. limit is the
+// memory that was asked for, 0: all.
+func machineFacts(m *plume.Machine, limit int64) []fact {
+	memory := sizeText(m.RAM) + " for the process: " + cmp.Or(m.RAMFrom, m.Sources["ram_bytes"], "as the profile says")
+	if limit > 0 {
+		memory = fmt.Sprintf("%s as asked for; the machine has %s", sizeText(limit), memory)
+	}
 	facts := []fact{
 		{"kernels", cmp.Or(m.Level, "not measured: the rates are a profile's")},
-		{"memory", sizeText(m.RAM) + " for the process: " + cmp.Or(m.RAMFrom, m.Sources["ram_bytes"], "as the profile says")},
+		{"memory", memory},
 	}
 	for _, r := range m.Threads {
 		text := fmt.Sprintf("reads memory at %.1f GB/s", r.Stream)
@@ -52,10 +57,10 @@ func storageFact(m *plume.Machine) string {
 }
 
 // machineText is a block of text of a machine's facts.
-func machineText(m *plume.Machine) string {
+func machineText(m *plume.Machine, limit int64) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "machine   %s: %s\n", m.Name, m.About)
-	for _, f := range machineFacts(m) {
+	for _, f := range machineFacts(m, limit) {
 		fmt.Fprintf(&b, "  %-10s %s\n", f.Name, f.Text)
 	}
 	return b.String()

@@ -126,3 +126,28 @@ func TestOpsCountOperations(t *testing.T) {
 		}
 	}
 }
+
+// Of 128 experts, 8 for each row, n rows touch the share 1 − (1 − 8/128)ⁿ and compute with the
+// 8/128 that they chose.
+func TestOpsExpertsThatRowsTouch(t *testing.T) {
+	_, w := weighShape(t, "26b-a4b")
+	experts := func(rows int) (bytes, macs float64) {
+		for _, op := range w.Ops(cpu.Sizer{Threads: 2}, gemma.StepWork{Sequences: rows, Rows: 1, Wanted: 1, KVType: quant.F16}) {
+			if op.Kind == gemma.OpExperts {
+				bytes, macs = bytes+float64(op.Bytes), macs+float64(op.MACs)
+			}
+		}
+		return bytes, macs
+	}
+	all, _ := experts(4096) // as good as all of them
+	_, one := experts(1)
+	for _, rows := range []int{1, 2, 16, 64} {
+		bytes, macs := experts(rows)
+		if want := 1 - math.Pow(1-8.0/128, float64(rows)); math.Abs(bytes/all-want) > 1e-6 {
+			t.Errorf("%d rows touch %.4f of the experts, want %.4f", rows, bytes/all, want)
+		}
+		if math.Abs(macs/(float64(rows)*one)-1) > 1e-6 {
+			t.Errorf("%d rows compute %.4f times one's", rows, macs/one)
+		}
+	}
+}

@@ -263,6 +263,32 @@ func TestMachines(t *testing.T) {
 	}
 }
 
+// No profile computes faster than its own memory and arithmetic, and by their order of magnitude
+// slower: an 85 % in the wrong place would be seen.
+func TestProfilesKeepTheirLimits(t *testing.T) {
+	for _, name := range Names() {
+		m, err := Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		best := m.Best()
+		for _, c := range []struct {
+			what       string
+			got, limit float64
+		}{
+			{"vector", m.Vector["other"], best.Stream}, {"matrix", m.Matrix["other"], best.Int8}, {"bf16", rate(m.Matrix, "bf16"), best.F32},
+			{"one query", m.AttendOne["other"], best.F32}, {"many", m.AttendMany["other"], best.F32},
+		} {
+			if share := c.got / c.limit; !(share > 0.3 && share < 0.95) {
+				t.Errorf("%s: %s is %.2f of its limit", name, c.what, share)
+			}
+		}
+		if first := m.Threads[0]; first.Stream > best.Stream || first.Int8 > best.Int8 || first.F32 > best.F32 {
+			t.Errorf("%s: one thread does more than all", name)
+		}
+	}
+}
+
 func TestMachinesAreChecked(t *testing.T) {
 	good, err := json.Marshal(flat())
 	if err != nil {
