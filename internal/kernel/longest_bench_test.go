@@ -49,7 +49,13 @@ func shortestCall(rounds int, m *Matrix, tokens int) time.Duration {
 		p := i * step % (panels - step + 1)
 		call := product{w: m, x: a}
 		begin := time.Now()
-		call.tile(y, step*PanelRows, p, p+step, 0, tile)
+		if a.float {
+			w := m.panels(p, p+step)
+			rows := min(call.floatRows(), step*PanelRows)
+			call.floatTile(y, step*PanelRows, w[:rows*len(w)/(step*PanelRows)], 0, tile)
+		} else {
+			call.tile(y, step*PanelRows, p, p+step, 0, tile)
+		}
 		shortest = min(shortest, time.Since(begin))
 	}
 	return shortest

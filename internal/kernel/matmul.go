@@ -108,7 +108,11 @@ func (m *product) run(tok0, tok1 int) {
 func (m *product) tile(y []float32, stride, p0, p1, t, n int) {
 	w := m.w.panels(p0, p1)
 	if m.x.float {
-		m.floatTile(y, stride, w, t, n)
+		for row, step := 0, m.floatRows(); len(w) > 0; row += step {
+			bytes := min(len(w), step*m.w.Layout.PanelBytes(m.w.Cols)/PanelRows)
+			m.floatTile(y[row:], stride, w[:bytes], t, n)
+			w = w[bytes:]
+		}
 		return
 	}
 	x := m.x.q[t*m.x.stride:][:(n-1)*m.x.stride+m.x.cols/32*actBlock]
@@ -132,7 +136,15 @@ func (m *product) tile(y []float32, stride, p0, p1, t, n int) {
 	}
 }
 
-// floatTile runs the runs of four rows of every panel.
+// floatRows is how many rows one call of floatTile takes: runs of four rows, of a panel whose rows may be
+// 84 KiB long, of as many bytes as panelsPerCall gives quantised ones.
+func (m *product) floatRows() int {
+	return 4 * max(1, 256<<10/(m.w.Layout.PanelBytes(m.w.Cols)/4))
+}
+
+// floatTile runs the runs of four rows that w holds.
+//
+//go:noinline
 func (m *product) floatTile(y []float32, stride int, w []byte, t, n int) {
 	info := &layouts[m.w.Layout]
 	pad := m.x.stride
