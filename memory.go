@@ -15,6 +15,7 @@ import (
 	"github.com/plume-run/plume/internal/engine"
 	"github.com/plume-run/plume/internal/gemma"
 	"github.com/plume-run/plume/internal/plan"
+	"github.com/plume-run/plume/internal/ple"
 	"github.com/plume-run/plume/internal/quant"
 )
 
@@ -107,7 +108,7 @@ func Plan(path string, o Options) (*MemoryPlan, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	cat, err := checkpoint.Open(path)
+	cat, err := openCatalog(path, max(leastHeaderPatience, ple.Patience(o.PLETimeout)), checkpoint.Open)
 	if err != nil {
 		return nil, markUnsupported(err)
 	}
