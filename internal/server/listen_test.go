@@ -179,7 +179,7 @@ func TestMetrics(t *testing.T) {
 	ask(t, "POST", h.URL+"/v1/chat/completions", "{")
 	_, _, text := ask(t, "GET", h.URL+"/metrics", "")
 	for _, want := range []string{
-		`vllm:num_requests_running{model_name="tiny"} 2`, `vllm:num_requests_waiting{model_name="tiny"} 3`, `vllm:kv_cache_usage_perc{model_name="tiny"} 0.25`,
+		`vllm:num_requests_running{model_name="tiny"} 2`, `vllm:num_requests_waiting{model_name="tiny"} 3`, `vllm:kv_cache_usage_perc{model_name="tiny"} 0.25`, `vllm:gpu_cache_usage_perc{model_name="tiny"} 0.25`,
 		`plume_http_requests_total{route="/v1/chat/completions",status="200"} 1`, `plume_http_requests_total{route="/v1/chat/completions",status="400"} 1`,
 		`plume_answers_total{finish="stop"} 1`, "plume_prompt_tokens_total 7", "plume_generated_tokens_total 3", "plume_time_to_first_token_seconds_count 1",
 		"plume_ple_rows_total 41", "plume_memory_used_bytes 5000", "plume_memory_left_bytes 300",

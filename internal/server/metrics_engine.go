@@ -2,9 +2,11 @@ package server
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// engineCollector reads the engine's state at each scrape. The three names
+// engineCollector reads the engine's state at each scrape. The names
 // with "vllm:" are those that Kubernetes' inference gateway looks for in any
-// model server unless it is told otherwise.
+// model server unless it is told otherwise; that of the caches has changed once, and
+// gateways of both kinds are in use. What it asks of adapters and of paged caches there
+// is none of.
 type engineCollector struct{ s *Server }
 
 // figure is one of the engine's numbers.
@@ -25,6 +27,7 @@ var (
 	gatewayWaiting = gauge("vllm:num_requests_waiting", "Requests in the queue.", "model_name")
 	gatewayRunning = gauge("vllm:num_requests_running", "Answers being computed.", "model_name")
 	gatewayKV      = gauge("vllm:kv_cache_usage_perc", "Part of the K/V caches' tokens in use, 0 to 1.", "model_name")
+	gatewayOldKV   = gauge("vllm:gpu_cache_usage_perc", "The same, by its older name.", "model_name")
 
 	waiting    = gauge("plume_requests_waiting", "Requests in the queue.")
 	running    = gauge("plume_requests_running", "Answers being computed.")
@@ -90,6 +93,7 @@ func (c *engineCollector) Collect(out chan<- prometheus.Metric) {
 	send(gatewayWaiting, float64(l.Waiting), model)
 	send(gatewayRunning, float64(l.Running), model)
 	send(gatewayKV, usage, model)
+	send(gatewayOldKV, usage, model)
 	for _, v := range []struct {
 		figure
 		value int64

@@ -19,12 +19,13 @@ type ollamaCommon struct {
 	Logprobs    bool            `json:"logprobs"`
 	TopLogprobs *int            `json:"top_logprobs"`
 
-	// The model is in memory as long as the server runs; KeepAlive only decides what a
-	// request without a prompt is told. Conversations that do not fit are refused
+	// The model is in memory as long as the server runs; KeepAlive, which unload is read
+	// from, only decides what a request without a prompt is told. Conversations that do not fit are refused
 	// instead of cut.
 	KeepAlive json.RawMessage `json:"keep_alive"`
-	Truncate  ignored         `json:"truncate"`
-	Shift     ignored         `json:"shift"`
+	unload    bool
+	Truncate  ignored `json:"truncate"`
+	Shift     ignored `json:"shift"`
 }
 
 // ollamaChatRequest is the body of POST /api/chat.
@@ -57,7 +58,7 @@ func (s *Server) decodeOllamaChat(body []byte) (*job, *apiError) {
 	}
 	head := ollamaHead{s: s, model: model, begun: s.now(), chat: true, logprobs: q.Logprobs}
 	if len(q.Messages) == 0 {
-		return head.loaded(q.KeepAlive), nil
+		return head.loaded(q.unload), nil
 	}
 	if r.Messages, err = ollamaMessages(q.Messages); err != nil {
 		return nil, err
@@ -82,6 +83,7 @@ func (s *Server) ollamaBase(q *ollamaCommon, r *plume.Request) (string, *apiErro
 		}
 		return nil
 	})
+	step(func() (e *apiError) { q.unload, e = unloads(q.KeepAlive); return })
 	step(func() *apiError { return s.ollamaApply(q.Options, r) })
 	step(func() (e *apiError) { r.Thinking, e = ollamaThink(q.Think); return })
 	step(func() (e *apiError) { r.Format, e = ollamaFormat(q.Format); return })

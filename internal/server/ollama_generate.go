@@ -3,7 +3,7 @@ package server
 import (
 	"encoding/json"
 	"net/http"
-	"strings"
+	"time"
 
 	"github.com/plume-run/plume"
 )
@@ -42,7 +42,7 @@ func (s *Server) decodeOllamaGenerate(body []byte) (*job, *apiError) {
 	head := ollamaHead{s: s, model: model, begun: s.now(), logprobs: q.Logprobs}
 	switch {
 	case q.Prompt == "":
-		return head.loaded(q.KeepAlive), nil
+		return head.loaded(q.unload), nil
 	case q.Raw:
 		r.Raw = q.Prompt
 	default:
@@ -74,14 +74,29 @@ func (q *ollamaGenerateRequest) refused() *apiError {
 
 // loaded answers a request without prompt, by which clients ask for the model
 // to be in memory, or no longer. It is in any case.
-func (h ollamaHead) loaded(keepAlive json.RawMessage) *job {
+func (h ollamaHead) loaded(unload bool) *job {
 	l := h.line("", "", nil)
-	l.Done, l.Reason = true, "load"
-	switch strings.Trim(string(keepAlive), `"`) {
-	case "0", "0s", "0m", "0h":
+	if l.Done, l.Reason = true, "load"; unload {
 		l.Reason = "unload"
 	}
 	return &job{model: h.model, whole: func([]answer) any { return l }}
+}
+
+// unloads reads "keep_alive", seconds or a text with units, and reports whether it is none.
+func unloads(raw json.RawMessage) (bool, *apiError) {
+	var seconds float64
+	var text string
+	switch {
+	case !present(raw):
+		return false, nil
+	case json.Unmarshal(raw, &seconds) == nil:
+		return seconds == 0, nil
+	case json.Unmarshal(raw, &text) == nil:
+		if d, err := time.ParseDuration(text); err == nil {
+			return d == 0, nil
+		}
+	}
+	return false, refuse("keep_alive", `want seconds, or a text as "5m"`)
 }
 
 // ollamaProtocol is a version of the original that has every field served here; of
