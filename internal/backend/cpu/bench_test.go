@@ -72,3 +72,57 @@ func BenchmarkAttend(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkAttendContext is one decode step's attention of one layer against the context, keys and values
+// from memory, as weights would push them out: of a full layer it grows with the context, of a window
+// with the window alone.
+//
+//	go test -run - -bench AttendContext -benchtime 200x ./internal/backend/cpu
+func BenchmarkAttendContext(b *testing.B) {
+	for _, window := range []int{0, 512} {
+		for _, dim := range []int{256, 512} {
+			for _, context := range []int{1 << 10, 4 << 10, 16 << 10} {
+				b.Run(fmt.Sprintf("window=%d/dim=%d/context=%d", window, dim, context), func(b *testing.B) {
+					attendContext(b, backend.Attention{Heads: 8, KVHeads: 1, HeadDim: dim, Window: window}, context)
+				})
+			}
+		}
+	}
+}
+
+// attendContext reports the median time of Attend, each on other keys and values than the last.
+func attendContext(b *testing.B, a backend.Attention, context int) {
+	c, err := cpu.New(2)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	slots := context
+	if a.Window > 0 {
+		slots = a.Window
+	}
+	stores := make([]backend.KV, 2+128<<20/(4*slots*a.HeadDim))
+	x := backend.NewTensor(slots, a.HeadDim)
+	for i := range x.Data {
+		x.Data[i] = float32(i%17)/17 - 0.5
+	}
+	for i := range stores {
+		if stores[i], err = c.NewKV(backend.KVSpec{Heads: 1, HeadDim: a.HeadDim, Slots: slots, Type: quant.F16}); err != nil {
+			b.Fatal(err)
+		}
+		c.Store(stores[i], 0, x, x, 0, slots)
+	}
+	q, dst := backend.NewTensor(1, a.Heads*a.HeadDim), backend.NewTensor(1, a.Heads*a.HeadDim)
+	copy(q.Data, x.Data)
+	span := []backend.Span{{N: 1, Pos: context - 1}}
+	var took []time.Duration
+	for n := 0; b.Loop(); n++ {
+		span[0].Hist = stores[n%len(stores)]
+		begin := time.Now()
+		c.Attend(dst, q, span, a)
+		took = append(took, time.Since(begin))
+	}
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)/2].Seconds()*1e6, "µs-median")
+	b.ReportMetric(0, "ns/op")
+}
