@@ -42,7 +42,7 @@ row() {
 			next
 		}
 		n < 2 { part = "" }
-		part == "machine" { peak = f[at["int8 GMAC/s"]] }
+		part == "machine" { peak = f[at["int8 GMAC/s"] - 1] } # its first column is empty
 		part == "prefill" { prompt = f[at["tok/s"]] " | " f[at["products alone"]] }
 		part == "decode at" {
 			rate[++k] = f[at["tok/s"]] " | " f[at["of stream"]]
