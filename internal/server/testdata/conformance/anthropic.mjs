@@ -82,6 +82,43 @@ await check("anthropic: thoughts, whole and streamed", async () => {
   });
 });
 
+await check("anthropic: tool_choice auto, any and none; is_error", async () => {
+  const tools = [{ name: "get_weather", input_schema: weather, strict: true }];
+  const base = { model, max_tokens: 200, messages: user("Weather?"), tools };
+  const any = await client.messages.create({ ...base, tool_choice: { type: "any", disable_parallel_tool_use: true } });
+  const use = any.content.find((b) => b.type === "tool_use");
+  asWeather(use.input);
+  const none = await client.messages.create({ ...base, max_tokens: 10, tool_choice: { type: "none" } });
+  assert.ok(none.content.every((b) => b.type === "text"));
+  const auto = await client.messages.create({
+    ...base, max_tokens: 10, tool_choice: { type: "auto" },
+    messages: [...user("Weather?"), { role: "assistant", content: any.content }, { role: "user", content: [{ type: "tool_result", tool_use_id: use.id, is_error: true, content: [{ type: "text", text: "no such city" }] }] }],
+  });
+  assert.ok(auto.usage.output_tokens > 0);
+  const loose = await rejects(() => client.messages.create({ ...base, messages: [...user("Weather?"), { role: "user", content: [{ type: "tool_result", tool_use_id: "toolu_none", content: "sunny" }] }] }));
+  assert.ok(loose instanceof Anthropic.BadRequestError);
+});
+
+await check("anthropic: system blocks, stop sequences, thoughts sent back, what is refused", async () => {
+  const system = [{ type: "text", text: "Be brief.", cache_control: { type: "ephemeral" } }, { type: "text", text: "Be kind." }];
+  const r = await client.messages.stream({ model, max_tokens: 300, temperature: 0, messages: fox, system, stop_sequences: [".", "!"] }).finalMessage();
+  assert.equal(r.stop_reason, "stop_sequence");
+  assert.ok([".", "!"].includes(r.stop_sequence));
+  const thought = { role: "assistant", content: [{ type: "thinking", thinking: "hm", signature: "" }, { type: "text", text: "A fox." }] };
+  const enabled = await client.messages.create({ model, max_tokens: 2000, messages: [...fox, thought, ...user("More?")], thinking: { type: "enabled", budget_tokens: 1024 }, stop_sequences: ["."] });
+  assert.ok(enabled.content.length > 0);
+  for (const [field, wrong] of Object.entries({
+    "thinking.budget_tokens": { thinking: { type: "enabled", budget_tokens: 5000 } },
+    "tools[0].type": { tools: [{ type: "web_search_20250305", name: "web_search" }] },
+    "messages[0].content[0].type": { messages: [{ role: "user", content: [{ type: "image", source: { type: "base64", media_type: "image/png", data: "AA==" } }] }] },
+    "tool_choice": { tool_choice: { type: "any" } },
+  })) {
+    const e = await rejects(() => client.messages.create({ model, max_tokens: 50, messages: fox, ...wrong }));
+    assert.ok(e instanceof Anthropic.BadRequestError, field);
+    assert.ok(e.message.includes(field), e.message);
+  }
+});
+
 await check("anthropic: cancellation", () => leaves(async () => {
   const output_config = { format: { type: "json_schema", schema: numbers } };
   const stream = client.messages.stream({ model, max_tokens: 4000, messages: fox, output_config });

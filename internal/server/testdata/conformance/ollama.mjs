@@ -87,6 +87,30 @@ await check("ollama: calls and thoughts of the model, whole and streamed", async
   });
 });
 
+await check("ollama: generate with a form; json; keep_alive; what is refused", async () => {
+  const r = await client.generate({ model, prompt: "Weather?", format: weather, keep_alive: "5m", options: { num_predict: 200 } });
+  asWeather(JSON.parse(r.response));
+  let text = "";
+  for await (const part of await client.generate({ model, prompt: "Weather?", format: weather, stream: true, options: { num_predict: 200 } })) text += part.response;
+  asWeather(JSON.parse(text));
+  const json = await client.chat({ model, messages: user("Weather?"), format: "json", options: { num_predict: 400, temperature: 0 } });
+  assert.ok(json.message.content.startsWith("{"));
+  assert.equal((await client.chat({ model, messages: [], keep_alive: 0 })).done_reason, "unload");
+  const lp = await client.chat({ model, messages: fox, logprobs: true, top_logprobs: 2, options: { num_predict: 3 } });
+  assert.equal(lp.logprobs.length, 3);
+  for (const [field, f] of Object.entries({
+    images: () => client.chat({ model, messages: [{ role: "user", content: "Hi", images: ["AAAA"] }] }),
+    keep_alive: () => client.generate({ model, prompt: "Hi", keep_alive: "for ever" }),
+    "options.num_ctx": () => client.generate({ model, prompt: "Hi", options: { num_ctx: 1 << 29 } }),
+    suffix: () => client.generate({ model, prompt: "Hi", suffix: "x", stream: true }),
+    format: () => client.chat({ model, messages: fox, format: "xml", stream: true }),
+  })) {
+    const e = await rejects(f);
+    assert.equal(e.status_code, 400, field);
+    assert.ok(e.message.includes(field), e.message);
+  }
+});
+
 await check("ollama: cancellation", () => leaves(async () => {
   const stream = await client.chat({ model, messages: fox, stream: true, format: numbers });
   await rejects(async () => { for await (const _ of stream) stream.abort(); });

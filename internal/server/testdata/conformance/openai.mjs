@@ -156,6 +156,35 @@ await check("openai: responses: a form, a streamed call, a thought", async () =>
   });
 });
 
+await check("openai: responses: what is stored nowhere, tools by choice, streamed errors", async () => {
+  const first = await client.responses.create({ model, input: "Hi", max_output_tokens: 3, store: true, metadata: { a: "b" } });
+  assert.equal(first.store, false);
+  assert.deepEqual(first.metadata, { a: "b" });
+  const stored = await rejects(() => client.responses.create({ model, input: "Hi", previous_response_id: first.id, stream: true }));
+  assert.ok(stored instanceof OpenAI.BadRequestError);
+  assert.equal(stored.param, "previous_response_id");
+  const tools = [{ type: "function", name: "get_weather", parameters: weather, strict: true }];
+  const final = await client.responses.stream({ model, input: "Weather?", tools, tool_choice: "required", parallel_tool_calls: false, max_output_tokens: 200 }).finalResponse();
+  asWeather(JSON.parse(final.output.find((o) => o.type === "function_call").arguments));
+  const own = await rejects(() => client.responses.create({ model, input: "Hi", tools: [{ type: "web_search" }] }));
+  assert.match(own.message, /only functions/);
+  const picture = [{ role: "user", content: [{ type: "input_image", image_url: "data:image/png;base64,AA==", detail: "auto" }] }];
+  assert.match((await rejects(() => client.responses.create({ model, input: picture }))).message, /text only/);
+  const lp = await client.responses.create({ model, input: "Hi", max_output_tokens: 3, include: ["message.output_text.logprobs"], top_logprobs: 2 });
+  assert.equal(lp.output[0].content[0].logprobs[0].top_logprobs.length, 2);
+});
+
+await check("openai: parse and runTools, as the client drives them", async () => {
+  const seen = [];
+  const runner = client.chat.completions.runTools({
+    model, messages: user("Weather?"), max_tokens: 200, parallel_tool_calls: false, tool_choice: { type: "function", function: { name: "get_weather" } },
+    tools: [{ type: "function", function: { name: "get_weather", parameters: weather, parse: JSON.parse, function: (args) => { seen.push(args); return "sunny"; } } }],
+  }, { maxChatCompletions: 2 });
+  await runner.done();
+  assert.ok(seen.length > 0);
+  seen.forEach(asWeather);
+});
+
 await check("openai: cancellation", () => leaves(async () => {
   const response_format = { type: "json_schema", json_schema: { name: "numbers", schema: numbers } };
   const stream = await client.chat.completions.create({ model, messages: fox, stream: true, response_format });

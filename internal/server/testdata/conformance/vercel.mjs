@@ -1,7 +1,7 @@
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { createAnthropic } from "@ai-sdk/anthropic";
-import { generateText, jsonSchema, Output, stepCountIs, streamText, tool } from "ai";
+import { generateObject, generateText, jsonSchema, Output, stepCountIs, streamText, tool } from "ai";
 import { assert, asWeather, check, done, key, leaves, numbers, rejects, url, weather } from "./check.mjs";
 
 const baseURL = url + "/v1";
@@ -50,6 +50,25 @@ for (const [name, model] of Object.entries(models)) {
   await check(`ai, ${name}: structured output`, async () => {
     const r = await generateText({ ...base, prompt: "Weather?", output: Output.object({ schema: jsonSchema(weather) }) });
     asWeather(r.output);
+  });
+
+  await check(`ai, ${name}: streamObject and a streamed conversation with a tool`, async () => {
+    const s = streamText({ ...base, prompt: "Weather?", output: Output.object({ schema: jsonSchema(weather) }) });
+    let last;
+    for await (const part of s.partialOutputStream) last = part;
+    asWeather(last);
+    const object = await generateObject({ ...base, prompt: "Weather?", schema: jsonSchema(weather) });
+    asWeather(object.object);
+    const tools = { get_weather: tool({ inputSchema: jsonSchema(weather), execute: () => "sunny" }) };
+    const providerOptions = { openai: { store: false, parallelToolCalls: false }, anthropic: { disableParallelToolUse: true } };
+    const run = streamText({ ...base, prompt: "Weather?", tools, toolChoice: "required", providerOptions, stopWhen: stepCountIs(2) });
+    const calls = [];
+    for await (const part of run.fullStream) {
+      if (part.type === "error") throw part.error;
+      if (part.type === "tool-call") calls.push(part.input);
+    }
+    assert.ok(calls.length > 0);
+    calls.forEach(asWeather);
   });
 
   await check(`ai, ${name}: errors`, async () => {
