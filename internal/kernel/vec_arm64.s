@@ -626,3 +626,208 @@ loop:
 	SUBS $64, R1
 	BGT loop
 	RET
+
+// func readNEON(p *byte, n int) uint64
+// reads n bytes (a positive multiple of 256) and returns the OR of some of them: the stream-read limit. NEON.
+TEXT ·readNEON(SB), NOSPLIT, $0-24
+	MOVD p+0(FP), R0
+	MOVD n+8(FP), R1
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	WORD $0x6e321e52 // eor.16b v18, v18, v18
+	WORD $0x6e331e73 // eor.16b v19, v19, v19
+	WORD $0x6e341e94 // eor.16b v20, v20, v20
+	WORD $0x6e351eb5 // eor.16b v21, v21, v21
+	WORD $0x6e361ed6 // eor.16b v22, v22, v22
+	WORD $0x6e371ef7 // eor.16b v23, v23, v23
+loop:
+	VLD1.P 64(R0), [V0.B16, V1.B16, V2.B16, V3.B16]
+	VLD1.P 64(R0), [V4.B16, V5.B16, V6.B16, V7.B16]
+	VLD1.P 64(R0), [V8.B16, V9.B16, V10.B16, V11.B16]
+	VLD1.P 64(R0), [V12.B16, V13.B16, V14.B16, V15.B16]
+	WORD $0x4ea01e10 // orr.16b v16, v16, v0
+	WORD $0x4ea11e31 // orr.16b v17, v17, v1
+	WORD $0x4ea21e52 // orr.16b v18, v18, v2
+	WORD $0x4ea31e73 // orr.16b v19, v19, v3
+	WORD $0x4ea41e94 // orr.16b v20, v20, v4
+	WORD $0x4ea51eb5 // orr.16b v21, v21, v5
+	WORD $0x4ea61ed6 // orr.16b v22, v22, v6
+	WORD $0x4ea71ef7 // orr.16b v23, v23, v7
+	WORD $0x4ea81e10 // orr.16b v16, v16, v8
+	WORD $0x4ea91e31 // orr.16b v17, v17, v9
+	WORD $0x4eaa1e52 // orr.16b v18, v18, v10
+	WORD $0x4eab1e73 // orr.16b v19, v19, v11
+	WORD $0x4eac1e94 // orr.16b v20, v20, v12
+	WORD $0x4ead1eb5 // orr.16b v21, v21, v13
+	WORD $0x4eae1ed6 // orr.16b v22, v22, v14
+	WORD $0x4eaf1ef7 // orr.16b v23, v23, v15
+	SUBS $256, R1, R1
+	BGT loop
+	WORD $0x4eb11e10 // orr.16b v16, v16, v17
+	WORD $0x4eb21e10 // orr.16b v16, v16, v18
+	WORD $0x4eb31e10 // orr.16b v16, v16, v19
+	WORD $0x4eb41e10 // orr.16b v16, v16, v20
+	WORD $0x4eb51e10 // orr.16b v16, v16, v21
+	WORD $0x4eb61e10 // orr.16b v16, v16, v22
+	WORD $0x4eb71e10 // orr.16b v16, v16, v23
+	VMOV V16.D[0], R0
+	MOVD R0, ret+16(FP)
+	RET
+
+// func peakInt8Dot(n int)
+// does n*384 int8 multiply-adds on 24 chains of SDOT: the exact int8 limit. NEON, ASIMDDP.
+TEXT ·peakInt8Dot(SB), NOSPLIT, $0-8
+	MOVD n+0(FP), R0
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e261cc6 // eor.16b v6, v6, v6
+	WORD $0x6e271ce7 // eor.16b v7, v7, v7
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
+	WORD $0x6e2d1dad // eor.16b v13, v13, v13
+	WORD $0x6e2e1dce // eor.16b v14, v14, v14
+	WORD $0x6e2f1def // eor.16b v15, v15, v15
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	WORD $0x6e321e52 // eor.16b v18, v18, v18
+	WORD $0x6e331e73 // eor.16b v19, v19, v19
+	WORD $0x6e341e94 // eor.16b v20, v20, v20
+	WORD $0x6e351eb5 // eor.16b v21, v21, v21
+	WORD $0x6e361ed6 // eor.16b v22, v22, v22
+	WORD $0x6e371ef7 // eor.16b v23, v23, v23
+	WORD $0x6e3f1fff // eor.16b v31, v31, v31
+loop:
+	WORD $0x4e9f97e0 // sdot.4s v0, v31, v31
+	WORD $0x4e9f97e1 // sdot.4s v1, v31, v31
+	WORD $0x4e9f97e2 // sdot.4s v2, v31, v31
+	WORD $0x4e9f97e3 // sdot.4s v3, v31, v31
+	WORD $0x4e9f97e4 // sdot.4s v4, v31, v31
+	WORD $0x4e9f97e5 // sdot.4s v5, v31, v31
+	WORD $0x4e9f97e6 // sdot.4s v6, v31, v31
+	WORD $0x4e9f97e7 // sdot.4s v7, v31, v31
+	WORD $0x4e9f97e8 // sdot.4s v8, v31, v31
+	WORD $0x4e9f97e9 // sdot.4s v9, v31, v31
+	WORD $0x4e9f97ea // sdot.4s v10, v31, v31
+	WORD $0x4e9f97eb // sdot.4s v11, v31, v31
+	WORD $0x4e9f97ec // sdot.4s v12, v31, v31
+	WORD $0x4e9f97ed // sdot.4s v13, v31, v31
+	WORD $0x4e9f97ee // sdot.4s v14, v31, v31
+	WORD $0x4e9f97ef // sdot.4s v15, v31, v31
+	WORD $0x4e9f97f0 // sdot.4s v16, v31, v31
+	WORD $0x4e9f97f1 // sdot.4s v17, v31, v31
+	WORD $0x4e9f97f2 // sdot.4s v18, v31, v31
+	WORD $0x4e9f97f3 // sdot.4s v19, v31, v31
+	WORD $0x4e9f97f4 // sdot.4s v20, v31, v31
+	WORD $0x4e9f97f5 // sdot.4s v21, v31, v31
+	WORD $0x4e9f97f6 // sdot.4s v22, v31, v31
+	WORD $0x4e9f97f7 // sdot.4s v23, v31, v31
+	SUBS $1, R0, R0
+	BNE loop
+	RET
+
+// func peakInt8NEON(n int)
+// does n*128 int8 multiply-adds (smull, smlal2, sadalp on 8 chains): the exact int8 limit. NEON.
+TEXT ·peakInt8NEON(SB), NOSPLIT, $0-8
+	MOVD n+0(FP), R0
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e261cc6 // eor.16b v6, v6, v6
+	WORD $0x6e271ce7 // eor.16b v7, v7, v7
+	WORD $0x6e3f1fff // eor.16b v31, v31, v31
+loop:
+	WORD $0x0e3fc3f0 // smull.8h v16, v31, v31
+	WORD $0x0e3fc3f1 // smull.8h v17, v31, v31
+	WORD $0x0e3fc3f2 // smull.8h v18, v31, v31
+	WORD $0x0e3fc3f3 // smull.8h v19, v31, v31
+	WORD $0x0e3fc3f4 // smull.8h v20, v31, v31
+	WORD $0x0e3fc3f5 // smull.8h v21, v31, v31
+	WORD $0x0e3fc3f6 // smull.8h v22, v31, v31
+	WORD $0x0e3fc3f7 // smull.8h v23, v31, v31
+	WORD $0x4e3f83f0 // smlal2.8h v16, v31, v31
+	WORD $0x4e3f83f1 // smlal2.8h v17, v31, v31
+	WORD $0x4e3f83f2 // smlal2.8h v18, v31, v31
+	WORD $0x4e3f83f3 // smlal2.8h v19, v31, v31
+	WORD $0x4e3f83f4 // smlal2.8h v20, v31, v31
+	WORD $0x4e3f83f5 // smlal2.8h v21, v31, v31
+	WORD $0x4e3f83f6 // smlal2.8h v22, v31, v31
+	WORD $0x4e3f83f7 // smlal2.8h v23, v31, v31
+	WORD $0x4e606a00 // sadalp.4s v0, v16
+	WORD $0x4e606a21 // sadalp.4s v1, v17
+	WORD $0x4e606a42 // sadalp.4s v2, v18
+	WORD $0x4e606a63 // sadalp.4s v3, v19
+	WORD $0x4e606a84 // sadalp.4s v4, v20
+	WORD $0x4e606aa5 // sadalp.4s v5, v21
+	WORD $0x4e606ac6 // sadalp.4s v6, v22
+	WORD $0x4e606ae7 // sadalp.4s v7, v23
+	SUBS $1, R0, R0
+	BNE loop
+	RET
+
+// func peakF32NEON(n int)
+// does n*96 float multiply-adds on 24 chains: the float limit. NEON.
+TEXT ·peakF32NEON(SB), NOSPLIT, $0-8
+	MOVD n+0(FP), R0
+	WORD $0x6e201c00 // eor.16b v0, v0, v0
+	WORD $0x6e211c21 // eor.16b v1, v1, v1
+	WORD $0x6e221c42 // eor.16b v2, v2, v2
+	WORD $0x6e231c63 // eor.16b v3, v3, v3
+	WORD $0x6e241c84 // eor.16b v4, v4, v4
+	WORD $0x6e251ca5 // eor.16b v5, v5, v5
+	WORD $0x6e261cc6 // eor.16b v6, v6, v6
+	WORD $0x6e271ce7 // eor.16b v7, v7, v7
+	WORD $0x6e281d08 // eor.16b v8, v8, v8
+	WORD $0x6e291d29 // eor.16b v9, v9, v9
+	WORD $0x6e2a1d4a // eor.16b v10, v10, v10
+	WORD $0x6e2b1d6b // eor.16b v11, v11, v11
+	WORD $0x6e2c1d8c // eor.16b v12, v12, v12
+	WORD $0x6e2d1dad // eor.16b v13, v13, v13
+	WORD $0x6e2e1dce // eor.16b v14, v14, v14
+	WORD $0x6e2f1def // eor.16b v15, v15, v15
+	WORD $0x6e301e10 // eor.16b v16, v16, v16
+	WORD $0x6e311e31 // eor.16b v17, v17, v17
+	WORD $0x6e321e52 // eor.16b v18, v18, v18
+	WORD $0x6e331e73 // eor.16b v19, v19, v19
+	WORD $0x6e341e94 // eor.16b v20, v20, v20
+	WORD $0x6e351eb5 // eor.16b v21, v21, v21
+	WORD $0x6e361ed6 // eor.16b v22, v22, v22
+	WORD $0x6e371ef7 // eor.16b v23, v23, v23
+	WORD $0x6e3f1fff // eor.16b v31, v31, v31
+loop:
+	WORD $0x4e3fcfe0 // fmla.4s v0, v31, v31
+	WORD $0x4e3fcfe1 // fmla.4s v1, v31, v31
+	WORD $0x4e3fcfe2 // fmla.4s v2, v31, v31
+	WORD $0x4e3fcfe3 // fmla.4s v3, v31, v31
+	WORD $0x4e3fcfe4 // fmla.4s v4, v31, v31
+	WORD $0x4e3fcfe5 // fmla.4s v5, v31, v31
+	WORD $0x4e3fcfe6 // fmla.4s v6, v31, v31
+	WORD $0x4e3fcfe7 // fmla.4s v7, v31, v31
+	WORD $0x4e3fcfe8 // fmla.4s v8, v31, v31
+	WORD $0x4e3fcfe9 // fmla.4s v9, v31, v31
+	WORD $0x4e3fcfea // fmla.4s v10, v31, v31
+	WORD $0x4e3fcfeb // fmla.4s v11, v31, v31
+	WORD $0x4e3fcfec // fmla.4s v12, v31, v31
+	WORD $0x4e3fcfed // fmla.4s v13, v31, v31
+	WORD $0x4e3fcfee // fmla.4s v14, v31, v31
+	WORD $0x4e3fcfef // fmla.4s v15, v31, v31
+	WORD $0x4e3fcff0 // fmla.4s v16, v31, v31
+	WORD $0x4e3fcff1 // fmla.4s v17, v31, v31
+	WORD $0x4e3fcff2 // fmla.4s v18, v31, v31
+	WORD $0x4e3fcff3 // fmla.4s v19, v31, v31
+	WORD $0x4e3fcff4 // fmla.4s v20, v31, v31
+	WORD $0x4e3fcff5 // fmla.4s v21, v31, v31
+	WORD $0x4e3fcff6 // fmla.4s v22, v31, v31
+	WORD $0x4e3fcff7 // fmla.4s v23, v31, v31
+	SUBS $1, R0, R0
+	BNE loop
+	RET

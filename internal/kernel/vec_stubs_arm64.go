@@ -88,3 +88,23 @@ func pause()
 //
 //go:noescape
 func fetch(p *byte, n int)
+
+// readNEON: reads n bytes (a positive multiple of 256) and returns the OR of some of them: the stream-read limit. NEON.
+//
+//go:noescape
+func readNEON(p *byte, n int) uint64
+
+// peakInt8Dot: does n*384 int8 multiply-adds on 24 chains of SDOT: the exact int8 limit. NEON, ASIMDDP.
+//
+//go:noescape
+func peakInt8Dot(n int)
+
+// peakInt8NEON: does n*128 int8 multiply-adds (smull, smlal2, sadalp on 8 chains): the exact int8 limit. NEON.
+//
+//go:noescape
+func peakInt8NEON(n int)
+
+// peakF32NEON: does n*96 float multiply-adds on 24 chains: the float limit. NEON.
+//
+//go:noescape
+func peakF32NEON(n int)

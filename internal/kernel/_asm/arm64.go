@@ -49,29 +49,31 @@ func two(enc uint32, name string, d, n int) {
 	word(enc|uint32(n)<<5|uint32(d), "%s v%d, v%d", name, d, n)
 }
 
-func fadd(d, n, m int)   { three(0x4e20d400, "fadd.4s", d, n, m) }
-func fsub(d, n, m int)   { three(0x4ea0d400, "fsub.4s", d, n, m) }
-func fmul(d, n, m int)   { three(0x6e20dc00, "fmul.4s", d, n, m) }
-func fdiv(d, n, m int)   { three(0x6e20fc00, "fdiv.4s", d, n, m) }
-func fmla(d, n, m int)   { three(0x4e20cc00, "fmla.4s", d, n, m) }
-func fmls(d, n, m int)   { three(0x4ea0cc00, "fmls.4s", d, n, m) }
-func fmax(d, n, m int)   { three(0x4e20f400, "fmax.4s", d, n, m) }
-func fmin(d, n, m int)   { three(0x4ea0f400, "fmin.4s", d, n, m) }
-func fcmgt(d, n, m int)  { three(0x6ea0e400, "fcmgt.4s", d, n, m) }
-func and(d, n, m int)    { three(0x4e201c00, "and.16b", d, n, m) }
-func bic(d, n, m int)    { three(0x4e601c00, "bic.16b", d, n, m) }
-func orr(d, n, m int)    { three(0x4ea01c00, "orr.16b", d, n, m) }
-func add4s(d, n, m int)  { three(0x4ea08400, "add.4s", d, n, m) }
-func sub4s(d, n, m int)  { three(0x6ea08400, "sub.4s", d, n, m) }
-func mul4s(d, n, m int)  { three(0x4ea09c00, "mul.4s", d, n, m) }
-func mla4s(d, n, m int)  { three(0x4ea09400, "mla.4s", d, n, m) }
-func umax4s(d, n, m int) { three(0x6ea06400, "umax.4s", d, n, m) }
-func addp4s(d, n, m int) { three(0x4ea0bc00, "addp.4s", d, n, m) }
-func smull(d, n, m int)  { three(0x0e20c000, "smull.8h", d, n, m) }
-func smull2(d, n, m int) { three(0x4e20c000, "smull2.8h", d, n, m) }
-func mov(d, n int)       { three(0x4ea01c00, "mov.16b", d, n, n) }
-func ext8(d, n int)      { three(0x6e004000, "ext.16b #8", d, n, n) }
-func faddp(d, n, m int)  { three(0x6e20d400, "faddp.4s", d, n, m) }
+func fadd(d, n, m int)    { three(0x4e20d400, "fadd.4s", d, n, m) }
+func fsub(d, n, m int)    { three(0x4ea0d400, "fsub.4s", d, n, m) }
+func fmul(d, n, m int)    { three(0x6e20dc00, "fmul.4s", d, n, m) }
+func fdiv(d, n, m int)    { three(0x6e20fc00, "fdiv.4s", d, n, m) }
+func fmla(d, n, m int)    { three(0x4e20cc00, "fmla.4s", d, n, m) }
+func fmls(d, n, m int)    { three(0x4ea0cc00, "fmls.4s", d, n, m) }
+func fmax(d, n, m int)    { three(0x4e20f400, "fmax.4s", d, n, m) }
+func fmin(d, n, m int)    { three(0x4ea0f400, "fmin.4s", d, n, m) }
+func fcmgt(d, n, m int)   { three(0x6ea0e400, "fcmgt.4s", d, n, m) }
+func and(d, n, m int)     { three(0x4e201c00, "and.16b", d, n, m) }
+func bic(d, n, m int)     { three(0x4e601c00, "bic.16b", d, n, m) }
+func orr(d, n, m int)     { three(0x4ea01c00, "orr.16b", d, n, m) }
+func add4s(d, n, m int)   { three(0x4ea08400, "add.4s", d, n, m) }
+func sub4s(d, n, m int)   { three(0x6ea08400, "sub.4s", d, n, m) }
+func mul4s(d, n, m int)   { three(0x4ea09c00, "mul.4s", d, n, m) }
+func mla4s(d, n, m int)   { three(0x4ea09400, "mla.4s", d, n, m) }
+func umax4s(d, n, m int)  { three(0x6ea06400, "umax.4s", d, n, m) }
+func addp4s(d, n, m int)  { three(0x4ea0bc00, "addp.4s", d, n, m) }
+func smull(d, n, m int)   { three(0x0e20c000, "smull.8h", d, n, m) }
+func smlal2b(d, n, m int) { three(0x4e208000, "smlal2.8h", d, n, m) }
+func sdot(d, n, m int)    { three(0x4e809400, "sdot.4s", d, n, m) }
+func smull2(d, n, m int)  { three(0x4e20c000, "smull2.8h", d, n, m) }
+func mov(d, n int)        { three(0x4ea01c00, "mov.16b", d, n, n) }
+func ext8(d, n int)       { three(0x6e004000, "ext.16b #8", d, n, n) }
+func faddp(d, n, m int)   { three(0x6e20d400, "faddp.4s", d, n, m) }
 
 func fabs(d, n int)    { two(0x4ea0f800, "fabs.4s", d, n) }
 func fneg(d, n int)    { two(0x6ea0f800, "fneg.4s", d, n) }

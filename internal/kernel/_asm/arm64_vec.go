@@ -230,6 +230,7 @@ func armVecUnit() {
 	op("SUBS $64, R1")
 	op("BGT loop")
 	op("RET")
+	armLimits()
 	armEnd()
 }
 
