@@ -151,7 +151,7 @@ func (r *reader) beginLocked(f *fetch) {
 	if r.active < readers {
 		r.hire()
 	}
-	r.work.Broadcast()
+	r.work.Signal()
 }
 
 // ensure starts a fetch unless it is running or has succeeded. A failure that nobody
@@ -340,6 +340,9 @@ func (r *reader) run(buf []byte) {
 			}
 			r.work.Wait()
 			continue
+		}
+		if len(r.queue) > 0 {
+			r.work.Signal() // one wakes the next: those that find nothing would take processors from the step
 		}
 		r.mu.Unlock()
 		err := r.read(f, p, buf)
