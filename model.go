@@ -81,27 +81,29 @@ func (m *Model) open() error {
 		return markConfig(err)
 	}
 	// What takes longest begins first. The size of a GGUF file's vocabulary is in its
-	// header, so the tokenizer can wait until the weights are on their way; but not under
-	// a limit, beside the weights: building it takes more memory than it does.
+	// header, so the tokenizer can wait until the weights are on their way. Building it takes
+	// more memory than it does: that of the last weights, which are read after it.
 	b, err := m.opt.budget()
 	if err != nil {
 		return err
 	}
 	size, known := headerVocabulary(cat)
-	late := known && m.opt.Background && !b.limited
+	late := known && m.opt.Background
 	if !late {
 		if err := m.readText(cat); err != nil {
 			return err
 		}
 		size = m.text.size()
 	}
-	if err := m.bind(cat, size, b); err != nil {
+	if err := m.bind(cat, size, b, late); err != nil {
 		return err
 	}
 	if late {
 		if err := m.readText(cat); err != nil {
 			return err
 		}
+		m.settle(b)
+		m.gm.LoadRest()
 	}
 	m.stop = stopIDs(m.cfg, m.text)
 	m.gm.Reserve(m.opt.Chunk, 1)
@@ -133,16 +135,30 @@ func headerVocabulary(cat *checkpoint.Catalog) (size vocabularySize, known bool)
 	return vocabularySize{len(tokens), len(merges)}, known || cat.Format() == "gguf"
 }
 
-// bind makes the plan and has the weights loaded by it.
-func (m *Model) bind(cat *checkpoint.Catalog, size vocabularySize, b budget) (err error) {
+// settle tells Go its share of the memory, and gives back what parsing the header and the
+// vocabulary has left.
+func (m *Model) settle(b budget) {
+	m.limitGo()
+	if m.opt.LimitGo && b.limited {
+		debug.FreeOSMemory()
+	}
+}
+
+// building is what building a tokenizer of that size takes at most beside what it keeps: the
+// header's strings and, until a collection, garbage. 262,144 tokens and 514,906 merges, of which
+// 22 MiB are strings and 20 are kept, have 105 MiB.
+func (s vocabularySize) building() int64 { return 192*int64(s.tokens) + 112*int64(s.merges) }
+
+// bind makes the plan and has the weights loaded by it. late is whether the tokenizer is built
+// after that; the last weights are then held back.
+func (m *Model) bind(cat *checkpoint.Catalog, size vocabularySize, b budget, late bool) (err error) {
 	if m.plan, err = makePlan(cat, m.cfg, size, b, m.opt); err != nil {
 		return err
 	}
 	p := m.plan.p
 	m.opt.Context, m.opt.Chunk, m.opt.KVType, m.opt.PLECacheBytes = p.Context, p.Chunk, p.KVType, p.PLE
-	m.limitGo()
-	if m.opt.LimitGo && b.limited {
-		debug.FreeOSMemory() // what parsing the header and the vocabulary has left
+	if !late {
+		m.settle(b)
 	}
 	if m.back, err = newBackend(m.opt); err != nil {
 		return err
@@ -151,6 +167,9 @@ func (m *Model) bind(cat *checkpoint.Catalog, size vocabularySize, b budget) (er
 	o := m.bindOptions(b)
 	if o.Packed, err = m.findPacked(cat); err != nil {
 		return err
+	}
+	if late && b.limited {
+		o.HoldBack = size.building()
 	}
 	m.gm, err = gemma.Bind(cat, m.cfg, m.back, o)
 	if err != nil {

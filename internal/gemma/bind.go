@@ -39,6 +39,10 @@ type BindOptions struct {
 	// waits for what it needs. See Model.Ready.
 	Background bool
 
+	// HoldBack is memory that is needed for something else until Model.LoadRest: as many bytes
+	// of the weights that stay, or more, are not read before. Only with Background.
+	HoldBack int64
+
 	// DropRead leaves nothing of what was read in the page cache, where it would count in a
 	// memory cgroup and push other things out. Without it a slow disk's file is left there
 	// for the next start.
@@ -181,7 +185,10 @@ func (m *Model) load(l *loader, table *Source, o BindOptions) error {
 		return err
 	}
 	m.resident = l.vectors + a.keptBytes(size) + a.sharedBytes()
-	m.weights.load()
+	if !o.Background {
+		o.HoldBack = 0
+	}
+	m.weights.load(o.HoldBack)
 	m.weights.begin(true)
 	if o.Background {
 		return nil
@@ -208,6 +215,10 @@ func (a *arrangement) progress(told func(done, total int64)) func(int64) {
 		}
 	}
 }
+
+// LoadRest starts reading what BindOptions.HoldBack has held back, and must come before a
+// Forward.
+func (m *Model) LoadRest() { m.weights.load(0) }
 
 // Ready waits until all weights that stay have been read, see BindOptions.Background.
 // Its error is that of a read, also returned by the Forward that needed it; whoever asks

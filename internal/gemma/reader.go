@@ -148,7 +148,7 @@ func (r *reader) beginLocked(f *fetch) {
 		return
 	}
 	r.queue = append(r.queue, f)
-	if r.active < readers {
+	for r.active < readers { // this fetch may be the only one
 		r.hire()
 	}
 	r.work.Signal()

@@ -99,9 +99,14 @@ func layOut(b backend.Backend, s backend.Slab, off int64, loads []load) ([]backe
 	return out, nil
 }
 
-// load starts reading everything that stays.
-func (w *supply) load() {
-	for _, k := range w.plan.kept {
+// load starts reading what stays, but not yet the last groups, which take at least holdBack
+// bytes: memory that nobody has touched belongs to nobody.
+func (w *supply) load(holdBack int64) {
+	kept := w.plan.kept
+	for held := int64(0); held < holdBack && len(kept) > 0; kept = kept[:len(kept)-1] {
+		held += placedBytes(kept[len(kept)-1].loads, sizeOn(w.reader.back))
+	}
+	for _, k := range kept {
 		w.reader.ensure(k.group.kept)
 	}
 }
