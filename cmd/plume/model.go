@@ -116,8 +116,8 @@ func (f *modelFlags) options() (plume.Options, error) {
 		}
 		header[http.CanonicalHeaderKey(strings.TrimSpace(name))] = []string{strings.TrimSpace(value)}
 	}
-	if f.timeout <= 0 {
-		return plume.Options{}, fmt.Errorf("--ple-timeout %v, want more than 0", f.timeout)
+	if f.timeout < 0 {
+		return plume.Options{}, fmt.Errorf("--ple-timeout %v, want 0 (for 30s) or more", f.timeout)
 	}
 	var stream *plume.Stream
 	if f.stream != 0 || f.expertSlots > 0 {
@@ -149,7 +149,7 @@ func (f *modelFlags) args() []string {
 	if f.etag != "" {
 		args = append(args, "--ple-etag", f.etag)
 	}
-	if f.timeout != pleTimeout {
+	if f.timeout != 0 && f.timeout != pleTimeout {
 		args = append(args, "--ple-timeout", f.timeout.String())
 	}
 	if f.packed != plume.PackedAuto {
