@@ -41,7 +41,7 @@ func parseName(name string) (*ref, error) {
 	}
 	if rest, ok := strings.CutPrefix(name, "ollama:"); ok {
 		m := ollamaName.FindStringSubmatch(rest)
-		if m == nil {
+		if m == nil || strings.Contains(rest, "..") {
 			return nil, fmt.Errorf("%.200q: %w; want ollama:model[:tag]", name, ErrName)
 		}
 		r := &ref{ollama: true, repo: m[1], tag: m[2]}

@@ -71,7 +71,7 @@ func TestSlug(t *testing.T) {
 }
 
 func FuzzName(f *testing.F) {
-	for _, s := range []string{"google/gemma-4-E2B-it", "a/b@v1:Q4_0", "ollama:me/x:y", "https://h/a.gguf?x#sha256=0", "http://[::1]/a.gguf", "../..", "con/nul:aux", "Con./0", "ollama:nul.x/y"} {
+	for _, s := range []string{"google/gemma-4-E2B-it", "a/b@v1:Q4_0", "ollama:me/x:y", "https://h/a.gguf?x#sha256=0", "http://[::1]/a.gguf", "../..", "con/nul:aux", "Con./0", "ollama:nul.x/y", "ollama:0.."} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
