@@ -55,10 +55,11 @@ type cache struct {
 	order list.List // of cacheItem, the last used first
 }
 
-// baseKey names a state of an automaton, of several alike the first.
+// baseKey names a state of an automaton, of several alike the first. It holds the automaton's
+// number and not the automaton, which a kept mask would otherwise keep alive.
 type baseKey struct {
-	d *dfa
-	q int32
+	dfa uint64
+	q   int32
 }
 
 type cacheItem struct {
@@ -98,7 +99,7 @@ func (c *cache) put(key baseKey, b *base) {
 // base returns what d admits from state q. The result may be scratch, which the
 // next call with the same scratch overwrites.
 func (v *Vocab) base(d *dfa, q int32, scratch *base) *base {
-	key := baseKey{d, d.classes(v.longest)[q]}
+	key := baseKey{d.number, d.classes(v.longest)[q]}
 	if b := v.cache.get(key); b != nil {
 		return b
 	}
@@ -180,7 +181,7 @@ func (v *Vocab) prepare(p *program) {
 		class := l.dfa.classes(v.longest)
 		for q := 0; q < len(class) && left > 0; q++ {
 			left -= 50 // even where nothing is to be done
-			if class[q] != int32(q) || v.cache.get(baseKey{l.dfa, int32(q)}) != nil {
+			if class[q] != int32(q) || v.cache.get(baseKey{l.dfa.number, int32(q)}) != nil {
 				continue
 			}
 			left -= v.base(l.dfa, int32(q), &scratch).visited

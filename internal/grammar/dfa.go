@@ -24,11 +24,15 @@ var specialTexts = []string{`<|"|>`, "<|tool_call>", "<tool_call|>"}
 // state, but for the start of an empty one, an accepting state can be reached.
 // Rows are sparse: most states of large enums have one edge.
 type dfa struct {
+	number uint64   // no other has it
 	first  []uint32 // edges of state q: edges[first[q]:first[q+1]]
 	edges  []byteEdge
 	accept []bool
 	known  atomic.Pointer[knownClasses]
 }
+
+// dfas counts the automata that were made.
+var dfas atomic.Uint64
 
 // byteEdge leads to state to on the symbols lo … hi.
 type byteEdge struct {
@@ -107,7 +111,7 @@ func addEdge(row []byteEdge, lo, hi symbol, to int32) []byteEdge {
 func (b *rows) finish() *dfa {
 	live := b.live()
 	name := make([]int32, len(b.edges))
-	d := &dfa{}
+	d := &dfa{number: dfas.Add(1)}
 	for q := range b.edges {
 		if live[q] || q == 0 {
 			name[q] = int32(len(d.accept))
