@@ -80,20 +80,13 @@ func (m *Model) open() error {
 	if m.cfg, err = gemma.ReadConfig(cat); err != nil {
 		return markConfig(err)
 	}
-	// What takes longest begins first. The size of a GGUF file's vocabulary is in its
-	// header, so the tokenizer can wait until the weights are on their way. Building it takes
-	// more memory than it does: that of the last weights, which are read after it.
 	b, err := m.opt.budget()
 	if err != nil {
 		return err
 	}
-	size, known := headerVocabulary(cat)
-	late := known && m.opt.Background
-	if !late {
-		if err := m.readText(cat); err != nil {
-			return err
-		}
-		size = m.text.size()
+	size, late, err := m.makePlan(cat, b)
+	if err != nil {
+		return err
 	}
 	if err := m.bind(cat, size, b, late); err != nil {
 		return err
@@ -110,6 +103,31 @@ func (m *Model) open() error {
 	m.gm.Reserve(1+engine.MaxDraft, 1+engine.MaxDraft)
 	m.eng = engine.New(m.gm)
 	return nil
+}
+
+// makePlan makes the plan. What takes longest begins first: the size of a GGUF file's vocabulary
+// is in its header, so the tokenizer can wait until the weights are on their way. Building it
+// takes more memory than it does: that of the last weights, which are read after it. It is built
+// here, and late is false, where nothing else goes on meanwhile, where the size is not known
+// before, and where a limit leaves fewer weights than building takes: then there is not
+// enough to hold back.
+func (m *Model) makePlan(cat *checkpoint.Catalog, b budget) (size vocabularySize, late bool, err error) {
+	size, known := headerVocabulary(cat)
+	if !known {
+		if err := m.readText(cat); err != nil {
+			return size, false, err
+		}
+		size = m.text.size()
+	}
+	if m.plan, err = makePlan(cat, m.cfg, size, b, m.opt); err != nil {
+		return size, false, err
+	}
+	p := m.plan.p
+	late = known && m.opt.Background && (!b.limited || p.Weights().KeptBytes(p.Residency()) >= size.building())
+	if known && !late {
+		err = m.readText(cat)
+	}
+	return size, late, err
 }
 
 // readText builds the tokenizer, if there is a vocabulary.
@@ -149,12 +167,9 @@ func (m *Model) settle(b budget) {
 // 22 MiB are strings and 20 are kept, have 105 MiB.
 func (s vocabularySize) building() int64 { return 192*int64(s.tokens) + 112*int64(s.merges) }
 
-// bind makes the plan and has the weights loaded by it. late is whether the tokenizer is built
+// bind has the weights loaded by the plan. late is whether a tokenizer of that size is built
 // after that; the last weights are then held back.
 func (m *Model) bind(cat *checkpoint.Catalog, size vocabularySize, b budget, late bool) (err error) {
-	if m.plan, err = makePlan(cat, m.cfg, size, b, m.opt); err != nil {
-		return err
-	}
 	p := m.plan.p
 	m.opt.Context, m.opt.Chunk, m.opt.KVType, m.opt.PLECacheBytes = p.Context, p.Chunk, p.KVType, p.PLE
 	if !late {
@@ -178,6 +193,9 @@ func (m *Model) bind(cat *checkpoint.Catalog, size vocabularySize, b budget, lat
 	}
 	m.closers = append(m.closers, m.closeWeights)
 	m.countReads()
+	if !late {
+		m.limitGo()
+	}
 	return nil
 }
 

@@ -110,12 +110,9 @@ func (o Options) rowReads(rowBytes int64) (atOnce int, bytes int64, heap bool) {
 }
 
 // countReads corrects the plan now that the table is open and it is known into whose memory is
-// read: a limit that is too low for Go's has the collector run without end. Nobody else has m
-// yet.
-func (m *Model) countReads() {
-	m.plan.p.CountReads(m.gm.PLEDevice() != "ring")
-	m.limitGo()
-}
+// read: a limit that is too low for Go's has the collector run without end, so limitGo follows.
+// Nobody else has m yet.
+func (m *Model) countReads() { m.plan.p.CountReads(m.gm.PLEDevice() != "ring") }
 
 // rowOptions are the options of a table with a row cache of so many bytes, wherever it
 // is: what rowReads counts on.

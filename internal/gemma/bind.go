@@ -40,7 +40,8 @@ type BindOptions struct {
 	Background bool
 
 	// HoldBack is memory that is needed for something else until Model.LoadRest: as many bytes
-	// of the weights that stay, or more, are not read before. Only with Background.
+	// of the weights that stay, or more, are not read before; of fewer, all, which then does
+	// not make the room asked for (see Weights.KeptBytes). Only with Background.
 	HoldBack int64
 
 	// DropRead leaves nothing of what was read in the page cache, where it would count in a

@@ -146,6 +146,9 @@ func (w *Weights) RolesWith(r Residency) []RoleBytes {
 	return list
 }
 
+// KeptBytes is what the matrices take that stay under r, experts in slots not among them.
+func (w *Weights) KeptBytes(r Residency) int64 { return w.groups.arrange(r, w.size).keptBytes(w.size) }
+
 // StreamedBytes is what a step that gives logits reads of the weights under r, as
 // stored, experts left out. What fits in the ring all at once is not read again.
 func (w *Weights) StreamedBytes(r Residency) int64 {
