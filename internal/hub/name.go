@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -26,36 +27,46 @@ type ref struct {
 	sha256 string // of the file at a URL, when the name gave it
 }
 
+// A word begins with a letter or digit, and one dot or dash at most stands between the
+// rest: no word is more than a name, in an address or on a disk. All names consist of them.
+const word = `[A-Za-z0-9]\w*(?:[.-]\w+)*`
+
 var (
-	hfName     = regexp.MustCompile(`^([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:@([A-Za-z0-9][\w./-]{0,127}))?(?::([A-Za-z0-9][\w.-]{0,199}))?$`)
-	ollamaName = regexp.MustCompile(`^((?:[A-Za-z0-9][\w.-]{0,79}/)?[A-Za-z0-9][\w.-]{0,79})(?::([A-Za-z0-9][\w.-]{0,79}))?$`)
-	sha256Hex  = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	hfName     = regexp.MustCompile(`^(` + word + `/` + word + `)(?:@(` + word + `(?:/` + word + `)*))?(?::(` + word + `))?$`)
+	ollamaName = regexp.MustCompile(`^((?:` + word + `/)?` + word + `)(?::(` + word + `))?$`)
+	// urlName has no escape or sign that another spelling of the same URL would lack.
+	urlName   = regexp.MustCompile(`^https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*)|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+$`)
+	sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
+
+// maxName is more than any place names a model by.
+const maxName = 2000
 
 const nameForms = `owner/repo[@revision][:choice], ollama:model[:tag] or an https URL of a .gguf or .safetensors file`
 
 // parseName reads a name.
 func parseName(name string) (*ref, error) {
+	if len(name) > maxName {
+		return nil, fmt.Errorf("%.200q…: %w: it has %d bytes, at most %d are allowed", name, ErrName, len(name), maxName)
+	}
 	if strings.HasPrefix(name, "https:") || strings.HasPrefix(name, "http:") {
 		return parseURL(name)
 	}
 	if rest, ok := strings.CutPrefix(name, "ollama:"); ok {
 		m := ollamaName.FindStringSubmatch(rest)
-		if m == nil || strings.Contains(rest, "..") {
+		if m == nil {
 			return nil, fmt.Errorf("%.200q: %w; want ollama:model[:tag]", name, ErrName)
 		}
-		r := &ref{ollama: true, repo: m[1], tag: m[2]}
-		if r.tag == "" {
-			r.tag = "latest"
-		}
-		r.name = "ollama:" + r.repo + ":" + r.tag
-		if !strings.Contains(r.repo, "/") {
-			r.repo = "library/" + r.repo
+		short := strings.TrimPrefix(m[1], "library/")
+		r := &ref{ollama: true, repo: short, tag: cmp.Or(m[2], "latest")}
+		r.name = "ollama:" + short + ":" + r.tag
+		if !strings.Contains(short, "/") {
+			r.repo = "library/" + short
 		}
 		return r, nil
 	}
 	m := hfName.FindStringSubmatch(name)
-	if m == nil || strings.Contains(name, "..") || strings.Contains(m[2], "//") || strings.HasSuffix(m[2], "/") {
+	if m == nil {
 		return nil, fmt.Errorf("%.200q: %w; want %s", name, ErrName, nameForms)
 	}
 	return &ref{name: name, hf: true, repo: m[1], rev: m[2], tag: m[3]}, nil
@@ -92,7 +103,9 @@ func parseURL(name string) (*ref, error) {
 	}
 	bare := *u
 	bare.RawQuery, bare.ForceQuery = "", false // may hold a signature that expires, or a secret
-	r.name = bare.String()
+	if r.name = bare.String(); !urlName.MatchString(r.name) {
+		return nil, fmt.Errorf("%.200q: %w: the URL has characters that must be written with %%", name, ErrName)
+	}
 	return r, nil
 }
 
@@ -104,21 +117,17 @@ func answersTo(full, short string) bool {
 	return short != "" && (full == short || strings.HasSuffix(full, "/"+short))
 }
 
-// slug turns a name into a folder's name: readable, and unique by its end.
-// What begins like a device of Windows ("con.x/y") gets a "_" before it.
+// slug turns a name into a folder's name: readable, and unique by its end. Without dots it
+// is no device of Windows, as "con.x" would be: those end at a dot or with the name.
 func slug(name string) string {
 	clean := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' {
 			return r
 		}
 		return '-'
 	}, name)
 	sum := sha256.Sum256([]byte(name))
-	dir := clean[:min(len(clean), 80)] + "-" + hex.EncodeToString(sum[:5])
-	if reserved.MatchString(dir) {
-		return "_" + dir
-	}
-	return dir
+	return clean[:min(len(clean), 80)] + "-" + hex.EncodeToString(sum[:5])
 }
 
 var (
