@@ -139,6 +139,8 @@ func openParts(file *ggufFile, part splitPart) (files []*ggufFile, away *away, e
 		return files, nil, corrupt(files[0].src.path, "", -1, "first part has no %s", splitTensorsKey)
 	case first.tensors != total:
 		return files, nil, corrupt(files[0].src.path, "", -1, "%s is %d, but the %d parts hold %d tensors", splitTensorsKey, first.tensors, part.count, total)
+	case away == nil:
+		return files, nil, files[0].checkLast(files[len(files)-1])
 	}
 	return files, away, nil
 }

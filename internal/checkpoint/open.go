@@ -31,7 +31,8 @@ const (
 //     it; with none of these, the only GGUF model in it (projector files, whose
 //     names begin with "mmproj", do not count).
 //
-// Only headers are read. The error is [fs.ErrNotExist] when path does not
+// Only headers are read, and samples of a part that another one describes (see [Outside]):
+// a part of another model is [ErrCorrupt]. The error is [fs.ErrNotExist] when path does not
 // exist, [ErrCorrupt] for a broken file (missing shards included),
 // [ErrUnsupported] for a sound one of a foreign kind.
 func Open(path string) (*Catalog, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/plume-run/plume/internal/quant"
@@ -85,13 +86,45 @@ func DescribePart(path string) (*Outside, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f.describe()
+}
+
+// describe is what a first part says of f, the last one.
+func (f *ggufFile) describe() (*Outside, error) {
 	if len(f.tensors) != 1 {
-		return nil, fmt.Errorf("describe %s: %d tensors, want 1", path, len(f.tensors))
+		return nil, corrupt(f.src.path, "", -1, "part with a table to itself has %d tensors", len(f.tensors))
 	}
 	t := f.tensors[0]
-	o := &Outside{Name: t.Name, Type: t.Type, Shape: t.Shape, Offset: t.off, FileBytes: src.sizeBytes}
+	o := &Outside{Name: t.Name, Type: t.Type, Shape: t.Shape, Offset: t.off, FileBytes: f.src.sizeBytes}
+	var err error
 	o.Samples, err = Samples(t, t.Bytes)
 	return o, err
+}
+
+// checkLast compares the last part with what the first one, f, says of it, if anything:
+// the parts of two conversions may look alike, and their model would answer nonsense.
+func (f *ggufFile) checkLast(last *ggufFile) error {
+	want, err := f.outside()
+	if err != nil || want == nil {
+		return err
+	}
+	got, err := last.describe()
+	if err != nil {
+		return err
+	}
+	other := ""
+	switch {
+	case got.FileBytes != want.FileBytes:
+		other = fmt.Sprintf("it has %d bytes, want %d", got.FileBytes, want.FileBytes)
+	case got.Name != want.Name || got.Type != want.Type || got.Offset != want.Offset || !slices.Equal(got.Shape, want.Shape):
+		other = fmt.Sprintf("it has %s %s %v at byte %d, want %s %s %v at %d",
+			got.Name, got.Type, got.Shape, got.Offset, want.Name, want.Type, want.Shape, want.Offset)
+	case got.Samples != want.Samples:
+		other = "its values are others"
+	default:
+		return nil
+	}
+	return corrupt(last.src.path, "", -1, "file is not the one that %s was written with: %s; put that one here, or write both anew", f.src.path, other)
 }
 
 // away is a tensor that is described and not here.

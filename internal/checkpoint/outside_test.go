@@ -118,6 +118,38 @@ func TestSamples(t *testing.T) {
 	}
 }
 
+// A last part that is here must be the one that the first was written with.
+func TestOutsideMixed(t *testing.T) {
+	for want, change := range map[string]func(*Outside){
+		"want 99999":               func(o *Outside) { o.FileBytes = 99999 },
+		"want table F32 [2 4096]":  func(o *Outside) { o.Shape = []int{2, 4096} },
+		"want tables F32":          func(o *Outside) { o.Name = "tables" },
+		"want table I32":           func(o *Outside) { o.Type = quant.I32 },
+		"[4 2048] at 0":            func(o *Outside) { o.Offset = 0 },
+		"its values are others":    func(o *Outside) { o.Samples = strings.Repeat("0", len(o.Samples)) },
+		"split.outside.samples is": func(o *Outside) { o.Samples = "?" },
+	} {
+		first, second := twoParts(t, change)
+		for _, path := range []string{first, second} {
+			if _, err := Open(path); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), first) {
+				t.Errorf("error %v, want %q", err, want)
+			}
+		}
+	}
+	// The last part describes one tensor, so it has no more.
+	first, second := twoParts(t, func(*Outside) {})
+	w, err := CreateGGUF(second, WriterOptions{Part: &Part{No: 1, Count: 2, Tensors: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(first); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("without a table: %v", err)
+	}
+}
+
 func TestOutsideDamaged(t *testing.T) {
 	for want, change := range map[string]func(*Outside){
 		"split.outside.name is":       func(o *Outside) { o.Name = "a\x01" },

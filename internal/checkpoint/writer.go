@@ -55,18 +55,19 @@ func (p *partFile) pad(align int64) error {
 	return nil
 }
 
-// commit makes the file durable and gives it its name.
-func (p *partFile) commit() error {
+// finish makes the file durable, under its name in the making.
+func (p *partFile) finish() error {
 	err := p.w.Flush()
 	if err == nil {
 		err = p.f.Sync()
 	}
-	err = errors.Join(err, p.f.Close())
-	if err == nil {
-		err = os.Rename(p.f.Name(), p.path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(p.f.Name()))
+	return errors.Join(err, p.f.Close())
+}
+
+// commit gives a finished file its name.
+func (p *partFile) commit() error {
+	if err := os.Rename(p.f.Name(), p.path); err != nil {
+		return err
 	}
 	syncFolder(filepath.Dir(p.path))
 	return nil
@@ -84,9 +85,10 @@ func syncFolder(dir string) {
 	}
 }
 
-// abort throws the file away.
+// abort throws the file away, finished or not.
 func (p *partFile) abort() error {
-	return errors.Join(p.f.Close(), os.Remove(p.f.Name()))
+	_ = p.f.Close() // of bytes that nobody wants, or a second time
+	return os.Remove(p.f.Name())
 }
 
 // declared is a tensor that a writer has announced.
@@ -99,15 +101,16 @@ type declared struct {
 // header is written, then their bytes come in the same order. The first error
 // ends it: the part file is removed and every later call returns that error.
 type tensorStream struct {
-	part    *partFile
-	align   int64 // of each tensor's first byte; 1 for none
-	header  func(io.Writer) error
-	slots   []declared
-	names   map[string]bool
-	next    int // slot to be written
-	started bool
-	closed  bool
-	err     error
+	part     *partFile
+	align    int64 // of each tensor's first byte; 1 for none
+	header   func(io.Writer) error
+	slots    []declared
+	names    map[string]bool
+	next     int // slot to be written
+	started  bool
+	finished bool
+	closed   bool
+	err      error
 }
 
 func newTensorStream(path string) (*tensorStream, error) {
@@ -134,8 +137,8 @@ func (s *tensorStream) mayDescribe(what string) error {
 	switch {
 	case s.err != nil:
 		return s.err
-	case s.closed:
-		return fmt.Errorf("write %s: %s after Close", s.part.path, what)
+	case s.finished:
+		return fmt.Errorf("write %s: %s after the file's end", s.part.path, what)
 	case s.started:
 		return s.fail(fmt.Errorf("%s after the first tensor's data", what))
 	}
@@ -172,8 +175,8 @@ func (s *tensorStream) writeFunc(name string, fn func(io.Writer) error) error {
 	switch {
 	case s.err != nil:
 		return s.err
-	case s.closed:
-		return fmt.Errorf("write %s: tensor %q after Close", s.part.path, name)
+	case s.finished:
+		return fmt.Errorf("write %s: tensor %q after the file's end", s.part.path, name)
 	case s.next == len(s.slots):
 		return s.fail(fmt.Errorf("tensor %q: all declared tensors are written", name))
 	case s.slots[s.next].name != name:
@@ -209,12 +212,12 @@ func (s *tensorStream) write(name string, r io.Reader) error {
 	})
 }
 
-// close finishes the file.
-func (s *tensorStream) close() error {
+// finish completes the file; its name is left to close.
+func (s *tensorStream) finish() error {
 	switch {
 	case s.err != nil:
 		return s.err
-	case s.closed:
+	case s.finished:
 		return nil
 	case s.next < len(s.slots):
 		return s.fail(fmt.Errorf("%d of %d declared tensors are missing, first %q",
@@ -223,11 +226,23 @@ func (s *tensorStream) close() error {
 	if err := s.start(); err != nil {
 		return s.fail(err)
 	}
-	s.closed = true
-	if err := s.part.commit(); err != nil {
-		s.err = fmt.Errorf("write %s: %w", s.part.path, err)
+	s.finished = true
+	if err := s.part.finish(); err != nil {
+		return s.fail(err)
 	}
-	return s.err
+	return nil
+}
+
+// close finishes the file and gives it its name.
+func (s *tensorStream) close() error {
+	if err := s.finish(); err != nil || s.closed {
+		return err
+	}
+	if err := s.part.commit(); err != nil {
+		return s.fail(err)
+	}
+	s.closed = true
+	return nil
 }
 
 // errAborted is what calls after Abort return.

@@ -136,8 +136,14 @@ func (w *GGUFWriter) WriteFunc(name string, fn func(io.Writer) error) error {
 	return w.stream.writeFunc(name, fn)
 }
 
-// Close completes the file, waits until it is on the disk and gives it its
-// name. It is an error if a declared tensor was not written. Closing again does
+// Finish completes the file and waits until it is on the disk. It returns the file's name
+// in the making, which is left for Close to change, or for Abort to remove. It is an error
+// if a declared tensor was not written. Finishing again does nothing.
+func (w *GGUFWriter) Finish() (path string, err error) {
+	return w.stream.part.f.Name(), w.stream.finish()
+}
+
+// Close finishes the file, if that was not done, and gives it its name. Closing again does
 // nothing.
 func (w *GGUFWriter) Close() error { return w.stream.close() }
 

@@ -168,7 +168,7 @@ func TestUnusedAndUnknown(t *testing.T) {
 	zeros("lm_head.weight", cfg.VocabSize, cfg.HiddenSize)
 	zeros("model.vision_tower.std_bias", 4)
 	zeros("model.language_model.layers.0.extra.weight", 4)
-	if err := writeParts(context.Background(), w, parts, 1, nil); err != nil {
+	if err := errors.Join(writeParts(context.Background(), w, parts, 1, nil), w.Close()); err != nil {
 		t.Fatal(err)
 	}
 	out, r := mustConvert(t, open(t, dir), Options{Types: Types{Type: quant.BF16}})
@@ -426,7 +426,7 @@ func TestOtherDialect(t *testing.T) {
 	}
 	vision := part{name: "v.patch_embd.weight", typ: quant.F32, shape: []int{4}, rows: 1, rowLen: 4, rowBytes: 16}
 	vision.fill = func([]byte, *scratch, int, int) error { return nil }
-	if err := writeParts(context.Background(), w, append(parts, vision), 1, nil); err != nil {
+	if err := errors.Join(writeParts(context.Background(), w, append(parts, vision), 1, nil), w.Close()); err != nil {
 		t.Fatal(err)
 	}
 	out, r := mustConvert(t, open(t, path), Options{Types: Types{Type: quant.BF16}})

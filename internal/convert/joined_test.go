@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -52,7 +51,7 @@ func TestMakeJoinedTables(t *testing.T) {
 			}
 		}
 		path := filepath.Join(out, "joined-"+strings.ToLower(typ.String())+".gguf")
-		if err := writeGGUF(context.Background(), path, nil, &output{meta: meta, parts: parts, threads: 1}); err != nil {
+		if err := (&output{dst: path, meta: meta, parts: parts, threads: 1}).write(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		t.Log(path)

@@ -3,7 +3,6 @@ package convert
 import (
 	"context"
 	"errors"
-	"os"
 	"slices"
 	"strings"
 
@@ -38,16 +37,58 @@ func (o *output) files() ([]string, error) {
 	return []string{checkpoint.PartName(prefix, 0, 2), checkpoint.PartName(prefix, 1, 2)}, nil
 }
 
+// write writes them all, or leaves what was there before.
 func (o *output) write(ctx context.Context) error {
 	files, err := o.files()
 	if err != nil {
 		return err
 	}
-	if !o.splitPLE {
-		return writeGGUF(ctx, o.dst, nil, o)
+	if o.splitPLE {
+		return o.writePair(ctx, files)
 	}
+	w, err := o.writeGGUF(ctx, files[0], nil)
+	if err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+// writePair writes the table and the rest as two parts. Neither gets its name before both
+// are complete; a crash between the two names leaves parts that do not open together.
+func (o *output) writePair(ctx context.Context, files []string) error {
+	table, rest := o.divide()
+	place := checkpoint.Part{No: 1, Count: 2, Tensors: len(o.parts)}
+	second, err := table.writeGGUF(ctx, files[1], &place)
+	if err != nil {
+		return err
+	}
+	defer second.Abort() // does nothing after Close
+	made, err := second.Finish()
+	if err != nil {
+		return err
+	}
+	place.No = 0
+	if place.Outside, err = checkpoint.DescribePart(made); err != nil {
+		return err
+	}
+	first, err := rest.writeGGUF(ctx, files[0], &place)
+	if err != nil {
+		return err
+	}
+	defer first.Abort()
+	if _, err := first.Finish(); err != nil {
+		return err
+	}
+	if err := second.Close(); err != nil {
+		return err
+	}
+	return first.Close()
+}
+
+// divide is the table, and everything else, each with its share of the progress.
+func (o *output) divide() (table, rest output) {
 	at := o.table()
-	table, rest := *o, *o
+	table, rest = *o, *o
 	table.meta, table.parts = nil, o.parts[at:at+1]
 	rest.parts = slices.Delete(slices.Clone(o.parts), at, at+1)
 	if report := o.progress; report != nil {
@@ -55,19 +96,7 @@ func (o *output) write(ctx context.Context) error {
 		table.progress = func(done, _ int64) { report(done, o.bytes()) }
 		rest.progress = func(done, _ int64) { report(first+done, o.bytes()) }
 	}
-	// The first part tells what the second is, so that comes first.
-	place := checkpoint.Part{No: 1, Count: 2, Tensors: len(o.parts)}
-	if err := writeGGUF(ctx, files[1], &place, &table); err != nil {
-		return err
-	}
-	place.No = 0
-	if place.Outside, err = checkpoint.DescribePart(files[1]); err == nil {
-		err = writeGGUF(ctx, files[0], &place, &rest)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(files[1]))
-	}
-	return nil
+	return table, rest
 }
 
 // bytes are those of the weights.
@@ -78,16 +107,24 @@ func (o *output) bytes() (n int64) {
 	return n
 }
 
-// writeGGUF writes a file, as a part of a split model where place is not nil.
-func writeGGUF(ctx context.Context, dst string, place *checkpoint.Part, o *output) error {
+// writeGGUF writes a file, as a part of a split model where place is not nil, that has all
+// but its end and its name; nothing is left of one that fails.
+func (o *output) writeGGUF(ctx context.Context, dst string, place *checkpoint.Part) (*checkpoint.GGUFWriter, error) {
 	w, err := checkpoint.CreateGGUF(dst, checkpoint.WriterOptions{Part: place})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, kv := range o.meta {
-		if err := w.Set(kv.key, kv.value); err != nil {
-			return err
+		if err = w.Set(kv.key, kv.value); err != nil {
+			break
 		}
 	}
-	return writeParts(ctx, w, o.parts, o.threads, o.progress)
+	if err == nil {
+		err = writeParts(ctx, w, o.parts, o.threads, o.progress)
+	}
+	if err != nil {
+		w.Abort()
+		return nil, err
+	}
+	return w, nil
 }

@@ -72,8 +72,6 @@ func (s *scratch) bytes(n int) []byte {
 type sink interface {
 	Declare(name string, t quant.Type, shape []int) error
 	WriteFunc(name string, fn func(io.Writer) error) error
-	Close() error
-	Abort()
 }
 
 // chunk is a stretch of a part on its way to the file.
@@ -85,11 +83,10 @@ type chunk struct {
 	done   chan struct{} // closed by the worker that has made it
 }
 
-// writeParts declares and writes all parts and closes w, or aborts it. Chunks
+// writeParts declares and writes all parts; w's end is the caller's business. Chunks
 // are made by threads goroutines (0: one for each CPU) in any order and written
 // in order. progress, if set, is called from this goroutine with output bytes.
 func writeParts(ctx context.Context, w sink, parts []part, threads int, progress func(done, total int64)) error {
-	defer w.Abort() // does nothing after Close
 	var total int64
 	for i := range parts {
 		if err := w.Declare(parts[i].name, parts[i].typ, parts[i].shape); err != nil {
@@ -122,7 +119,7 @@ func writeParts(ctx context.Context, w sink, parts []part, threads int, progress
 			return err
 		}
 	}
-	return w.Close()
+	return nil
 }
 
 // pipeline moves chunks from a dispatcher through workers to the writer. There

@@ -166,10 +166,14 @@ func synthSafetensors(ctx context.Context, cfg *gemma.Config, dst, configPath st
 	if err != nil {
 		return nil, err
 	}
+	defer w.Abort() // does nothing after Close
 	if err := w.SetMetadata("format", "pt"); err != nil {
 		return nil, err
 	}
 	if err := writeParts(ctx, w, parts, o.Threads, o.Progress); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
 		return nil, err
 	}
 	r.Files = []string{dst, configPath}
