@@ -221,6 +221,7 @@ type ServiceStats struct {
 	Accepted  int64 `json:"accepted_tokens"`  // part of Drafted that turned out right: steps saved
 	Answered  int64 `json:"answered"`         // requests that ended well, callers who left among them
 	Failed    int64 `json:"failed"`           // requests that ended with an error or were cancelled
+	Left      int64 `json:"left"`             // part of Failed that was cancelled while it waited
 	Refused   int64 `json:"refused"`          // requests that met a full queue
 
 	Prefix PrefixStats `json:"prefix_cache"`
@@ -250,7 +251,7 @@ func (s *Service) Stats() ServiceStats {
 		Running: t.Running, Waiting: t.Waiting, Sequences: t.Sequences, Queue: t.Queue,
 		KVTokens: t.KVTokens, KVCapacity: t.KVCapacity, KVBytes: t.KVBytes,
 		Steps: t.Steps, Prompt: t.Prompt, Cached: t.Cached, Generated: t.Generated,
-		Drafted: t.Drafted, Accepted: t.Accepted, Answered: t.Answered, Failed: t.Failed, Refused: t.Refused, RetryAfter: t.Retry,
+		Drafted: t.Drafted, Accepted: t.Accepted, Answered: t.Answered, Failed: t.Failed, Left: t.Left, Refused: t.Refused, RetryAfter: t.Retry,
 		Prefix: PrefixStats(t.Prefix),
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"container/list"
+	"strings"
 
 	"github.com/plume-run/plume/internal/gemma"
 )
@@ -75,12 +76,18 @@ func newPrefixes(budget int64) *prefixes {
 	return &prefixes{budget: budget, stats: PrefixStats{Capacity: budget}}
 }
 
-// note tells of an error that nobody waits for, and whether it is one.
-func (p *prefixes) note(err error) bool {
-	if err != nil {
-		p.stats.Note = err.Error()
+// note tells of errors that nobody waits for, and whether there is one.
+func (p *prefixes) note(errs ...error) bool {
+	said := []string{}
+	for _, err := range errs {
+		if err != nil {
+			said = append(said, err.Error())
+		}
 	}
-	return err != nil
+	if len(said) > 0 {
+		p.stats.Note = strings.Join(said, "; ")
+	}
+	return len(said) > 0
 }
 
 // find returns the mark from which a cache like c can hold most of ids, and how many

@@ -76,6 +76,33 @@ func TestPrefixFileSurvivesACrash(t *testing.T) {
 	}
 }
 
+// A lock that cannot be taken, for another reason than that the file system has none, keeps the
+// file from being written; what is wrong with the lock and with the file are both told.
+func TestPrefixFileWithoutItsLock(t *testing.T) {
+	e, _ := load(t)
+	path := filepath.Join(t.TempDir(), "p")
+	if err := os.WriteFile(path, []byte("not such a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path+".lock", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := newScheduler(t, e, SchedulerOptions{Sequences: 1, Context: 600, PrefixBytes: 1 << 22, PrefixFile: path})
+	if note := s.Stats().Prefix.Note; !strings.Contains(note, "load prefixes") || !strings.Contains(note, "save prefixes") {
+		t.Errorf("at the start: %q", note)
+	}
+	ask(t, s, Request{Prompt: someIDs(1, 100), MaxTokens: 1})
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if st := s.Stats().Prefix; st.Saves != 0 || !strings.Contains(st.Note, "save prefixes") {
+		t.Errorf("at the end: %+v", st)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != "not such a file" {
+		t.Errorf("the file is %q, %v", data, err)
+	}
+}
+
 // Of two schedulers with one file, the first writes it. The other one finds what is there
 // and says that it saves nothing, until the first has ended.
 func TestPrefixFileHasOneWriter(t *testing.T) {

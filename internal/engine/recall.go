@@ -39,8 +39,7 @@ func (s *Scheduler) loadPrefixes() {
 	if s.opt.PrefixFile != "" {
 		removeParts(s.opt.PrefixFile)
 		locked := s.lockFile()
-		s.known.note(s.known.load(s.opt.PrefixFile, s.opt.PrefixKey, s.slots[0].cache))
-		s.known.note(locked)
+		s.known.note(s.known.load(s.opt.PrefixFile, s.opt.PrefixKey, s.slots[0].cache), locked)
 	}
 	s.stats.Prefix = s.known.stats
 }

@@ -31,7 +31,7 @@ const (
 )
 
 // lockFile makes this scheduler the only one that writes the file, until it is closed, or
-// says that another one is. A file system without locks locks out nobody.
+// says why it may not. A file system without locks locks out nobody.
 func (s *Scheduler) lockFile() error {
 	f, path := &s.file, s.opt.PrefixFile
 	if f.lock != nil {
@@ -41,9 +41,13 @@ func (s *Scheduler) lockFile() error {
 	if errors.Is(err, filelock.ErrHeld) {
 		return fmt.Errorf("save prefixes: another server keeps its own in %s: while it runs, what this one computes is not saved; give each a folder", path)
 	}
-	if err == nil {
-		f.lock = l
+	if errors.Is(err, filelock.ErrNone) {
+		return nil
 	}
+	if err != nil {
+		return fmt.Errorf("save prefixes: %w", err)
+	}
+	f.lock = l
 	return nil
 }
 

@@ -242,6 +242,8 @@ func (s *Scheduler) sweep() {
 	s.waiting = slices.DeleteFunc(s.waiting, func(j *job) bool {
 		j.err = gone(j)
 		if j.err != nil {
+			s.stats.Failed++
+			s.stats.Left++
 			close(j.tokens)
 		}
 		return j.err != nil

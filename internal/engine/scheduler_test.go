@@ -150,6 +150,9 @@ func TestQueueAndLeaving(t *testing.T) {
 	}
 	cancel()
 	<-queued
+	if st := s.Stats(); st.Failed != 1 || st.Left != 1 || st.Waiting != 0 {
+		t.Errorf("after one has left the queue: %+v", st)
+	}
 	wg.Go(func() {
 		var got []int32
 		_, err := s.Generate(t.Context(), Request{Prompt: g.IDs, MaxTokens: 5, Sampler: greedy(t)}, func(tok Token) bool {

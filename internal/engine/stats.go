@@ -17,6 +17,7 @@ type SchedulerStats struct {
 	Accepted  int64 // of them drawn by the sampler too
 	Answered  int64 // requests that ended well, callers who left among them
 	Failed    int64 // requests that ended with an error, cancelled ones among them
+	Left      int64 // those of Failed that had not begun: cancelled while they waited
 	Refused   int64 // requests for which there was no room
 
 	// Retry is about how long it takes until a waiting request more would have its

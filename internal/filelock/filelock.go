@@ -11,15 +11,19 @@ import (
 	"os"
 )
 
-// ErrHeld says that somebody else holds the lock.
-var ErrHeld = errors.New("locked by another process")
+var (
+	// ErrHeld says that somebody else holds the lock.
+	ErrHeld = errors.New("locked by another process")
+	// ErrNone says that the file system knows no locks.
+	ErrNone = errors.New("the file system has no locks")
+)
 
 // Lock is a lock that is held until it is closed.
 type Lock struct{ f *os.File }
 
 // Try takes the lock of the file at path, which it makes if need be, readable for its
-// owner only. It does not wait: ErrHeld says that somebody has it. Other errors are those of
-// the file system, some of which know no locks.
+// owner only. It does not wait: ErrHeld says that somebody has it, ErrNone that the file
+// system has no locks, so that nobody can. Other errors are those of making the file.
 func Try(path string) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -3,6 +3,7 @@
 package filelock
 
 import (
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -10,12 +11,20 @@ import (
 
 func try(f *os.File) error {
 	for {
-		switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err {
-		case unix.EINTR:
-		case unix.EWOULDBLOCK:
-			return ErrHeld
-		default:
-			return err
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err != unix.EINTR {
+			return mark(err)
 		}
 	}
+}
+
+// mark gives an error of flock its class.
+func mark(err error) error {
+	switch {
+	case err == unix.EWOULDBLOCK:
+		return ErrHeld
+	case err == unix.ENOSYS, err == unix.ENOTSUP, err == unix.EOPNOTSUPP, err == unix.ENOLCK:
+		return fmt.Errorf("%w: %w", ErrNone, err)
+	}
+	return err
 }

@@ -165,7 +165,7 @@ func TestConnectionLimit(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	fake := &fakeEngine{script: hello, stats: plume.ServiceStats{Running: 2, Waiting: 3, KVTokens: 25, KVCapacity: 100}}
+	fake := &fakeEngine{script: hello, stats: plume.ServiceStats{Running: 2, Waiting: 3, Left: 4, KVTokens: 25, KVCapacity: 100}}
 	o := testOptions(fake)
 	o.Figures = func() plume.Stats {
 		var st plume.Stats
@@ -182,7 +182,7 @@ func TestMetrics(t *testing.T) {
 		`vllm:num_requests_running{model_name="tiny"} 2`, `vllm:num_requests_waiting{model_name="tiny"} 3`, `vllm:kv_cache_usage_perc{model_name="tiny"} 0.25`, `vllm:gpu_cache_usage_perc{model_name="tiny"} 0.25`,
 		`plume_http_requests_total{route="/v1/chat/completions",status="200"} 1`, `plume_http_requests_total{route="/v1/chat/completions",status="400"} 1`,
 		`plume_answers_total{finish="stop"} 1`, "plume_prompt_tokens_total 7", "plume_generated_tokens_total 3", "plume_time_to_first_token_seconds_count 1",
-		"plume_ple_rows_total 41", "plume_memory_used_bytes 5000", "plume_memory_left_bytes 300",
+		"plume_ple_rows_total 41", "plume_queue_left_total 4", "plume_memory_used_bytes 5000", "plume_memory_left_bytes 300",
 		"plume_ple_wait_p50_seconds 0.002", "plume_expert_hits_total 7", "plume_expert_misses_total 3", `plume_memory_role_bytes{role="ffn"} 42`, "go_goroutines",
 	} {
 		if !strings.Contains(text, want+"\n") && !strings.Contains(text, want+" ") {

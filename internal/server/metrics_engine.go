@@ -43,6 +43,7 @@ var (
 	drawn      = total("plume_engine_generated_tokens_total", "Tokens drawn, those of running answers included.")
 	drafted    = total("plume_draft_tokens_total", "Tokens guessed from the text and evaluated on trial, in answers that have ended; only one that runs alone guesses.")
 	accepted   = total("plume_draft_accepted_tokens_total", "Those that were right: steps saved.")
+	left       = total("plume_queue_left_total", "Requests that were cancelled, or met their deadline, in the queue.")
 	turnedAway = total("plume_engine_refused_total", "Requests that met a full queue.")
 
 	prefixBytes   = gauge("plume_prefix_bytes", "Memory that computed beginnings of requests take.")
@@ -100,7 +101,7 @@ func (c *engineCollector) Collect(out chan<- prometheus.Metric) {
 	}{
 		{waiting, int64(l.Waiting)}, {running, int64(l.Running)}, {sequences, int64(l.Sequences)}, {queueRoom, int64(l.Queue)},
 		{kvUsed, int64(l.KVTokens)}, {kvCapacity, int64(l.KVCapacity)}, {kvBytes, l.KVBytes},
-		{steps, l.Steps}, {computed, l.Prompt}, {reused, l.Cached}, {drawn, l.Generated}, {drafted, l.Drafted}, {accepted, l.Accepted}, {turnedAway, l.Refused},
+		{steps, l.Steps}, {computed, l.Prompt}, {reused, l.Cached}, {drawn, l.Generated}, {drafted, l.Drafted}, {accepted, l.Accepted}, {left, l.Left}, {turnedAway, l.Refused},
 		{prefixBytes, l.Prefix.Bytes}, {prefixRoom, l.Prefix.Capacity}, {prefixHits, l.Prefix.Hits}, {prefixTokens, l.Prefix.Tokens}, {prefixEvicted, l.Prefix.Evicted},
 	} {
 		send(v.figure, float64(v.value))
