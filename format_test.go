@@ -18,8 +18,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/plume-run/plume/demo"
 	"github.com/plume-run/plume/internal/chat"
 	"github.com/plume-run/plume/internal/grammar"
+	"github.com/plume-run/plume/internal/plan"
 	"github.com/plume-run/plume/internal/tokenizer"
 )
 
@@ -322,6 +324,62 @@ func TestFormBudget(t *testing.T) {
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// Formats come before what may shrink, not before a context for a conversation, and never
+// before an answer at all. What the smallest budget is does not depend on them, and a plan
+// says what has become of them.
+func TestFormsInPlan(t *testing.T) {
+	path, _, err := demo.Path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := func(ram int64, stream *Stream) (without, with *MemoryPlan) {
+		t.Helper()
+		var plans [2]*MemoryPlan
+		for i, formats := range []bool{false, true} {
+			p, err := Plan(path, Options{RAM: ram, Threads: 1, Stream: stream, Formats: formats})
+			if err != nil {
+				t.Fatal(err)
+			}
+			plans[i] = p
+		}
+		return plans[0], plans[1]
+	}
+	tokens := openDemo(t).text.tok.Len()
+	seen := map[string]bool{}
+	sweep := func(stream *Stream, step int64) {
+		free, _ := both(-1, stream)
+		for ram := free.Minimum(); ram <= free.Total()+4<<20; ram += step {
+			without, with := both(ram, stream)
+			if with.Minimum() != without.Minimum() || with.Total() > ram {
+				t.Errorf("%d bytes: %d of at least %d, without formats at least %d", ram, with.Total(), with.Minimum(), without.Minimum())
+			}
+			if with.Context() < min(without.Context(), plan.StreamContext) {
+				t.Errorf("%d bytes: formats leave a context of %d of %d", ram, with.Context(), without.Context())
+			}
+			has := slices.ContainsFunc(with.Items(), func(it PlanItem) bool { return it.Role == "formats" && it.Bytes > 0 })
+			if has == with.NoFormats() || has == strings.Contains(with.String(), "no room for response formats") {
+				t.Errorf("%d bytes: formats are planned %v, but it says\n%s", ram, has, with)
+			}
+			if has == strings.Contains(without.String(), "in plume serve, the budget has no room for response formats") {
+				t.Errorf("%d bytes: a server's plan has formats %v, but another's says\n%s", ram, has, without)
+			}
+			switch {
+			case !has && ram < free.Minimum()+leastFormBytes(tokens):
+				seen["left out: no room at all"] = true
+			case !has:
+				seen["left out: the context would be short"] = true
+			case with.Context() < without.Context():
+				seen["with a shorter context"] = true
+			}
+		}
+	}
+	sweep(nil, 1<<20)
+	sweep(&Stream{}, 256<<10) // all weights stay, so it is the context that gives way
+	if len(seen) != 3 {
+		t.Errorf("not all cases came up: %v", seen)
 	}
 }
 

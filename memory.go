@@ -29,10 +29,12 @@ type MemoryPlan struct {
 	p    *plan.Plan
 	from string
 	// limited says that the budget is somebody's limit, not what happens to be free.
-	limited bool
-	formats int64   // planned for masks and grammars
-	place   string  // of the per-layer table; "" without one
-	rate    float64 // of the disk, where weights are streamed and it could be measured
+	limited   bool
+	formats   int64   // planned for masks and grammars
+	noFormats bool    // they were asked for, and the budget has no room
+	server    string  // what a server's plan has for them, where this one is another's
+	place     string  // of the per-layer table; "" without one
+	rate      float64 // of the disk, where weights are streamed and it could be measured
 }
 
 // Budget is the memory that the process may take, 0 when nobody says.
@@ -69,9 +71,40 @@ func (p *MemoryPlan) atMost() string {
 	return fmt.Sprintf("at most %.2g tok/s at the %.0f MB/s measured", p.rate/float64(p.p.Streamed.TokenBytes), p.rate/1e6)
 }
 
+// Formats says in a sentence what becomes of requests with a Format or Tools, where
+// Options.Formats has asked for room for them or the plan is of [Plan]; otherwise "".
+func (p *MemoryPlan) Formats() string {
+	switch {
+	case p.noFormats:
+		return "the budget has no room for response formats and tools: requests with them are refused, all others answered"
+	case p.formats > 0:
+		return fmt.Sprintf("requests with response formats and tools have %d MiB", (p.formats+1<<20-1)>>20)
+	}
+	return p.server
+}
+
+// NoFormats reports whether Options.Formats has asked for room that the budget does not have.
+func (p *MemoryPlan) NoFormats() bool { return p.noFormats }
+
+// asServer notes what plume serve, which asks for formats too, would have.
+func (p *MemoryPlan) asServer(s *MemoryPlan) {
+	switch {
+	case s.noFormats:
+		p.server = "in plume serve, " + s.Formats()
+	case s.formats > 0:
+		p.server = fmt.Sprintf("plume serve plans %d MiB more for response formats and tools", (s.formats+1<<20-1)>>20)
+		if s.Context() != p.Context() {
+			p.server += fmt.Sprintf(", which leaves a context of %d", s.Context())
+		}
+	}
+}
+
 // String prints the plan as a table.
 func (p *MemoryPlan) String() string {
 	s := p.p.String()
+	if f := p.Formats(); f != "" {
+		s += "formats: " + f + "\n"
+	}
 	if p.rate > 0 {
 		s += "streamed: " + p.atMost() + "\n"
 	}
@@ -92,7 +125,8 @@ func (p *MemoryPlan) MarshalJSON() ([]byte, error) {
 		Place    string  `json:"ple_place,omitempty"`
 		From     string  `json:"budget_from,omitempty"`
 		Rate     float64 `json:"disk_bytes_s,omitempty"` // measured where weights are streamed
-	}{p.p, p.p.Expected(p.p.Context), p.place, p.from, p.rate})
+		Formats  string  `json:"formats,omitempty"`
+	}{p.p, p.p.Expected(p.p.Context), p.place, p.from, p.rate, p.Formats()})
 }
 
 // memoryError marks err as ErrMemory without changing its text.
@@ -128,6 +162,14 @@ func Plan(path string, o Options) (*MemoryPlan, error) {
 	p, err := makePlan(cat, cfg, text.size(), b, o)
 	if err != nil {
 		return nil, markUnsupported(err)
+	}
+	if so := o; !o.Formats {
+		so.Formats = true
+		s, err := makePlan(cat, cfg, text.size(), b, so)
+		if err != nil {
+			return nil, markUnsupported(err)
+		}
+		p.asServer(s)
 	}
 	p.measure(cat)
 	return p, nil
@@ -198,26 +240,36 @@ func planSessions(cat *checkpoint.Catalog, cfg *gemma.Config, text vocabularySiz
 		po.FixedResidency = true
 		po.Residency = gemma.Residency{StreamBytes: s.Bytes, ExpertSlots: s.Experts}
 	}
-	if o.Formats && text.tokens > 0 {
-		po.Formats = leastFormBytes(text.tokens)
-	}
 	p, err := plan.Make(cfg, cat, po)
 	var small *plan.TooSmallError
-	if po.Formats > 0 && errors.As(err, &small) { // rather without them than not at all
-		po.Formats = 0
-		p, err = plan.Make(cfg, cat, po)
-	}
 	if errors.As(err, &small) {
 		err = memoryError{fmt.Errorf("%w; budget: %s", err, b.from)}
 	}
 	if err != nil {
 		return nil, err
 	}
-	out := &MemoryPlan{p: p, from: b.from, limited: b.limited, formats: po.Formats}
+	out := &MemoryPlan{p: p, from: b.from, limited: b.limited}
+	if o.Formats && text.tokens > 0 {
+		po.Formats = leastFormBytes(text.tokens)
+		with, err := plan.Make(cfg, cat, po)
+		out.addFormats(po.Formats, with, err)
+	}
 	if w := p.Weights(); w.PLERows > 0 {
 		out.place = out.placeText(o, int64(w.PLERows)*w.PLERow)
 	}
 	return out, nil
+}
+
+// addFormats changes the plan to one that has room for formats, if there is one and its context
+// is not too short for a conversation because of that. The smallest budget remains the one
+// without them.
+func (p *MemoryPlan) addFormats(bytes int64, with *plan.Plan, err error) {
+	if err != nil || with.Context < min(p.p.Context, plan.StreamContext) {
+		p.noFormats = true
+		return
+	}
+	with.Minimum = p.p.Minimum
+	p.p, p.formats = with, bytes
 }
 
 // pleCacheBytes is what the row cache gets when nobody asks for another size.

@@ -69,9 +69,11 @@ type Options struct {
 	// Chunk is how many prompt tokens a step takes, and what SessionOptions.Chunk means
 	// by 0. 0: 256, and less where memory is short. It never changes a result.
 	Chunk int
-	// Formats plans for requests with a Format or Tools, of which the first one otherwise
-	// needs what the budget has left (22 MiB and more with Gemma's vocabulary), where
-	// weights are streamed: nothing. It has no effect where the budget is too small for it.
+	// Formats plans for requests with a Format or Tools: 22 MiB with Gemma's vocabulary, of
+	// which 12 are for that, 8 for masks and 2 for grammars. Without it the first such request
+	// takes what the budget has left, where weights are streamed: nothing. It comes before
+	// the sizes that shrink to fit, but has no effect where it would leave a context of less
+	// than 2048 tokens, or of nothing: see MemoryPlan.NoFormats.
 	Formats bool
 	// Stream says which weights do not stay in memory but are read from the file for every
 	// token, with the same results. nil: all stay where the budget has room for

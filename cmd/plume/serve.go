@@ -172,12 +172,19 @@ func (f *serveFlags) answer(ctx context.Context, cmd *cobra.Command, l net.Liste
 	if err != nil {
 		return usageError{err, cmd}
 	}
-	f.greet(cmd.ErrOrStderr(), l, o.Model, service.Options(), service.Stats().Prefix.Note)
+	var notes []string
+	if note := service.Stats().Prefix.Note; note != "" {
+		notes = append(notes, note)
+	}
+	if p := m.Plan(); p.NoFormats() {
+		notes = append(notes, p.Formats()+"; a larger --ram mends it")
+	}
+	f.greet(cmd.ErrOrStderr(), l, o.Model, service.Options(), notes)
 	return s.Serve(ctx, l, f.net)
 }
 
 // greet says where the server is, what it serves, and how to try it.
-func (f *serveFlags) greet(w io.Writer, l net.Listener, m server.Model, o plume.ServiceOptions, note string) {
+func (f *serveFlags) greet(w io.Writer, l net.Listener, m server.Model, o plume.ServiceOptions, notes []string) {
 	scheme := "http"
 	if f.net.Certificate != nil {
 		scheme = "https"
@@ -196,7 +203,7 @@ func (f *serveFlags) greet(w io.Writer, l net.Listener, m server.Model, o plume.
 	fmt.Fprintf(w, "plume: serving %s on %s (%d answers at once, %d tokens each)\n", m.ID, url, o.Sequences, o.Context)
 	fmt.Fprintf(w, "       open it in a browser, or try:\n")
 	fmt.Fprintf(w, "       curl %s/v1/chat/completions%s -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Tell me a story about a fox.\"}]}'\n", url, key)
-	if note != "" {
+	for _, note := range notes {
 		fmt.Fprintln(w, "plume:", note)
 	}
 	if !ip.IsLoopback() && len(f.o.Keys) == 0 {

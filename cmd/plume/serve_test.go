@@ -7,12 +7,16 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/plume-run/plume"
+	"github.com/plume-run/plume/demo"
 )
 
 // shared is a buffer that one goroutine writes and another reads.
@@ -103,6 +107,35 @@ func TestServeDrafts(t *testing.T) {
 		if err := s.end(); err != nil {
 			t.Errorf("ended: %v", err)
 		}
+	}
+}
+
+// Where the budget has no room for formats the server says so, answers all else, and sends
+// nobody away for two seconds.
+func TestServeWithoutFormats(t *testing.T) {
+	path, _, err := demo.Path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	least, err := plume.Plan(path, plume.Options{RAM: -1, Threads: 1, Context: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serveDemo(t, "--ctx", "64", "--sequences", "1", "--threads", "1", "--prefix-cache", "0", "--ram", strconv.FormatInt(least.Minimum(), 10))
+	if !strings.Contains(s.log.String(), "no room for response formats and tools") {
+		t.Errorf("the greeting is\n%s", s.log.String())
+	}
+	s.call(t, "/v1/completions", `{"prompt":"Once","max_tokens":3}`)
+	resp, err := http.Post(s.url+"/v1/completions", "application/json", strings.NewReader(`{"prompt":"Once","max_tokens":3,"response_format":{"type":"json_object"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "" {
+		t.Errorf("a format: %d, %v", resp.StatusCode, resp.Header)
+	}
+	if err := s.end(); err != nil {
+		t.Errorf("ended: %v", err)
 	}
 }
 

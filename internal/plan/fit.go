@@ -9,11 +9,13 @@ import (
 
 // How far things may shrink without being told to.
 const (
-	minChunk      = 32   // below it, prompts read all weights for a handful of tokens
-	streamContext = 2048 // a conversation: rather than less of it, weights are streamed
-	minContext    = 512  // a short question and its answer
-	contextTo     = 64   // contexts that were shrunk are multiples of it
+	minChunk   = 32  // below it, prompts read all weights for a handful of tokens
+	minContext = 512 // a short question and its answer
+	contextTo  = 64  // contexts that were shrunk are multiples of it
 )
+
+// StreamContext is a conversation: rather than less of it, weights are streamed.
+const StreamContext = 2048
 
 // fit gives way in this order until the plan fits: what costs only time, then
 // precision if it was allowed, then room, then much time, then all room.
@@ -21,7 +23,7 @@ const (
 //  1. the prompt chunk, halved down to minChunk
 //  2. the cache of per-layer rows, halved down to nothing
 //  3. keys and values, f16 to int8, if AllowI8
-//  4. the context, to the largest multiple of contextTo that fits, down to streamContext
+//  4. the context, to the largest multiple of contextTo that fits, down to StreamContext
 //  5. the weights that stay, see stream, unless FixedResidency
 //  6. the context again, down to minContext
 func fit(w *gemma.Weights, o Options) (*Plan, error) {
@@ -68,7 +70,7 @@ func (f *fitter) floor() int {
 	if f.asked.FixedResidency {
 		return f.least.Context
 	}
-	return max(f.least.Context, min(f.asked.Context, streamContext))
+	return max(f.least.Context, min(f.asked.Context, StreamContext))
 }
 
 // shrink gives way without touching the weights.

@@ -121,7 +121,9 @@ var errorClasses = []errorClass{
 	{is: plume.ErrToken, kind: badRequest},
 	{plume.ErrOverloaded, overloaded, "overloaded", tooMany, retryAfter},
 	{plume.ErrBusy, overloaded, "overloaded", tooMany, retryAfter},
-	{plume.ErrMemory, unavailable, "out_of_memory", "the server's memory budget has no room for this request", retryAfter},
+	// What grows with a request is planned; what is left are formats and tools, of which the first
+	// request takes its share for good. Trying again does not help.
+	{is: plume.ErrMemory, kind: unavailable, code: "out_of_memory", text: "the server's memory budget has no room for response formats and tools; other requests are answered"},
 	{plume.ErrClosed, unavailable, "shutting_down", "the server cannot take this request now", retryAfter},
 	{is: context.DeadlineExceeded, kind: timedOut, code: "timeout", text: "the answer took longer than this server allows"},
 }
