@@ -55,10 +55,11 @@ type cache struct {
 	order list.List // of cacheItem, the last used first
 }
 
-// baseKey names a state of an automaton, of several alike the first. It holds the automaton's
-// number and not the automaton, which a kept mask would otherwise keep alive.
+// baseKey names a state of an automaton, of several alike the first. By the automaton's sum
+// grammars share the masks of what they have in common, as a format, and one that is compiled
+// again finds its own; and no kept mask keeps an automaton alive.
 type baseKey struct {
-	dfa uint64
+	dfa dfaSum
 	q   int32
 }
 
@@ -96,16 +97,23 @@ func (c *cache) put(key baseKey, b *base) {
 	}
 }
 
-// base returns what d admits from state q. The result may be scratch, which the
-// next call with the same scratch overwrites.
-func (v *Vocab) base(d *dfa, q int32, scratch *base) *base {
-	key := baseKey{d.number, d.classes(v.longest)[q]}
+// base returns what d admits from state q. The result may be small, which the next call with
+// the same one overwrites; it stays small, however many tokens a state admits.
+func (v *Vocab) base(d *dfa, q int32, small *base) *base {
+	key := baseKey{d.sum, d.classes(v.longest)[q]}
 	if b := v.cache.get(key); b != nil {
 		return b
 	}
+	scratch, _ := v.scratch.Get().(*base)
+	if scratch == nil {
+		scratch = new(base)
+	}
+	defer v.scratch.Put(scratch)
 	v.walk(d, q, scratch)
 	if scratch.visited < worthKeeping {
-		return scratch
+		small.ids = append(small.ids[:0], scratch.ids...)
+		small.exits, small.visited = append(small.exits[:0], scratch.exits...), scratch.visited
+		return small
 	}
 	b := &base{exits: append([]int32(nil), scratch.exits...), visited: scratch.visited}
 	if 4*len(scratch.ids) < 8*v.words {
@@ -172,7 +180,7 @@ type knownClasses struct {
 // prepare computes the bases of a program ahead, as far as the budget goes.
 func (v *Vocab) prepare(p *program) {
 	left := prepareNodes
-	var scratch base
+	var small base
 	for _, l := range p.lexemes {
 		if l.counted {
 			v.short()
@@ -181,10 +189,10 @@ func (v *Vocab) prepare(p *program) {
 		class := l.dfa.classes(v.longest)
 		for q := 0; q < len(class) && left > 0; q++ {
 			left -= 50 // even where nothing is to be done
-			if class[q] != int32(q) || v.cache.get(baseKey{l.dfa.number, int32(q)}) != nil {
+			if class[q] != int32(q) || v.cache.get(baseKey{l.dfa.sum, int32(q)}) != nil {
 				continue
 			}
-			left -= v.base(l.dfa, int32(q), &scratch).visited
+			left -= v.base(l.dfa, int32(q), &small).visited
 		}
 	}
 }

@@ -103,6 +103,56 @@ func BenchmarkMask(b *testing.B) {
 	run("calls", v, func() (*Grammar, error) { return Calls(benchTools, Options{}) })
 }
 
+// BenchmarkMaskTogether is BenchmarkMask for two answers of different grammars at once, with
+// the least memory for masks that a budget leaves and with the most.
+func BenchmarkMaskTogether(b *testing.B) {
+	object := benchSchemas[1].schema
+	other := `{"type":"object","properties":{"from":{"type":"string","format":"email"},"text":{"type":"string","maxLength":300},"when":{"type":"string","format":"date-time"}},"required":["from","text","when"]}`
+	pattern := benchSchemas[3].schema
+	shorter := `{"type":"array","minItems":3,"items":{"type":"string","pattern":"^[A-Za-z ,.]{1,150}$"}}`
+	host := `{"type":"array","minItems":3,"items":{"type":"string","format":"hostname"}}`
+	for _, limit := range []int{8 << 20, 64 << 20} {
+		for _, c := range []struct{ name, one, two string }{
+			{"two-objects-with-email", object, other}, {"object-and-pattern", object, pattern},
+			{"two-patterns", pattern, shorter}, {"object-and-hostname", object, host},
+		} {
+			b.Run(fmt.Sprintf("%dMiB/%s", limit>>20, c.name), func(b *testing.B) {
+				v := NewVocab(gemmaVocab().tok)
+				v.Limit(limit)
+				rng := rand.New(rand.NewPCG(1, 2))
+				mask := make([]uint64, v.words)
+				var took []time.Duration
+				var both [2]*Matcher
+				for i, schema := range []string{c.one, c.two} {
+					both[i] = compiled(b, schema).NewMatcher(v)
+				}
+				for n := 0; b.Loop(); n++ {
+					for _, m := range both {
+						if m.MustEnd() || n%300 == 299 {
+							m.Reset()
+						}
+						start := time.Now()
+						m.Mask(mask)
+						took = append(took, time.Since(start))
+						if err := m.Accept(likely(m, mask, rng)); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+				slices.Sort(took)
+				for _, q := range []struct {
+					part float64
+					unit string
+				}{{0.5, "p50-µs"}, {0.99, "p99-µs"}, {1, "max-µs"}} {
+					b.ReportMetric(float64(took[int(q.part*float64(len(took)-1))].Nanoseconds())/1000, q.unit)
+				}
+				b.ReportMetric(float64(v.cache.used)/(1<<20), "kept-MiB")
+				b.ReportMetric(0, "ns/op")
+			})
+		}
+	}
+}
+
 // likely chooses an allowed token: a random one, but rather one that begins like
 // a word than another, so that strings are texts and not only escapes.
 func likely(m *Matcher, mask []uint64, rng *rand.Rand) int32 {

@@ -2,6 +2,7 @@ package grammar
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"slices"
 	"sync/atomic"
@@ -24,15 +25,17 @@ var specialTexts = []string{`<|"|>`, "<|tool_call>", "<tool_call|>"}
 // state, but for the start of an empty one, an accepting state can be reached.
 // Rows are sparse: most states of large enums have one edge.
 type dfa struct {
-	number uint64   // no other has it
+	sum    dfaSum   // of what follows
 	first  []uint32 // edges of state q: edges[first[q]:first[q+1]]
 	edges  []byteEdge
 	accept []bool
 	known  atomic.Pointer[knownClasses]
 }
 
-// dfas counts the automata that were made.
-var dfas atomic.Uint64
+// dfaSum tells automata apart: those with the same one are the same, so that what was
+// computed for one grammar's is good for another's. It is cryptographic, because schemas
+// come from anywhere.
+type dfaSum [16]byte
 
 // byteEdge leads to state to on the symbols lo … hi.
 type byteEdge struct {
@@ -111,7 +114,7 @@ func addEdge(row []byteEdge, lo, hi symbol, to int32) []byteEdge {
 func (b *rows) finish() *dfa {
 	live := b.live()
 	name := make([]int32, len(b.edges))
-	d := &dfa{number: dfas.Add(1)}
+	d := &dfa{}
 	for q := range b.edges {
 		if live[q] || q == 0 {
 			name[q] = int32(len(d.accept))
@@ -132,7 +135,31 @@ func (b *rows) finish() *dfa {
 		}
 		d.first = append(d.first, uint32(len(d.edges)))
 	}
+	d.sum = d.digest()
 	return d
+}
+
+// digest computes sum: of each state its edges, and then what no edge begins with.
+func (d *dfa) digest() dfaSum {
+	h := sha256.New()
+	buf := make([]byte, 0, 4096)
+	for q, accept := range d.accept {
+		for _, e := range d.row(int32(q)) {
+			buf = binary.LittleEndian.AppendUint16(buf, e.lo)
+			buf = binary.LittleEndian.AppendUint16(buf, e.hi)
+			buf = binary.LittleEndian.AppendUint32(buf, uint32(e.to))
+		}
+		end := uint16(0xfffe) // no symbol
+		if accept {
+			end++
+		}
+		if buf = binary.LittleEndian.AppendUint16(buf, end); len(buf) > 2048 {
+			h.Write(buf)
+			buf = buf[:0]
+		}
+	}
+	h.Write(buf)
+	return dfaSum(h.Sum(nil)[:len(dfaSum{})])
 }
 
 // live marks the states from which an accepting one can be reached.

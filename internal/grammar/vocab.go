@@ -26,6 +26,7 @@ type Vocab struct {
 	short   func() [][]uint64  // [n]: tokens of at most n code points
 	plain   func() *plainWords // of freeJSON and freeRaw
 	cache   cache
+	scratch sync.Pool // of *base, a megabyte each where most tokens fit
 }
 
 // trie holds the bytes of all tokens in depth-first order: the subtree of node i
