@@ -69,8 +69,8 @@ type Options struct {
 	// Chunk is how many prompt tokens a step takes, and what SessionOptions.Chunk means
 	// by 0. 0: 256, and less where memory is short. It never changes a result.
 	Chunk int
-	// Formats plans for requests with a Format or Tools: 22 MiB with Gemma's vocabulary, of
-	// which 12 are for the vocabulary prepared, 8 for masks and 2 for grammars. Without it the first such request
+	// Formats plans for requests with a Format or Tools: 22 MiB with Gemma's vocabulary, 12
+	// for that, prepared, 8 for masks and 2 for grammars. Without it the first such request
 	// takes what the budget has left, where weights are streamed: nothing. It comes before
 	// the sizes that shrink to fit, but has no effect where it would leave a context of less
 	// than 2048 tokens, or of nothing: see MemoryPlan.NoFormats.
