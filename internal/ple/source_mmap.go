@@ -59,16 +59,18 @@ func (m *mapped) ReadAt(p []byte, off int64) (n int, err error) {
 	if m.data == nil {
 		return 0, os.ErrClosed
 	}
+	gone := copyMapped(p, m.data[m.skip+int(off):])
+	// Only now, since the file may shrink meanwhile: the rest of its last page would read as
+	// zeros, without a fault.
 	st, err := m.f.Stat()
-	if err != nil {
+	end := m.spec.Offset + off + int64(len(p))
+	switch {
+	case err != nil:
 		return 0, err
-	}
-	// The rest of a file's last page would read as zeros, without a fault.
-	if end := m.spec.Offset + off + int64(len(p)); st.Size() < end {
+	case st.Size() < end:
 		return 0, shrunk(st.Size(), end)
-	}
-	if err := copyMapped(p, m.data[m.skip+int(off):]); err != nil {
-		return 0, err
+	case gone != nil:
+		return 0, gone
 	}
 	return len(p), eof
 }
