@@ -54,7 +54,7 @@ func (m *Model) NewBenchTable(ctx context.Context, tokens int, places ...TablePl
 }
 
 func (b *BenchTable) open(ctx context.Context, tokens int, places []TablePlace) (err error) {
-	if b.file, err = checkpoint.Open(b.m.path); err != nil {
+	if b.file, err = openModel(b.m.path, b.m.opt.PLETimeout); err != nil {
 		return err
 	}
 	if b.pick, err = sample.New(sample.Params{}); err != nil {

@@ -58,10 +58,10 @@ const (
 	familyMerges = 514906
 )
 
-// open returns the model's catalog and configuration.
-func (s *ModelSpec) open() (*checkpoint.Catalog, *gemma.Config, error) {
+// open returns the model's catalog and configuration; timeout is Options.PLETimeout.
+func (s *ModelSpec) open(timeout time.Duration) (*checkpoint.Catalog, *gemma.Config, error) {
 	if s.Path != "" {
-		cat, err := checkpoint.Open(s.Path)
+		cat, err := openModel(s.Path, timeout)
 		if err != nil {
 			return nil, nil, markUnsupported(err)
 		}
@@ -281,7 +281,7 @@ func MakeForecast(spec ModelSpec, o ForecastOptions) (*Forecast, error) {
 	if err := o.validateForecast(); err != nil {
 		return nil, err
 	}
-	cat, cfg, err := spec.open()
+	cat, cfg, err := spec.open(o.PLETimeout)
 	if err != nil {
 		return nil, err
 	}

@@ -81,7 +81,7 @@ type PLELayout struct {
 
 // Inspect reads the headers of a model, and no weights.
 func Inspect(path string) (*Inspection, error) {
-	cat, err := checkpoint.Open(path)
+	cat, err := openModel(path, 0)
 	if err != nil {
 		return nil, markUnsupported(err)
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/plume-run/plume/internal/engine"
 	"github.com/plume-run/plume/internal/gemma"
 	"github.com/plume-run/plume/internal/plan"
-	"github.com/plume-run/plume/internal/ple"
 	"github.com/plume-run/plume/internal/quant"
 )
 
@@ -142,7 +141,7 @@ func Plan(path string, o Options) (*MemoryPlan, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	cat, err := openCatalog(path, max(leastHeaderPatience, ple.Patience(o.PLETimeout)), checkpoint.Open)
+	cat, err := openModel(path, o.PLETimeout)
 	if err != nil {
 		return nil, markUnsupported(err)
 	}

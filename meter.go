@@ -151,7 +151,7 @@ func (o *MeasureOptions) work() (measure.Work, error) {
 // addWork adds a model's weight types and shapes of attention, and where it is asked for the
 // shapes of its matrices.
 func (s *ModelSpec) addWork(w *measure.Work, shapes bool) error {
-	cat, cfg, err := s.open()
+	cat, cfg, err := s.open(0)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/plume-run/plume/internal/checkpoint"
 	"github.com/plume-run/plume/internal/engine"
 	"github.com/plume-run/plume/internal/gemma"
-	"github.com/plume-run/plume/internal/ple"
 )
 
 // Model is an open model: its weights in memory, its per-layer embedding table
@@ -69,7 +68,7 @@ func Open(path string, o Options) (*Model, error) {
 }
 
 func (m *Model) open() error {
-	cat, err := openCatalog(m.path, max(leastHeaderPatience, ple.Patience(m.opt.PLETimeout)), checkpoint.Open)
+	cat, err := openModel(m.path, m.opt.PLETimeout)
 	if err != nil {
 		return err
 	}

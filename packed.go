@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/plume-run/plume/demo"
 	"github.com/plume-run/plume/internal/backend/cpu"
@@ -100,7 +101,7 @@ func VerifyPacked(ctx context.Context, model, file string, progress func(done, t
 	if file, err = packedFile(model, file); err != nil {
 		return nil, err
 	}
-	p, err := openPacked(file, pm)
+	p, err := pm.openPacked(file)
 	if err == nil {
 		defer p.Close()
 		err = gemma.VerifyPacked(ctx, p.Packed, pm.cat, pm.cfg, pm.dev, progress)
@@ -144,7 +145,7 @@ func RemovePacked(model, file string) (string, error) {
 
 // mayReplace refuses what is there and is no packed copy, not even a damaged one.
 func mayReplace(file string) error {
-	cat, err := checkpoint.Open(file)
+	cat, err := openModel(file, 0)
 	switch {
 	case err == nil:
 		defer cat.Close()
@@ -186,7 +187,7 @@ type packModel struct {
 }
 
 func openForPacking(model string) (*packModel, error) {
-	cat, err := checkpoint.Open(model)
+	cat, err := openModel(model, 0)
 	if err != nil {
 		return nil, markUnsupported(err)
 	}
@@ -229,7 +230,7 @@ func (pm *packModel) checkTarget(file string) error {
 
 // look describes the copy in file.
 func (pm *packModel) look(file string) (*PackedCopy, error) {
-	p, err := openPacked(file, pm)
+	p, err := pm.openPacked(file)
 	if err != nil {
 		return unusable(file, err)
 	}
@@ -253,16 +254,24 @@ type openCopy struct {
 
 func (c openCopy) Close() error { return c.cat.Close() }
 
-func openPacked(file string, pm *packModel) (openCopy, error) {
-	cat, err := checkpoint.Open(file)
-	if err != nil {
-		return openCopy{}, err
-	}
-	p, err := gemma.OpenPacked(cat, pm.cat, pm.cfg, pm.dev)
-	if err != nil {
-		cat.Close()
-	}
-	return openCopy{p, cat}, err
+func (pm *packModel) openPacked(file string) (openCopy, error) {
+	return openPacked(file, pm.cat, pm.cfg, pm.dev, 0)
+}
+
+// openPacked opens the packed copy of the model in cat that form can use; timeout is
+// Options.PLETimeout.
+func openPacked(file string, cat *checkpoint.Catalog, cfg *gemma.Config, form gemma.PackedForm, timeout time.Duration) (openCopy, error) {
+	return openCatalog(file, filePatience(timeout), func(file string) (openCopy, error) {
+		copied, err := checkpoint.Open(file)
+		if err != nil {
+			return openCopy{}, err
+		}
+		p, err := gemma.OpenPacked(copied, cat, cfg, form)
+		if err != nil {
+			copied.Close()
+		}
+		return openCopy{p, copied}, err
+	})
 }
 
 // findPacked opens the packed copy that the options ask for, and notes where weights come
@@ -280,23 +289,20 @@ func (m *Model) findPacked(cat *checkpoint.Catalog) (*gemma.Packed, error) {
 		}
 		file = path
 	}
-	copied, err := checkpoint.Open(file)
+	copied, err := openPacked(file, cat, m.cfg, m.back, m.opt.PLETimeout)
 	if errors.Is(err, fs.ErrNotExist) && m.opt.Packed == PackedAuto {
 		return nil, nil
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open packed copy: %w", err)
 	}
-	if err == nil {
-		m.closers = append(m.closers, copied.Close)
-		var p *gemma.Packed
-		if p, err = gemma.OpenPacked(copied, cat, m.cfg, m.back); err == nil {
-			m.setWeights("the packed copy " + file)
-			return p, nil
-		}
+	if err != nil {
+		m.copyFault(err)
+		return nil, nil
 	}
-	m.copyFault(err)
-	return nil, nil
+	m.closers = append(m.closers, copied.Close)
+	m.setWeights("the packed copy " + file)
+	return copied.Packed, nil
 }
 
 // copyFault says that the packed copy is not used any more. It may be called by any goroutine.

@@ -3,6 +3,7 @@ package plume
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -149,7 +150,7 @@ func (m *Model) openPlace(place string, spec ple.Spec, rowBytes int) (src ple.So
 		}
 		return src, src.Traits().String(), nil
 	}
-	o, err := openFile(place, spec, rowBytes, max(p.Budget-p.Total, 0), ple.Patience(m.opt.PLETimeout))
+	o, err := openFile(place, spec, rowBytes, max(p.Budget-p.Total, 0), filePatience(m.opt.PLETimeout))
 	if err != nil {
 		return nil, "", err
 	}
@@ -171,10 +172,10 @@ type opened struct {
 }
 
 // openFile opens the table in a file; left is the memory that "auto" may take. It ends when
-// nothing has come from the device for patience.
+// no read has come back from the device for patience.
 func openFile(place string, spec ple.Spec, rowBytes int, left int64, patience time.Duration) (opened, error) {
 	var read atomic.Int64
-	spec.Progress = func(done, _ int64) { read.Store(done) }
+	spec.Ended = func() { read.Add(1) }
 	o, err := ple.Within(patience, read.Load, func() (o opened, err error) {
 		if place == "auto" {
 			o.Source, o.about, err = ple.Auto(spec, rowBytes, left)
@@ -189,17 +190,28 @@ func openFile(place string, spec ple.Spec, rowBytes int, left int64, patience ti
 	return o, err
 }
 
-// leastHeaderPatience is how long a model's header may take where Options.PLETimeout is
-// shorter: it is megabytes, and nothing tells of its parts.
+// leastHeaderPatience is how long opening a file may take where Options.PLETimeout is shorter:
+// a model's header is megabytes, and nothing tells of its parts; a table for memory comes in
+// reads as long.
 const leastHeaderPatience = 5 * time.Second
 
-// openCatalog does open, which reads the header of the model at path, for as long as a device
+// filePatience is how long nothing may arrive while a file is opened, where timeout is
+// Options.PLETimeout.
+func filePatience(timeout time.Duration) time.Duration {
+	return max(leastHeaderPatience, ple.Patience(timeout))
+}
+
+// openModel reads the header of the model at path; timeout is Options.PLETimeout.
+func openModel(path string, timeout time.Duration) (*checkpoint.Catalog, error) {
+	return openCatalog(path, filePatience(timeout), checkpoint.Open)
+}
+
+// openCatalog does open, which reads the header of the file at path, for as long as a device
 // is waited for.
-func openCatalog(path string, patience time.Duration, open func(string) (*checkpoint.Catalog, error)) (*checkpoint.Catalog, error) {
-	cat, err := ple.Within(patience, nil, func() (*checkpoint.Catalog, error) { return open(path) },
-		func(late *checkpoint.Catalog) { late.Close() })
+func openCatalog[T io.Closer](path string, patience time.Duration, open func(string) (T, error)) (T, error) {
+	cat, err := ple.Within(patience, nil, func() (T, error) { return open(path) }, func(late T) { late.Close() })
 	if errors.Is(err, ple.ErrSlow) {
-		return nil, fmt.Errorf("read the header of %s: %w", path, err)
+		err = fmt.Errorf("read the header of %s: %w", path, err)
 	}
 	return cat, err
 }
@@ -227,26 +239,56 @@ func (m *Model) findRemote(url string, spec ple.Spec) (ple.Source, error) {
 	if t := m.opt.PLETimeout; t > 0 && t < httpPatience {
 		spec.HTTP.Timeout = t
 	}
-	check := m.checkSamples
-	if m.outside != nil {
-		spec.FileBytes = m.outside.FileBytes
-	} else {
-		st, err := os.Stat(path)
-		if err != nil {
+	want := m.outside
+	if want == nil {
+		own := spec
+		own.Path, own.URL, own.Through = path, "", nil
+		var err error
+		if want, err = describeTable(own, ple.Patience(m.opt.PLETimeout)); err != nil {
 			return nil, err
 		}
-		spec.FileBytes = st.Size()
-		check = func(src ple.Source, spec ple.Spec) error { return checkCopy(src, spec, path) }
 	}
+	spec.FileBytes = want.FileBytes
 	src, err := ple.OpenSource(ple.HTTP, spec)
 	if err != nil {
 		return nil, err
 	}
-	if err := check(src, spec); err != nil {
+	found, err := checkpoint.Samples(src, spec.Bytes)
+	if err == nil && found != want.Samples {
+		err = errOther
+	}
+	if err != nil {
 		src.Close()
 		return nil, fmt.Errorf("%s is no copy of %s: %w", publicPlace(url), path, err)
 	}
 	return src, nil
+}
+
+// errOther is why a file is no copy of another one.
+var errOther = errors.New("it has another table than the model's own file")
+
+// describeTable is what a copy of the table in a file here must agree with: length of the file
+// and samples. It ends when no read has come back for patience.
+func describeTable(spec ple.Spec, patience time.Duration) (*checkpoint.Outside, error) {
+	var reads ple.Counted
+	o, err := ple.Within(patience, reads.Ended, func() (*checkpoint.Outside, error) {
+		st, err := os.Stat(spec.Path)
+		if err != nil {
+			return nil, err
+		}
+		src, err := ple.OpenSource(ple.Disk, spec)
+		if err != nil {
+			return nil, err
+		}
+		defer src.Close()
+		reads.ReaderAt = src
+		samples, err := checkpoint.Samples(&reads, spec.Bytes)
+		return &checkpoint.Outside{FileBytes: st.Size(), Samples: samples}, err
+	}, func(*checkpoint.Outside) {})
+	if errors.Is(err, ple.ErrSlow) {
+		err = fmt.Errorf("read samples of %s: %w", spec.Path, err)
+	}
+	return o, err
 }
 
 // httpPatience is how long one attempt to read a row over HTTP takes at most.
@@ -258,24 +300,4 @@ func quoteETag(tag string) string {
 		return tag
 	}
 	return `"` + tag + `"`
-}
-
-// checkCopy compares samples with the table in the file here.
-func checkCopy(src ple.Source, spec ple.Spec, path string) error {
-	spec.Path, spec.URL, spec.Through = path, "", nil
-	own, err := ple.OpenSource(ple.Disk, spec)
-	if err != nil {
-		return err
-	}
-	defer own.Close()
-	return ple.CheckCopy(own, src, spec.Bytes)
-}
-
-// checkSamples compares samples with what the model's file tells of them.
-func (m *Model) checkSamples(src ple.Source, spec ple.Spec) error {
-	found, err := checkpoint.Samples(src, spec.Bytes)
-	if err == nil && found != m.outside.Samples {
-		err = ple.ErrOther
-	}
-	return err
 }

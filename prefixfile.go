@@ -2,15 +2,19 @@ package plume
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
+	"time"
 
 	"github.com/plume-run/plume/internal/checkpoint"
 	"github.com/plume-run/plume/internal/engine"
+	"github.com/plume-run/plume/internal/ple"
 )
 
 // prefixFile returns the file in dir for what this model computes, in sessions of that
@@ -22,7 +26,7 @@ func (m *Model) prefixFile(dir string, context int) (path string, key engine.Pre
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", key, err
 	}
-	cat, err := checkpoint.Open(m.path)
+	cat, err := openModel(m.path, m.opt.PLETimeout)
 	if err != nil {
 		return "", key, err
 	}
@@ -32,7 +36,7 @@ func (m *Model) prefixFile(dir string, context int) (path string, key engine.Pre
 	if info, ok := debug.ReadBuildInfo(); ok {
 		fmt.Fprintln(h, info) // another program may round in another way
 	}
-	if err := hashModel(h, cat); err != nil {
+	if err := hashModel(h, cat, ple.Patience(m.opt.PLETimeout)); err != nil {
 		return "", key, err
 	}
 	h.Sum(key[:0])
@@ -43,19 +47,29 @@ func (m *Model) prefixFile(dir string, context int) (path string, key engine.Pre
 // have the same shape.
 const sampleBytes = 64
 
-func hashModel(h hash.Hash, cat *checkpoint.Catalog) error {
-	for _, t := range cat.Tensors() {
-		fmt.Fprintln(h, t.Name, t.TypeName, t.Shape, t.Bytes)
-		for _, off := range []int64{0, t.Bytes / 2} {
-			b := make([]byte, min(sampleBytes, t.Bytes-off))
-			if _, err := t.ReadAt(b, off); err != nil {
-				return err
+// hashModel writes what tells the model in cat from others to h. It ends when no sample has
+// come for patience, with h in use.
+func hashModel(h hash.Hash, cat *checkpoint.Catalog, patience time.Duration) error {
+	var read atomic.Int64
+	_, err := ple.Within(patience, read.Load, func() (struct{}, error) {
+		for _, t := range cat.Tensors() {
+			fmt.Fprintln(h, t.Name, t.TypeName, t.Shape, t.Bytes)
+			for _, off := range []int64{0, t.Bytes / 2} {
+				b := make([]byte, min(sampleBytes, t.Bytes-off))
+				if _, err := t.ReadAt(b, off); err != nil {
+					return struct{}{}, err
+				}
+				read.Add(1)
+				h.Write(b)
 			}
-			h.Write(b)
 		}
+		return struct{}{}, nil
+	}, func(struct{}) {})
+	if errors.Is(err, ple.ErrSlow) {
+		return fmt.Errorf("read samples of %s: %w", cat.Path(), err)
 	}
-	if o := cat.Outside(); o != nil {
+	if o := cat.Outside(); o != nil && err == nil {
 		fmt.Fprintln(h, *o)
 	}
-	return nil
+	return err
 }

@@ -96,7 +96,7 @@ func ForecastStorage(spec ModelSpec, o StorageOptions) ([]StorageOutcome, error)
 	if o.Depth < 0 || o.Hide < 0 || o.Compute < 0 {
 		return nil, requestError{fmt.Errorf("forecast storage: depth %d, steps of %v that hide %v, want 0 or more", o.Depth, o.Compute, o.Hide)}
 	}
-	cat, cfg, err := spec.open()
+	cat, cfg, err := spec.open(0)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func OpenTokenizer(path string) (*Tokenizer, error) {
 	} else if data != nil {
 		return folderTokenizer(path, dir, data)
 	}
-	cat, err := checkpoint.Open(path)
+	cat, err := openModel(path, 0)
 	if err != nil {
 		return nil, err
 	}

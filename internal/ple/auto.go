@@ -137,6 +137,7 @@ func measure(src Source, spec Spec, rowBytes int) (Storage, error) {
 	one := func(p []byte) (time.Duration, error) {
 		begin := time.Now()
 		n, err := src.ReadAt(p, rand.Int64N(rows)*int64(rowBytes))
+		spec.ended()
 		if n == len(p) {
 			err = nil
 		}

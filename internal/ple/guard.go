@@ -98,7 +98,8 @@ func (g *guard) sample() (uint64, error) {
 	return sum.Sum64(), nil
 }
 
-// check returns an error while the file is not the one that was opened.
+// check returns an error while the file is not the one that was opened. It takes the table's
+// lock while it has g's.
 func (g *guard) check() error {
 	if g == nil {
 		return nil

@@ -143,6 +143,48 @@ func TestTimeGivenBack(t *testing.T) {
 	}
 }
 
+// A change is told while the table is being closed.
+func TestChangeDuringClose(t *testing.T) {
+	h := newHome(t, 400, 500)
+	src, err := OpenSource(Disk, h.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	table, err := Open(src, 400, 500, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	tell := table.guard.changed
+	table.guard.changed = func() { // with the guard's lock held
+		go func() { closed <- table.Close() }()
+		until(t, func() bool { // Close has the table's lock, or had it
+			if !table.mu.TryLock() {
+				return true
+			}
+			defer table.mu.Unlock()
+			return table.closed
+		})
+		tell()
+	}
+	if err := os.WriteFile(h.spec.Path, make([]byte, len(h.data)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(h.spec.Path, time.Now(), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, func() bool { // a look may take longer than it is waited for
+		table.guard.lookAgain()
+		f := table.Fetch([]int32{7})
+		defer f.Release()
+		return f.Wait(ctx) != nil
+	})
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
 // slowFile is a file of which the system tells nothing for a while.
 type slowFile struct {
 	*file

@@ -2,7 +2,9 @@ package ple
 
 import (
 	"fmt"
+	"io"
 	"math"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,6 +40,22 @@ func Patience(timeout time.Duration) time.Duration {
 	}
 	return max(2, timeout) // its half is a timer's
 }
+
+// Counted is a reader that counts the reads that have come back, well or not: Within tells
+// a slow device from one that hangs by them.
+type Counted struct {
+	io.ReaderAt
+	ended atomic.Int64
+}
+
+// ReadAt implements io.ReaderAt.
+func (c *Counted) ReadAt(p []byte, off int64) (int, error) {
+	defer c.ended.Add(1)
+	return c.ReaderAt.ReadAt(p, off)
+}
+
+// Ended is how many reads have come back.
+func (c *Counted) Ended() int64 { return c.ended.Load() }
 
 // Within does work that may hang in the system, in a goroutine of its own. When seen, which
 // grows as the work goes on, has not grown for patience, the error is ErrSlow, and the

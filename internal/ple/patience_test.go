@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -73,6 +74,76 @@ func TestOpenOnAHungDevice(t *testing.T) {
 	if _, err := Open(stuck{src, gate}, 100, 8, Options{Timeout: time.Millisecond}); !errors.Is(err, ErrSlow) || !strings.Contains(err.Error(), src.Traits().Name) {
 		t.Errorf("error %v", err)
 	}
+}
+
+// A device whose every read takes most of the patience is slow, and does not hang: the table
+// opens, and Auto has its answer.
+func TestOpenOnASlowDevice(t *testing.T) {
+	const rows, rowBytes, patience = 400, 50, time.Second
+	h := newHome(t, rows, rowBytes)
+	synctest.Test(t, func(t *testing.T) {
+		h.spec.Through = func(src Source) (Source, error) { return lazy{src, patience * 7 / 10}, nil }
+		src, err := OpenSource(Disk, h.spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer src.Close()
+		table, err := Open(src, rows, rowBytes, Options{Timeout: patience})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer table.Close()
+		checkParts(t, table.Fetch([]int32{5}), []int32{5}, nil, rowBytes)
+
+		var ended atomic.Int64
+		h.spec.Ended = func() { ended.Add(1) }
+		auto, err := Within(patience, ended.Load, func() (Source, error) {
+			src, _, err := Auto(h.spec, rowBytes, 0)
+			return src, err
+		}, func(Source) { t.Error("it was late") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		auto.Close()
+	})
+}
+
+// lazy is a file whose reads take long.
+type lazy struct {
+	Source
+	each time.Duration
+}
+
+func (l lazy) ReadAt(p []byte, off int64) (int, error) {
+	time.Sleep(l.each)
+	return l.Source.ReadAt(p, off)
+}
+
+func (l lazy) watched() (stamper, error) { return l.Source.(watched).watched() }
+
+// A device whose first block does not come is not waited for without end.
+func TestDeviceThatHangs(t *testing.T) {
+	src, err := OpenSource(Disk, newHome(t, 100, 8).spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	gate := make(chan struct{})
+	defer close(gate)
+	if _, err := Open(stuckDevice{src, gate}, 100, 8, Options{Timeout: time.Millisecond}); !errors.Is(err, ErrSlow) || !strings.Contains(err.Error(), src.Traits().Name) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// stuckDevice is a source whose own device waits for the gate.
+type stuckDevice struct {
+	Source
+	gate chan struct{}
+}
+
+func (s stuckDevice) newDevice(*Table, int) device {
+	<-s.gate
+	return nil
 }
 
 // stuck is a file of which every read waits for the gate.

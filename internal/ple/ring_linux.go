@@ -219,16 +219,17 @@ func (g *ring) pop() (user uint32, res int32, ok bool) {
 }
 
 // enter gives n submissions to the kernel, or waits for some completions: both at
-// once could not tell a wait that a signal has ended. It returns how many were taken. The scheduler is not told: submitting is short,
-// and a processor given away would be missed by the computation.
+// once could not tell a wait that a signal has ended. It returns how many were taken. The
+// scheduler is not told of submissions: they are short, and a processor given away would be
+// missed by the computation. A wait may be for a device that hangs.
 func (g *ring) enter(n, wait int) (int, syscall.Errno) {
 	const getEvents = 1
-	flags := uintptr(0)
+	call, flags := syscall.RawSyscall6, uintptr(0)
 	if wait > 0 {
-		flags = getEvents
+		call, flags = syscall.Syscall6, getEvents
 	}
 	for range 100 {
-		done, _, e := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(g.fd), uintptr(n), uintptr(wait), flags, 0, 0)
+		done, _, e := call(unix.SYS_IO_URING_ENTER, uintptr(g.fd), uintptr(n), uintptr(wait), flags, 0, 0)
 		switch e {
 		case 0:
 			return int(done), 0

@@ -89,9 +89,16 @@ type Spec struct {
 	// fails, the source is closed.
 	Through func(Source) (Source, error)
 
-	// Progress, when set, is told how much of the table kind RAM has read. It is
-	// called by one goroutine at a time.
-	Progress func(done, total int64)
+	// Ended, when set, is called after each of the many reads that filling kind RAM and
+	// measuring for Auto take, by several goroutines: see Within.
+	Ended func()
+}
+
+// ended tells of a read.
+func (s Spec) ended() {
+	if s.Ended != nil {
+		s.Ended()
+	}
 }
 
 func (s Spec) validate() error {

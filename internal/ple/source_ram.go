@@ -98,9 +98,8 @@ type filler struct {
 	spec      Spec
 	next      atomic.Int64
 
-	mu   sync.Mutex
-	done int64
-	err  error
+	mu  sync.Mutex
+	err error
 }
 
 func (f *filler) work() {
@@ -122,20 +121,17 @@ func (f *filler) work() {
 	}
 }
 
-// ended counts a read, or makes the first error the last read.
+// ended tells of a read, and makes the first error the last one.
 func (f *filler) ended(n int, off int64, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err != nil {
-		f.next.Store(int64(len(f.dst)))
-		if f.err == nil {
-			f.err = fmt.Errorf("read %d bytes at offset %d: %w", n, off, err)
-		}
+	f.spec.ended()
+	if err == nil {
 		return
 	}
-	f.done += int64(n)
-	if f.spec.Progress != nil {
-		f.spec.Progress(min(f.done, f.spec.Bytes), f.spec.Bytes)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.next.Store(int64(len(f.dst)))
+	if f.err == nil {
+		f.err = fmt.Errorf("read %d bytes at offset %d: %w", n, off, err)
 	}
 }
 

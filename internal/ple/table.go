@@ -1,6 +1,7 @@
 package ple
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -142,15 +143,9 @@ func Open(src io.ReaderAt, rows, rowBytes int, o Options) (*Table, error) {
 	}
 	t.queue.init()
 	t.under.init()
-	t.dev = &pool{t: t}
-	if s, ok := src.(submitter); ok {
-		depth := Depth
-		if o.Workers > 0 {
-			depth = o.Workers
-		}
-		if dev := s.newDevice(t, depth); dev != nil {
-			t.dev = dev
-		}
+	if err := t.makeDevice(o.Workers); err != nil {
+		t.guard.close()
+		return nil, fmt.Errorf("open table: read the first block of %s: %w", t.traits.Name, err)
 	}
 	if t.device = t.dev.name(); t.mem != nil {
 		t.device = "memory"
@@ -168,9 +163,30 @@ func (t *Table) watchFile() error {
 	if err != nil {
 		return nil
 	}
-	t.guard, err = Within(Patience(t.opt.Timeout), nil, func() (*guard, error) {
-		return newGuard(f, t.src, t.offset(t.rows), t.forgetAll), nil
+	src := &Counted{ReaderAt: t.src}
+	t.guard, err = Within(Patience(t.opt.Timeout), src.Ended, func() (*guard, error) {
+		return newGuard(f, src, t.offset(t.rows), t.forgetAll), nil
 	}, (*guard).close)
+	return err
+}
+
+// makeDevice finds who reads: the source's own device, of so many reads at once where workers
+// is not 0, or a pool. A device may read to see whether it works.
+func (t *Table) makeDevice(workers int) error {
+	t.dev = &pool{t: t}
+	s, ok := t.src.(submitter)
+	if !ok {
+		return nil
+	}
+	depth := cmp.Or(workers, Depth)
+	dev, err := Within(Patience(t.opt.Timeout), nil, func() (device, error) { return s.newDevice(t, depth), nil }, func(late device) {
+		if late != nil {
+			late.close()
+		}
+	})
+	if dev != nil {
+		t.dev = dev
+	}
 	return err
 }
 
@@ -201,15 +217,13 @@ func (t *Table) Close() error {
 	}
 	dev := t.dev
 	t.dev = nil
-	if dev != nil {
-		t.guard.close()
-	}
 	if t.watchdog != nil {
 		t.watchdog.Stop()
 	}
 	hung := t.hung
 	t.mu.Unlock()
 	if dev != nil {
+		t.guard.close() // without the lock, which the guard takes while it has its own
 		dev.close()
 	}
 	if hung > 0 {
