@@ -11,8 +11,8 @@ cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- npm go
 want=" $* "
 tmp=$(mktemp -d)
-server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$tmp"' EXIT
+servers=()
+trap '[ ${#servers[@]} = 0 ] || kill "${servers[@]}" 2>/dev/null || true; rm -rf "$tmp"' EXIT
 
 cp -r internal/server/testdata/conformance/. "$tmp/"
 if [[ $want = *" npm "* ]]; then
@@ -27,23 +27,32 @@ if [[ $want = *" go "* ]]; then
 fi
 
 CGO_ENABLED=0 go build -o "$tmp/plume" ./cmd/plume
-PLUME_API_KEY=conformance "$tmp/plume" serve --listen 127.0.0.1:0 >"$tmp/log" 2>&1 &
-server=$!
-url=
-for _ in $(seq 300); do
-	url=$(sed -n 's|^plume: serving .* on \(http://[^ ]*\).*|\1|p' "$tmp/log")
-	[ -z "$url" ] || break
-	sleep 0.1
-done
-[ -n "$url" ] || { cat "$tmp/log"; exit 1; }
+
+# serve FLAG... starts a server and sets url.
+serve() {
+	local log="$tmp/log${#servers[@]}"
+	PLUME_API_KEY=conformance "$tmp/plume" serve --listen 127.0.0.1:0 "$@" >"$log" 2>&1 &
+	servers+=($!)
+	url=
+	for _ in $(seq 300); do
+		url=$(sed -n 's|^plume: serving .* on \(http://[^ ]*\).*|\1|p' "$log")
+		[ -z "$url" ] || return 0
+		sleep 0.1
+	done
+	cat "$log"
+	exit 1
+}
+serve --timeout 3s # of which answers that take longer break off
+hasty=$url
+serve
 
 failed=0
 if [[ $want = *" npm "* ]]; then
 	for client in openai anthropic ollama vercel; do
-		timeout 120 node "$tmp/$client.mjs" "$url" conformance || failed=1
+		timeout 180 node "$tmp/$client.mjs" "$url" conformance "$hasty" || failed=1
 	done
 fi
 if [[ $want = *" go "* ]]; then
-	timeout 120 "$tmp/openai-go" "$url" conformance || failed=1
+	timeout 120 "$tmp/openai-go" "$url" conformance "$hasty" || failed=1
 fi
 exit $failed

@@ -1,5 +1,5 @@
 import Anthropic from "@anthropic-ai/sdk";
-import { assert, asWeather, check, done, fox, key, leaves, numbers, rejects, seeded, url, user, weather } from "./check.mjs";
+import { assert, asWeather, asWord, breaksOff, check, done, fox, hasty, key, leaves, numbers, rejects, seeded, url, user, weather } from "./check.mjs";
 
 const client = new Anthropic({ baseURL: url, apiKey: key, maxRetries: 0 });
 const model = "demo";
@@ -67,6 +67,18 @@ await check("anthropic: errors", async () => {
   assert.ok((await rejects(() => stranger.messages.create({ model, max_tokens: 5, messages: fox }))) instanceof Anthropic.AuthenticationError);
 });
 
+await check("anthropic: streamed errors", async () => {
+  const bad = await rejects(() => client.messages.stream({ model, max_tokens: 5, temperature: 2, messages: fox }).finalMessage());
+  assert.ok(bad instanceof Anthropic.BadRequestError);
+  assert.match(bad.message, /temperature/);
+  const short = new Anthropic({ baseURL: hasty, apiKey: key, maxRetries: 0 });
+  const output_config = { format: { type: "json_schema", schema: numbers } };
+  await breaksOff(() => short.messages.create({ model, max_tokens: 4000, messages: fox, output_config, stream: true }), (e) => {
+    assert.ok(e instanceof Anthropic.APIError);
+    assert.match(e.message, /timeout_error/);
+  });
+});
+
 await check("anthropic: thoughts, whole and streamed", async () => {
   const base = {
     model, max_tokens: 40, messages: user("Weather?"), thinking: { type: "adaptive" }, temperature: 1, top_p: 1,
@@ -89,7 +101,9 @@ await check("anthropic: tool_choice auto, any and none; is_error", async () => {
   const use = any.content.find((b) => b.type === "tool_use");
   asWeather(use.input);
   const none = await client.messages.create({ ...base, max_tokens: 10, tool_choice: { type: "none" } });
-  assert.ok(none.content.every((b) => b.type === "text"));
+  assert.deepEqual(none.content.map((b) => b.type), ["text"]);
+  asWord(none.content[0].text);
+  assert.equal(none.stop_reason, "max_tokens");
   const auto = await client.messages.create({
     ...base, max_tokens: 10, tool_choice: { type: "auto" },
     messages: [...user("Weather?"), { role: "assistant", content: any.content }, { role: "user", content: [{ type: "tool_result", tool_use_id: use.id, is_error: true, content: [{ type: "text", text: "no such city" }] }] }],

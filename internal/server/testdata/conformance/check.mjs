@@ -36,6 +36,7 @@ export async function rejects(f) {
 
 export const url = process.argv[2];
 export const key = process.argv[3];
+export const hasty = process.argv[4]; // a server that gives answers three seconds
 export const user = (content) => [{ role: "user", content }];
 export const fox = user("Tell me a story about a fox.");
 export const weather = {
@@ -44,6 +45,12 @@ export const weather = {
   required: ["city", "days"],
   additionalProperties: false,
 };
+
+// asWord checks that an answer without calls says something.
+export function asWord(text) {
+  assert.equal(typeof text, "string");
+  assert.ok(text.trim().length > 0, JSON.stringify(text));
+}
 
 // asWeather checks that a value has the form that was asked for.
 export function asWeather(v) {
@@ -78,6 +85,15 @@ export async function leaves(f) {
     await new Promise((next) => setTimeout(next, 50));
   }
   assert.fail("an answer that nobody waits for was not cancelled");
+}
+
+// breaksOff reads a stream of hasty's that would not end by itself. What comes first must
+// have come, and then the client must throw, which cutOff looks at.
+export async function breaksOff(stream, cutOff) {
+  let pieces = 0;
+  const e = await rejects(async () => { for await (const _ of await stream()) pieces++; });
+  assert.ok(pieces > 5, `${pieces} pieces before ${e}`);
+  cutOff(e);
 }
 
 // seeded tries seeds until f finds what it looks for and returns it. The demo model was

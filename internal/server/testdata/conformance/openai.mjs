@@ -1,8 +1,11 @@
 import OpenAI from "openai";
-import { assert, asWeather, check, done, fox, key, leaves, numbers, rejects, seeded, url, user, weather } from "./check.mjs";
+import { zodFunction, zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
+import { z } from "zod";
+import { assert, asWeather, asWord, breaksOff, check, done, fox, hasty, key, leaves, numbers, rejects, seeded, url, user, weather } from "./check.mjs";
 
 const client = new OpenAI({ baseURL: url + "/v1", apiKey: key, maxRetries: 0 });
 const model = "demo";
+const Weather = z.object({ city: z.enum(["Paris", "Rome"]), days: z.number().int().min(1).max(3) });
 
 await check("openai: models", async () => {
   const ids = [];
@@ -60,7 +63,8 @@ await check("openai: a forced tool call", async () => {
     model, tools, tool_choice: "none", max_tokens: 5,
     messages: [...user("Weather?"), r.choices[0].message, { role: "tool", tool_call_id: call.id, content: "sunny" }],
   });
-  assert.ok(next.choices[0].message.content.length > 0);
+  asWord(next.choices[0].message.content);
+  assert.equal(next.choices[0].message.tool_calls, undefined);
 });
 
 await check("openai: structured output", async () => {
@@ -71,6 +75,7 @@ await check("openai: structured output", async () => {
   asWeather(JSON.parse(r.choices[0].message.content));
   const any = await client.chat.completions.create({ model, messages: user("Weather?"), max_tokens: 400, temperature: 0, response_format: { type: "json_object" } });
   if (any.choices[0].finish_reason === "stop") assert.equal(typeof JSON.parse(any.choices[0].message.content), "object");
+  else assert.match(any.choices[0].message.content, /^\{./);
 });
 
 await check("openai: completions", async () => {
@@ -121,6 +126,34 @@ await check("openai: errors", async () => {
   assert.ok((await rejects(() => stranger.models.list())) instanceof OpenAI.AuthenticationError);
 });
 
+await check("openai: streamed errors", async () => {
+  for (const f of [
+    () => client.chat.completions.stream({ model, messages: fox, temperature: 5 }).finalChatCompletion(),
+    () => client.completions.create({ model, prompt: "Hi", temperature: 5, stream: true }),
+    () => client.responses.stream({ model, input: "Hi", temperature: 5 }).finalResponse(),
+  ]) {
+    const bad = await rejects(f);
+    assert.ok(bad instanceof OpenAI.BadRequestError, String(bad));
+    assert.equal(bad.param, "temperature");
+  }
+  const short = new OpenAI({ baseURL: hasty + "/v1", apiKey: key, maxRetries: 0 });
+  const response_format = { type: "json_schema", json_schema: { name: "numbers", schema: numbers } };
+  const late = (e) => {
+    assert.ok(e instanceof OpenAI.APIError, String(e));
+    assert.equal(e.code, "timeout");
+  };
+  await breaksOff(() => short.chat.completions.create({ model, messages: fox, stream: true, response_format }), late);
+  const types = [];
+  let failed;
+  for await (const e of await short.responses.create({ model, input: "Hi", stream: true, text: { format: { type: "json_schema", name: "numbers", schema: numbers } } })) {
+    types.push(e.type);
+    if (e.type === "response.failed") failed = e.response.error;
+  }
+  assert.ok(types.filter((t) => t === "response.output_text.delta").length > 5);
+  assert.equal(types.at(-1), "response.failed");
+  assert.match(failed.message, /longer than this server allows/);
+});
+
 await check("openai: thoughts, whole and streamed", async () => {
   const tools = [{ type: "function", function: { name: "get_weather", parameters: weather } }];
   const base = { model, messages: user("Weather?"), tools, tool_choice: "required", reasoning_effort: "low", max_tokens: 30 };
@@ -137,8 +170,8 @@ await check("openai: thoughts, whole and streamed", async () => {
 });
 
 await check("openai: responses: a form, a streamed call, a thought", async () => {
-  const r = await client.responses.parse({ model, input: "Weather?", max_output_tokens: 200, text: { format: { type: "json_schema", name: "weather", strict: true, schema: weather } } });
-  asWeather(JSON.parse(r.output_text));
+  const r = await client.responses.parse({ model, input: "Weather?", max_output_tokens: 200, text: { format: zodTextFormat(Weather, "weather") } });
+  asWeather(r.output_parsed);
   const next = await client.responses.create({ model, max_output_tokens: 5, input: [...user("Weather?"), ...r.output, ...user("And then?")] }); // with what parse has added
   assert.ok(next.output_text.length > 0);
   const tools = [{ type: "function", name: "get_weather", parameters: weather, strict: true }];
@@ -175,6 +208,14 @@ await check("openai: responses: what is stored nowhere, tools by choice, streame
 });
 
 await check("openai: parse and runTools, as the client drives them", async () => {
+  const parsed = await client.chat.completions.parse({ model, messages: user("Weather?"), max_tokens: 200, response_format: zodResponseFormat(Weather, "weather") });
+  asWeather(parsed.choices[0].message.parsed);
+  const called = await client.chat.completions.parse({
+    model, messages: user("Weather?"), max_tokens: 200, parallel_tool_calls: false, tool_choice: "required", tools: [zodFunction({ name: "get_weather", parameters: Weather })],
+  });
+  asWeather(called.choices[0].message.tool_calls[0].function.parsed_arguments);
+  const streamed = await client.chat.completions.stream({ model, messages: user("Weather?"), max_tokens: 200, response_format: zodResponseFormat(Weather, "weather") }).finalChatCompletion();
+  asWeather(streamed.choices[0].message.parsed);
   const seen = [];
   const runner = client.chat.completions.runTools({
     model, messages: user("Weather?"), max_tokens: 200, parallel_tool_calls: false, tool_choice: { type: "function", function: { name: "get_weather" } },

@@ -1,7 +1,7 @@
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { createAnthropic } from "@ai-sdk/anthropic";
-import { generateObject, generateText, jsonSchema, Output, stepCountIs, streamText, tool } from "ai";
+import { generateObject, generateText, jsonSchema, Output, stepCountIs, streamObject, streamText, tool } from "ai";
 import { assert, asWeather, check, done, key, leaves, numbers, rejects, url, weather } from "./check.mjs";
 
 const baseURL = url + "/v1";
@@ -44,7 +44,9 @@ for (const [name, model] of Object.entries(models)) {
     const providerOptions = { openai: { store: false, parallelToolCalls: false }, anthropic: { disableParallelToolUse: true } };
     const r = await generateText({ ...base, prompt: "Weather?", tools, toolChoice: { type: "tool", toolName: "get_weather" }, providerOptions, stopWhen: stepCountIs(2) });
     assert.equal(r.steps.length, 2);
+    assert.ok(run.length > 0);
     run.forEach(asWeather);
+    assert.ok(r.steps[0].toolResults.every((t) => t.output === "sunny"));
   });
 
   await check(`ai, ${name}: structured output`, async () => {
@@ -57,6 +59,12 @@ for (const [name, model] of Object.entries(models)) {
     let last;
     for await (const part of s.partialOutputStream) last = part;
     asWeather(last);
+    const stream = streamObject({ ...base, prompt: "Weather?", schema: jsonSchema(weather) });
+    let parts = 0;
+    for await (const _ of stream.partialObjectStream) parts++;
+    assert.ok(parts > 0);
+    asWeather(await stream.object);
+    assert.deepEqual(await stream.warnings ?? [], []);
     const object = await generateObject({ ...base, prompt: "Weather?", schema: jsonSchema(weather) });
     asWeather(object.object);
     const tools = { get_weather: tool({ inputSchema: jsonSchema(weather), execute: () => "sunny" }) };
@@ -75,6 +83,11 @@ for (const [name, model] of Object.entries(models)) {
     const e = await rejects(() => generateText({ ...base, topP: 9 }));
     assert.equal(e.statusCode, 400);
     assert.match(e.message, /top_p/);
+    const seen = [];
+    const stream = streamText({ ...base, topP: 9, onError: () => {} });
+    for await (const part of stream.fullStream) if (part.type === "error") seen.push(part.error);
+    assert.equal(seen.length, 1);
+    assert.equal(seen[0].statusCode, 400);
   });
 
   await check(`ai, ${name}: cancellation`, () => leaves(async () => {

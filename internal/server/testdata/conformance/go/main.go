@@ -1,5 +1,6 @@
 // Command conformance asks a running `plume serve` with OpenAI's own Go client.
-// scripts/conformance.sh runs it: conformance URL KEY.
+// scripts/conformance.sh runs it: conformance URL KEY HASTY, where HASTY is the URL of a server
+// that gives answers three seconds.
 package main
 
 import (
@@ -28,7 +29,7 @@ func main() {
 	}{
 		{"models", models}, {"chat", chat}, {"chat, streamed, is the same text", stream}, {"n and logprobs", choices},
 		{"a tool's round trip", tool}, {"a tool's call, streamed", toolStream}, {"structured output", format}, {"completions", completion},
-		{"responses", response}, {"errors", mistakes}, {"cancellation", cancel},
+		{"responses", response}, {"errors", mistakes}, {"an error in the middle of a stream", breaksOff}, {"cancellation", cancel},
 	} {
 		if err := c.f(context.Background()); err != nil {
 			failed++
@@ -254,6 +255,24 @@ func mistakes(ctx context.Context) error {
 
 // numbers is a form whose answers cannot end by themselves within a test.
 var numbers = map[string]any{"type": "array", "minItems": 2000, "items": map[string]any{"type": "integer"}}
+
+// breaksOff asks the server that gives answers three seconds for one that takes longer: what
+// has come by then is followed by an error.
+func breaksOff(ctx context.Context) error {
+	p := params("Tell me many numbers.", 4000)
+	p.ResponseFormat.OfJSONSchema = &shared.ResponseFormatJSONSchemaParam{
+		JSONSchema: shared.ResponseFormatJSONSchemaJSONSchemaParam{Name: "numbers", Schema: numbers},
+	}
+	s := client.Chat.Completions.NewStreaming(ctx, p, option.WithBaseURL(os.Args[3]+"/v1"))
+	pieces := 0
+	for s.Next() {
+		pieces++
+	}
+	if pieces < 5 || s.Err() == nil || !strings.Contains(s.Err().Error(), "longer than this server allows") {
+		return fmt.Errorf("%d pieces, then %v", pieces, s.Err())
+	}
+	return nil
+}
 
 // cancelled returns how many answers have ended because their clients left.
 func cancelled(ctx context.Context) (int, error) {
