@@ -182,9 +182,10 @@ func (t *Table) takeOne(r *read) bool {
 // adviseAhead is how many queued reads the kernel knows of before their turn.
 const adviseAhead = 64
 
-// look tells the source of the reads that come next.
+// look tells the source of the reads that come next, unless some hang: then the device may
+// have no room for more, and the system would wait until it has, with the lock held.
 func (t *Table) look() {
-	if t.adviser == nil {
+	if t.adviser == nil || t.hung > 0 {
 		return
 	}
 	r := t.queue.first()

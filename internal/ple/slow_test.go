@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -100,6 +101,43 @@ func TestSlowRowFailsAloneAndHeals(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 	table.checkIdle(t)
+}
+
+// told counts what a source was told of.
+type told struct{ n atomic.Int64 }
+
+func (a *told) advise(int64, int) { a.n.Add(1) }
+
+// A device that hangs is not told of more reads, which may hang as well.
+func TestHungDeviceIsToldNothing(t *testing.T) {
+	h, table := openHanging(t, 100, Options{Workers: 2})
+	defer table.Close()
+	var ears told
+	table.adviser = &ears
+	read := func(row int32, want error) {
+		t.Helper()
+		f := table.Fetch([]int32{row})
+		defer f.Release()
+		if err := f.Wait(ctx); !errors.Is(err, want) {
+			t.Errorf("row %d: error %v, want %v", row, err, want)
+		}
+	}
+	read(1, nil)
+	heal := h.hang(6)
+	read(6, ErrSlow)
+	if n := ears.n.Load(); n != 2 {
+		t.Errorf("told of %d reads, want 2", n)
+	}
+	read(7, nil) // by the other reader
+	if n := ears.n.Load(); n != 2 {
+		t.Errorf("while a read hangs: told of %d reads, want 2", n)
+	}
+	heal()
+	until(t, func() bool { return !table.hangs() })
+	read(6, nil)
+	if n := ears.n.Load(); n != 3 {
+		t.Errorf("after healing: told of %d reads, want 3", n)
+	}
 }
 
 // until waits for something that happens soon.
