@@ -40,7 +40,7 @@ const (
 // sentence which way that is and why. rowBytes is the length of a row, memory
 // what the process may take for the table beyond everything else, in bytes
 // (0: nothing). It measures for less than 150 ms, or less than a read takes
-// where one takes longer. A spec with a URL is opened as HTTP.
+// where one takes longer.
 //
 //	direct   when the storage is fast enough to be read while computing
 //	disk     the same without direct reads, or without io_uring: then what was
@@ -48,10 +48,6 @@ const (
 //	ram      when it is not fast enough, and the table fits memory
 //	disk     when it does not fit either; spec.Drop says whether what was read is dropped
 func Auto(spec Spec, rowBytes int, memory int64) (Source, string, error) {
-	if spec.URL != "" {
-		src, err := OpenSource(HTTP, spec)
-		return src, "rows come by range requests, since the table is a URL", err
-	}
 	begin, drop := time.Now(), spec.Drop
 	src, noDirect, err := openFast(&spec)
 	if err != nil {

@@ -57,13 +57,10 @@ func (h *home) serve(t testing.TB) Spec {
 
 // each runs do with a source of every kind that the system has.
 func (h *home) each(t *testing.T, do func(t *testing.T, src Source)) {
-	for _, kind := range append(Kinds(), HTTP, "ram over http", "direct by pool") {
+	for _, kind := range append(Kinds(), HTTP, "direct by pool") {
 		t.Run(string(kind), func(t *testing.T) {
 			spec := h.spec
-			switch kind {
-			case "ram over http":
-				spec, kind = h.serve(t), RAM
-			case HTTP:
+			if kind == HTTP {
 				spec = h.serve(t)
 			}
 			pool := kind == "direct by pool"

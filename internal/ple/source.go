@@ -121,8 +121,8 @@ func (s Spec) name() string {
 	return s.Path
 }
 
-// OpenSource opens the table that spec names. Kind HTTP needs spec.URL, RAM takes
-// either, the others need spec.Path. A kind that the system or the file system
+// OpenSource opens the table that spec names. Kind HTTP needs spec.URL, the others need
+// spec.Path alone. A kind that the system or the file system
 // does not have fails with errors.ErrUnsupported.
 func OpenSource(kind Kind, spec Spec) (Source, error) {
 	src, err := openSource(kind, spec)
@@ -142,8 +142,8 @@ func openSource(kind Kind, spec Spec) (Source, error) {
 	switch {
 	case kind == HTTP && spec.URL == "":
 		return nil, errors.New("no URL")
-	case spec.URL != "" && kind != HTTP && kind != RAM:
-		return nil, fmt.Errorf("a URL is read as %s or %s", HTTP, RAM)
+	case spec.URL != "" && kind != HTTP:
+		return nil, fmt.Errorf("a URL is read as %s", HTTP)
 	}
 	switch kind {
 	case Disk:

@@ -24,21 +24,16 @@ const (
 	fillReaders = 8
 )
 
-// openRAM opens kind RAM: from a URL, or from a file by direct reads where they
-// work, so that the page cache is not filled with a copy.
+// openRAM opens kind RAM, by direct reads where they work, so that the page cache is not
+// filled with a copy.
 func openRAM(spec Spec) (*inMemory, error) {
-	var (
-		from  Source
-		err   error
-		align = int64(1)
-	)
-	if spec.URL != "" {
-		from, err = asSource(openHTTP(spec))
-	} else if d, derr := openDirect(spec); derr == nil {
+	var from Source
+	align := int64(1)
+	d, err := openDirect(spec)
+	switch {
+	case err == nil:
 		from, align = d, d.align
-	} else if !errors.Is(derr, errors.ErrUnsupported) {
-		return nil, derr
-	} else {
+	case errors.Is(err, errors.ErrUnsupported):
 		from, err = asSource(openFile(spec))
 	}
 	if err != nil {

@@ -36,7 +36,8 @@ type Options struct {
 	GapBytes int
 
 	// Timeout is how long one read may take before its rows fail with ErrSlow.
-	// 0 means 30 s; a negative value waits for ever. Open waits as long for samples.
+	// 0 means 30 s; a negative value waits for ever. Open fails when none of its reads
+	// comes back for as long.
 	Timeout time.Duration
 }
 
