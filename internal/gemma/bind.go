@@ -178,7 +178,7 @@ func (m *Model) load(l *loader, table *Source, o BindOptions) error {
 	l.groups.makeUnits(size)
 	a := l.groups.arrange(o.Residency, size)
 	r := &reader{
-		back: m.back, cat: l.cat, packed: packed, drop: o.DropRead, pieceBytes: pieceBytes,
+		back: m.back, cat: l.cat, packed: packed, drop: o.DropRead, readers: o.Residency.readers(), pieceBytes: pieceBytes,
 		progress: a.progress(o.Progress), fault: o.PackedFault, patience: patience,
 	}
 	r.work.L = &r.mu
@@ -495,12 +495,15 @@ func (l *loader) readVectors(patience time.Duration) error {
 	return err
 }
 
+// vectorReaders is how many vectors are read at once.
+const vectorReaders = 16
+
 // readAll reads the vectors and counts them.
 func (l *loader) readAll(read *atomic.Int64) error {
 	errs := make([]error, len(l.small))
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range 2 * readers {
+	for range vectorReaders {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; int(i) < len(l.small); i = next.Add(1) - 1 {
 				errs[i] = l.small[i].read()

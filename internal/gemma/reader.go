@@ -25,6 +25,7 @@ type reader struct {
 	fault      func(error)                // told why the packed copy is no longer read; may be nil
 	lasts      bool                       // goroutines stay for the next fetch
 	progress   func(read int64)           // told of every piece, from several goroutines; may be nil
+	readers    int                        // pieces under way at once, see Residency.readers
 	pieceBytes int                        // of the largest piece
 	patience   time.Duration              // without a single piece, until a device counts as hung
 	timer      atomic.Pointer[time.Timer] // for a wait; nil while one has it
@@ -55,14 +56,15 @@ type readCounts struct {
 	wait                        atomic.Int64 // ns
 }
 
-// readers is how many pieces are under way at once, readPiece how much each is, about. Where
-// other programs took processor time too, 16 of 512 KiB were a little faster (0.87–0.93 s from
-// the first read of a start to the last, 0.86–1.02 with these; starts in turn, the machine of
-// docs/measurements/memory.md), but in some formats whole pages of a packed copy make a piece
-// of 1.3 MB whatever is asked for, so that the buffers took twice the memory.
+// How many pieces are under way at once, and how much each is, about. A start of E2B with 12 took
+// 0.70 to 0.81 s in seven of eight runs, with 8 in turn 0.86, 0.88 and 1.03, with 16 0.76 to
+// 0.95, with 16 of 512 KiB 0.95 to 1.97 (the machine of docs/measurements/memory.md,
+// 2026-11-24): while some are packed, the others keep the disk's queue filled. Each takes a
+// buffer, so where memory is short there are 8.
 const (
-	readers   = 8
-	readPiece = 1 << 20
+	manyReaders = 12
+	fewReaders  = 8
+	readPiece   = 1 << 20
 )
 
 // cut decides for all loads how many rows are read at once, and returns the bytes of
@@ -148,7 +150,7 @@ func (r *reader) beginLocked(f *fetch) {
 		return
 	}
 	r.queue = append(r.queue, f)
-	for r.active < readers { // this fetch may be the only one
+	for r.active < r.readers { // this fetch may be the only one
 		r.hire()
 	}
 	r.work.Signal()
@@ -310,7 +312,7 @@ func (r *reader) end(f *fetch, err error) {
 // hire starts a goroutine with one of the buffers, which come and go with them.
 func (r *reader) hire() {
 	if r.active == 0 {
-		r.bufs, r.free = checkpoint.DirectBuffers(readers, r.pieceBytes)
+		r.bufs, r.free = checkpoint.DirectBuffers(r.readers, r.pieceBytes)
 	}
 	buf := r.bufs[len(r.bufs)-1]
 	r.bufs = r.bufs[:len(r.bufs)-1]

@@ -18,7 +18,7 @@ import (
 type fakeDisk struct{ reader }
 
 func newFakeDisk() *fakeDisk {
-	d := &fakeDisk{reader{active: readers, patience: time.Hour}}
+	d := &fakeDisk{reader{patience: time.Hour}}
 	d.work.L = &d.mu
 	return d
 }

@@ -15,6 +15,18 @@ type Residency struct {
 	// ExpertSlots is how many experts of mixture models are held at once, those of all
 	// layers together; 0: all of them.
 	ExpertSlots int
+
+	// FewReads takes less memory for the reading: fewReaders pieces at once, as wherever
+	// something is read for every step, instead of manyReaders.
+	FewReads bool
+}
+
+// readers is how many pieces are read at once.
+func (r Residency) readers() int {
+	if r == (Residency{}) {
+		return manyReaders
+	}
+	return fewReaders
 }
 
 // group is weights that are loaded and waited for together: a layer's matrices, a

@@ -13,7 +13,6 @@ import (
 type Weights struct {
 	Roles   []RoleBytes // all matrices, in order of Roles()
 	Vectors int64       // norms and scales, float32 in host memory
-	Loading int64       // buffers while weights are read: for good when some are read for every step
 	PLERows int         // rows of the per-layer table; 0: none
 	PLERow  int64       // bytes of a row as stored
 	PLEPart int64       // of these, what is read for tokens that nobody wants logits of
@@ -22,6 +21,8 @@ type Weights struct {
 	groups   *groups
 	size     func(*load) int64 // what a matrix takes
 	products []product
+
+	pieceBytes int // of the largest piece that is read at once
 }
 
 // RoleBytes sums the matrices of one role.
@@ -67,7 +68,7 @@ func Weigh(cat *checkpoint.Catalog, cfg *Config, z backend.Sizer) (*Weights, err
 			})
 		}
 	}
-	w.Loading = checkpoint.DirectBuffersBytes(readers, w.groups.cut(w.size))
+	w.pieceBytes = w.groups.cut(w.size)
 	for _, r := range Roles() {
 		if byRole[r] > 0 {
 			w.Roles = append(w.Roles, RoleBytes{r, byRole[r]})
@@ -144,6 +145,12 @@ func (w *Weights) RolesWith(r Residency) []RoleBytes {
 		}
 	}
 	return list
+}
+
+// Loading is the buffers that weights are read into under r: for good when some are read for
+// every step, else until all are there.
+func (w *Weights) Loading(r Residency) int64 {
+	return checkpoint.DirectBuffersBytes(r.readers(), w.pieceBytes)
 }
 
 // KeptBytes is what the matrices take that stay under r, experts in slots not among them.

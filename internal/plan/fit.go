@@ -20,15 +20,17 @@ const StreamContext = 2048
 // fit gives way in this order until the plan fits: what costs only time, then
 // precision if it was allowed, then room, then much time, then all room.
 //
-//  1. the prompt chunk, halved down to minChunk
-//  2. the cache of per-layer rows, halved down to nothing
-//  3. keys and values, f16 to int8, if AllowI8
-//  4. the context, to the largest multiple of contextTo that fits, down to StreamContext
-//  5. the weights that stay, see stream, unless FixedResidency
-//  6. the context again, down to minContext
+//  1. the buffers that weights are read into, see gemma.Residency
+//  2. the prompt chunk, halved down to minChunk
+//  3. the cache of per-layer rows, halved down to nothing
+//  4. keys and values, f16 to int8, if AllowI8
+//  5. the context, to the largest multiple of contextTo that fits, down to StreamContext
+//  6. the weights that stay, see stream, unless FixedResidency
+//  7. the context again, down to minContext
 func fit(w *gemma.Weights, o Options) (*Plan, error) {
 	f := fitter{w: w, asked: o, least: shrinkAll(o)}
 	f.least.Residency = f.thriftiest()
+	f.least.Residency.FewReads = true
 	least := lay(w, f.least)
 	minimum := (least.Total + 1<<20 - 1) &^ (1<<20 - 1)
 	if o.RAMBytes > 0 && least.Total > o.RAMBytes {
@@ -76,6 +78,7 @@ func (f *fitter) floor() int {
 // shrink gives way without touching the weights.
 func (f *fitter) shrink() {
 	f.o = f.asked
+	f.o.Residency.FewReads = !f.fits()
 	for !f.fits() && f.o.Chunk > f.least.Chunk {
 		f.o.Chunk = max(f.least.Chunk, f.o.Chunk/2)
 	}

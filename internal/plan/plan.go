@@ -164,9 +164,9 @@ func lay(w *gemma.Weights, o Options) *Plan {
 	add("scratch", step.Scratch, true, "%d threads", o.Threads)
 	p.addTable(add)
 	if p.Streamed = streamed(w, o.Residency); p.Streamed == nil {
-		add("loading", w.Loading, false, "buffers, until the weights are in place")
+		add("loading", w.Loading(o.Residency), false, "buffers, until the weights are in place")
 	} else {
-		add("loading", w.Loading, false, "buffers for the weights that are read for every token")
+		add("loading", w.Loading(o.Residency), false, "buffers for the weights that are read for every token")
 	}
 	add("tokenizer", int64(o.Tokens)*tokenBytes+int64(o.Merges)*mergeBytes, true, "%d tokens, %d merges", o.Tokens, o.Merges)
 	add("sampler", 24*int64(w.Vocab()), true, "every setting at once: counts, copies, probabilities")

@@ -88,13 +88,13 @@ func variants() map[string]plan.Options {
 	return all
 }
 
-// TestShrinksInOrder takes memory away step by step: what costs only time goes first,
-// then the context down to a conversation's, then weights, then the rest of the context.
+// TestShrinksInOrder takes memory away step by step: buffers of the start go first, then what
+// costs only time, then the context down to a conversation's, then weights, then the rest of the context.
 func TestShrinksInOrder(t *testing.T) {
 	o := options()
 	o.AllowI8 = true
 	whole := makePlan(t, o)
-	last, streams, tight := whole, 0, 0
+	last, streams, tight, fewer := whole, 0, 0, 0
 	cfg, cat := model(t)
 	cfg.MaxPositions = max(cfg.MaxPositions, o.Context)
 	for budget := whole.Total; ; budget -= 8192 {
@@ -105,6 +105,9 @@ func TestShrinksInOrder(t *testing.T) {
 		}
 		if p.Total > o.RAMBytes {
 			t.Fatalf("a budget of %d gives a plan of %d", o.RAMBytes, p.Total)
+		}
+		if len(p.Shrunk) == 0 && bytesOf(p, "loading") < bytesOf(whole, "loading") {
+			fewer++
 		}
 		switch {
 		case p.Context < 2048:
@@ -119,12 +122,16 @@ func TestShrinksInOrder(t *testing.T) {
 			}
 		case p.Chunk > last.Chunk || p.PLE > last.PLE || p.Context > last.Context:
 			t.Errorf("less memory gives more: %+v after %+v", p.Shrunk, last.Shrunk)
-		case p.PLE < whole.PLE && p.Chunk != 32,
+		case len(p.Shrunk) > 0 && bytesOf(p, "loading") != bytesOf(whole, "loading")*2/3,
+			p.PLE < whole.PLE && p.Chunk != 32,
 			p.KVType != whole.KVType && p.PLE != 0,
 			p.Context < whole.Context && p.KVType != "int8":
 			t.Errorf("at %d: %v is out of order", budget, p.Shrunk)
 		}
 		last = p
+	}
+	if fewer == 0 {
+		t.Error("buffers of the start never shrink alone")
 	}
 	if streams < 3 || tight < 3 {
 		t.Errorf("weights were streamed %d times, with less than a conversation %d times", streams, tight)
@@ -275,7 +282,7 @@ func TestE2BByHand(t *testing.T) {
 		"kv sliding":     12 * 2 * 2 * 256 * 512,
 		"fresh kv":       2 * 2 * 2 * 256 * rows,
 		"logits":         4 * 262144,
-		"loading":        8 * (1<<20 + 2*4096), // eight readers of 128 rows of 4096 values, and room to align
+		"loading":        12 * (1<<20 + 2*4096), // twelve readers of 128 rows of 4096 values, and room to align
 		"activations": 4*(rows*(3*h+2*4096+2*512+h+6144)+ // x h swap, q a, k v, y, act
 			rows*2*14*256+21*256+h+ // early and its rows, late, the embedding of the last token
 			rows*2*(128+64)+35*256) + // angles, a row of the table

@@ -24,7 +24,7 @@ func (f *fitter) stream() {
 	var best Options
 	least := int64(-1)
 	for chunk := f.asked.Chunk; ; chunk = max(f.least.Chunk, chunk/2) {
-		f.o.Chunk, f.o.Residency = chunk, gemma.Residency{}
+		f.o.Chunk, f.o.Residency = chunk, gemma.Residency{FewReads: true}
 		room := f.o.RAMBytes - lay(f.w, f.o).Total + all // for weights
 		if r, fits := f.residency(room); fits {
 			if cost := cost(f.w, r, chunk); least < 0 || cost < least {
@@ -49,7 +49,7 @@ func (f *fitter) stream() {
 // saves less reading than one of a matrix that every token meets, so experts go first: only
 // with the fewest of them is anything else streamed.
 func (f *fitter) residency(room int64) (r gemma.Residency, fits bool) {
-	r.ExpertSlots = f.fewestSlots()
+	r.ExpertSlots, r.FewReads = f.fewestSlots(), true
 	for all := f.w.Resident(); ; {
 		over := f.w.ResidentWith(r) - room
 		if over <= 0 {
