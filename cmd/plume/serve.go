@@ -29,7 +29,8 @@ network should set --api-key. Ctrl-C or SIGTERM ends it when the running answers
 are finished; a second one ends it at once.
 
 Many requests are answered at once, each with a KV cache of its own; the weights are
-read once per step for all of them. --ram bounds everything together.`
+read once per step for all of them. --ram bounds everything together; where it leaves no
+room for response formats and tools, the server says so when it starts.`
 
 // serveFlags are the flags of `plume serve`.
 type serveFlags struct {

@@ -139,6 +139,31 @@ func TestServeWithoutFormats(t *testing.T) {
 	}
 }
 
+// A call that the answer's length has cut off is told from a whole one, also where the answer
+// ends behind its first call.
+func TestServeCutOffCall(t *testing.T) {
+	s := serveDemo(t, "--ctx", "512", "--sequences", "1")
+	for _, c := range []struct{ min, tokens, chat, messages string }{
+		{"400", "30", `"finish_reason":"length"`, `"stop_reason":"max_tokens"`},
+		{"1", "60", `"finish_reason":"tool_calls"`, `"stop_reason":"tool_use"`},
+	} {
+		schema := `{"type":"object","properties":{"a":{"type":"string","minLength":` + c.min + `,"maxLength":` + c.min + `}},"required":["a"]}`
+		body := s.call(t, "/v1/chat/completions", `{"messages":[{"role":"user","content":"Hi"}],"max_tokens":`+c.tokens+`,"parallel_tool_calls":false,"tool_choice":"required",
+			"tools":[{"type":"function","function":{"name":"f","parameters":`+schema+`}}]}`)
+		if !strings.Contains(body, c.chat) || !strings.Contains(body, `"name":"f"`) {
+			t.Errorf("chat completions: %s", body)
+		}
+		body = s.call(t, "/v1/messages", `{"model":"demo","messages":[{"role":"user","content":"Hi"}],"max_tokens":`+c.tokens+`,
+			"tools":[{"name":"f","input_schema":`+schema+`}],"tool_choice":{"type":"tool","name":"f","disable_parallel_tool_use":true}}`)
+		if !strings.Contains(body, c.messages) || !strings.Contains(body, `"name":"f"`) {
+			t.Errorf("messages: %s", body)
+		}
+	}
+	if err := s.end(); err != nil {
+		t.Errorf("ended: %v", err)
+	}
+}
+
 // The demo model is served without configuration, and the address that is
 // printed works, page included, until the command is told to end.
 func TestServeDemo(t *testing.T) {

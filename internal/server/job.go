@@ -116,7 +116,8 @@ func (s *Server) choice(ctx context.Context, j *job, r plume.Request, rec *recor
 					cancel()
 				}
 			case plume.EventDone:
-				if called && ctx.Err() == nil {
+				// Not a call that the answer's length has cut off.
+				if called && ctx.Err() == nil && ev.Result.Finish == plume.FinishCancelled {
 					res := *ev.Result
 					res.Finish, ev.Result, err = plume.FinishToolCalls, &res, nil
 				}
