@@ -132,6 +132,11 @@ func TestFleetSteps(t *testing.T) {
 	if sum := decode + fill; both-bothAttention+decodeAttention+fillAttention >= sum {
 		t.Error("weights are read twice for one step")
 	}
+	held, heldSteps := *mod, *s
+	held.Held, heldSteps.model = true, &held
+	if got := heldSteps.with(func(fleetRows) float64 { return 1 })(fleet.Work{Decoding: 4}); got != decode {
+		t.Errorf("a step with the table in memory takes %v, want %v", got, decode)
+	}
 	// A row takes what one read does, a page on NVMe; a hundred less than a hundred times that.
 	one, many, parts := s.stored(fleetRows{1, 0}), s.stored(fleetRows{100, 0}), s.stored(fleetRows{0, 100})
 	if one < 40e-6 || one > 150e-6 || many <= one || many > 50*one || parts > many {

@@ -49,11 +49,12 @@ func newFleetSteps(f *Forecast, o *FleetOptions) *fleetSteps {
 }
 
 // with is the time of a step whose rows are on their way for as many seconds as latency says:
-// they are asked for when it begins, and it stands still for what it cannot hide.
+// they are asked for when it begins, and it stands still for what it cannot hide. Nothing is
+// asked for of a table that memory holds.
 func (s *fleetSteps) with(latency func(fleetRows) float64) func(fleet.Work) time.Duration {
 	return func(w fleet.Work) time.Duration {
 		t := s.compute(w)
-		if s.tableRows > 0 {
+		if s.tableRows > 0 && !s.model.Held {
 			wait := time.Duration(latency(rowsOf(w))*1e9) - t.hide
 			return t.all + max(0, wait)
 		}

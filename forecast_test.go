@@ -50,6 +50,24 @@ func TestForecastOfShapes(t *testing.T) {
 	}
 }
 
+// What a step reads in any case is held by nobody, although there are buffers to read it into.
+func TestStreamedWeightsAreNotHeld(t *testing.T) {
+	m, err := LoadMachine("laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mib := range []int64{1300, 600, 200} {
+		f, err := MakeForecast(ModelSpec{Shape: "e2b"}, ForecastOptions{Machine: m, Options: Options{RAM: mib << 20, Context: 512}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ahead, _ := f.Plan.p.StreamedBytes(1)
+		if gone := f.DiskBytes - f.TableBytes; ahead == 0 || math.Abs(float64(gone)/float64(ahead)-1) > 0.02 {
+			t.Errorf("%d MiB: %d bytes are not held, %d read for every step", mib, gone, ahead)
+		}
+	}
+}
+
 // Weights come from the storage that is asked for: a microSD card in place of an NVMe drive
 // makes streamed steps and cold starts as slow as its link, but not longer by its rows' waits.
 func TestStorageIsThatOfWeights(t *testing.T) {

@@ -132,7 +132,7 @@ func TestFitStorage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(f.Points) != 15 || f.Steady != 12 || f.Within != 12 || f.Worst > FitMark {
+	if len(f.Points) != 15 || f.Steady != 12 || f.Within != 12 || f.Worst > FitMark || f.Unsteady {
 		t.Errorf("%+v", f)
 	}
 	for _, x := range f.Points {
@@ -145,7 +145,7 @@ func TestFitStorage(t *testing.T) {
 	for i := range again {
 		again[i].IOPS = first[i].IOPS * 1.5
 	}
-	if f, err = fitStorage(first, again); err != nil || f.Steady != 0 || !f.Points[0].Fitted {
+	if f, err = fitStorage(first, again); err != nil || f.Steady != 0 || !f.Points[0].Fitted || !f.Unsteady {
 		t.Errorf("nothing steady: %+v, %v", f, err)
 	}
 }

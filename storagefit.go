@@ -17,7 +17,8 @@ type StorageFit struct {
 	Steady    int        `json:"steady"`        // points that came out alike both times
 	Within    int        `json:"steady_within"` // of these, those whose error is at most FitMark
 	Worst     float64    `json:"steady_worst_error"`
-	ReadGBps  float64    `json:"read_gbps"` // sequential, measured
+	Unsteady  bool       `json:"fitted_to_unsteady"` // too few points were steady: the model was fitted to the others as well
+	ReadGBps  float64    `json:"read_gbps"`          // sequential, measured
 	ModelGBps float64    `json:"model_read_gbps"`
 	// Profile is what was fitted: saved as a file, --storage and --ple-emulate take it.
 	Profile *flash.Profile `json:"profile"`
@@ -31,7 +32,7 @@ type FitPoint struct {
 	Again    float64 `json:"measured_again_iops"`
 	Spread   float64 `json:"spread"` // Again/Measured − 1
 	Steady   bool    `json:"steady"` // Spread is at most FitMark, up or down
-	Fitted   bool    `json:"fitted"` // the model knew it
+	Fitted   bool    `json:"fitted"` // the model knew it: steady, or not where too few are
 	Model    float64 `json:"model_iops"`
 	Error    float64 `json:"error"` // of Model, against the geometric mean of both measurements
 }
@@ -83,7 +84,8 @@ func fitStorage(first, again []StoragePoint) (*StorageFit, error) {
 		}
 		f.Points = append(f.Points, point)
 	}
-	if err := f.fit(steady >= fewFit); err != nil {
+	f.Unsteady = steady < fewFit
+	if err := f.fit(); err != nil {
 		return nil, err
 	}
 	for i := range f.Points {
@@ -102,8 +104,8 @@ func fitStorage(first, again []StoragePoint) (*StorageFit, error) {
 	return f, nil
 }
 
-// fit makes a device of f's points, or of its steady ones.
-func (f *StorageFit) fit(steady bool) error {
+// fit makes a device of f's steady points, or of all.
+func (f *StorageFit) fit() error {
 	base, err := flash.Load("nvme")
 	if err != nil {
 		return err
@@ -111,7 +113,7 @@ func (f *StorageFit) fit(steady bool) error {
 	var given []flash.Point
 	for i := range f.Points {
 		p := &f.Points[i]
-		if p.Fitted = p.Bytes != unfitted && (p.Steady || !steady); p.Fitted {
+		if p.Fitted = p.Bytes != unfitted && (p.Steady || f.Unsteady); p.Fitted {
 			given = append(given, p.mean())
 		}
 	}

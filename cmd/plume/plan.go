@@ -64,9 +64,13 @@ those that do not, each with its reason.
 --check measures MODEL on this machine: the peak of a session that fills its
 context, then prefill and decoding in short blocks, and the machine itself right
 before and after each. It prints what is predicted from that beside what was
-measured: of all blocks the one whose error is in the middle, with the errors of
-all. A block during which memory became faster or slower by over 15 % is done again.
-With --users sequences are decoded together, with --ram weights may be streamed,
+measured: of the blocks that count the one whose error is in the middle (of an even
+number the worse of both), with the least and the greatest error. A block during
+which memory became faster or slower by over 15 % does not count: it is done again,
+up to twice --repeat blocks in all, and its error is named. Where memory never
+stayed as it was, all count.
+With --users sequences are decoded together (memory is checked with one session),
+with --ram weights may be streamed,
 and with --storage rows come as slowly as from that device.
 docs/planning.md has every formula with its units.`
 
@@ -173,6 +177,9 @@ func (f *planFlags) specs(cmd *cobra.Command, model string) ([]plume.ModelSpec, 
 	}
 	if f.check && f.hardware != "" {
 		return nil, errors.New("--check measures this machine: leave --hardware out")
+	}
+	if f.check && f.rowHits > 0 {
+		return nil, errors.New("--check reads rows that do not repeat: leave --row-hits out")
 	}
 	shapes := f.compare
 	if f.shape != "" {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -28,11 +29,13 @@ type checkLine struct {
 	Mark      float64 `json:"mark"`  // the error that planning promises to stay below; 0: no more than predicted
 	Within    bool    `json:"within"`
 
-	// Of what was measured in blocks this is the one whose error is in the middle of all.
-	LeastError float64 `json:"error_least"`
-	MostError  float64 `json:"error_most"`
-	Blocks     int     `json:"blocks,omitempty"`
-	Moved      int     `json:"blocks_moved,omitempty"` // more blocks, in which memory became faster or slower, which do not count
+	// Of what was measured in blocks this is the one whose error is in the middle of those that
+	// count.
+	LeastError float64   `json:"error_least"`
+	MostError  float64   `json:"error_most"`
+	Blocks     int       `json:"blocks,omitempty"`             // that count
+	LeftOut    []float64 `json:"blocks_left_errors,omitempty"` // errors of speed of more blocks, in which memory became faster or slower
+	Moved      bool      `json:"blocks_moved,omitempty"`       // it did so in every block: all count
 
 	// Of speeds: the forecast while memory is as slow, or as fast, as in a tenth of the
 	// measurements, and the least and the most that memory gave around the runs, in GB/s.
@@ -158,8 +161,9 @@ func memoryLines(p *plume.MemoryPlan, session *sessionReport) []checkLine {
 
 func printCheck(w io.Writer, lines []checkLine) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\tpredicted\tmeasured\terror\tof all blocks\tmark\t\tmemory GB/s meanwhile")
-	moved := 0
+	fmt.Fprintln(t, "\tpredicted\tmeasured\terror\tof so many blocks\tmark\t\tmemory GB/s meanwhile")
+	var left []string
+	moved := false
 	for _, l := range lines {
 		verdict, predicted, memory := "within", fmt.Sprintf("%.2f", l.Predicted), ""
 		if !l.Within {
@@ -179,16 +183,25 @@ func printCheck(w io.Writer, lines []checkLine) error {
 		if l.LeastError != 0 || l.MostError != 0 {
 			spread = fmt.Sprintf("%+.1f to %+.1f %%", 100*l.LeastError, 100*l.MostError)
 		}
-		moved += l.Moved
+		if l.Blocks > 0 {
+			spread += fmt.Sprintf(" (%d of %d)", l.Blocks, l.Blocks+len(l.LeftOut))
+		}
+		for _, e := range l.LeftOut {
+			left = append(left, fmt.Sprintf("%+.1f %%", 100*e))
+		}
+		moved = moved || l.Moved
 		fmt.Fprintf(t, "%s, %s\t%s\t%.2f\t%+.1f %%\t%s\t%s\t%s\t%s\n", l.What, l.Unit, predicted, l.Measured, 100*l.Error, spread, mark, verdict, memory)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintln(w, "\nEach block is predicted from what the machine gave right before and after it; shown is the one whose error is in the middle.")
-	if moved == 0 {
+	if left != nil {
+		fmt.Fprintf(w, "In %d more blocks memory became faster or slower by over %.0f %%: they do not count. Errors of speed there: %s.\n", len(left), 100*(drifted-1), strings.Join(left, ", "))
+	}
+	if !moved {
 		return nil
 	}
-	_, err := fmt.Fprintf(w, "The machine did not stay the same: in %d more blocks memory became faster or slower by over %.0f %%; they do not count, where there are others.\n", moved, 100*(drifted-1))
+	_, err := fmt.Fprintln(w, "Where that happened in every block, all count.")
 	return err
 }

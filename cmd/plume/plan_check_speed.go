@@ -228,6 +228,16 @@ func (p *checkPoint) taken() []checkBlock {
 	return slices.DeleteFunc(slices.Clone(p.blocks), func(b checkBlock) bool { return b.moved() })
 }
 
+// leftOut are the errors of speed of the blocks that do not count.
+func (p *checkPoint) leftOut() (errs []float64) {
+	for _, b := range p.blocks {
+		if p.steady() > 0 && b.moved() {
+			errs = append(errs, b.forecast.Rate/b.measured-1)
+		}
+	}
+	return errs
+}
+
 // middle is the line of the block whose error is in the middle, with the least and the greatest
 // error; of an even number the worse one of both middles.
 func middle(lines []checkLine) checkLine {
@@ -269,7 +279,7 @@ func (p *checkPoint) lines(what string, table bool) []checkLine {
 		waits = append(waits, wait)
 	}
 	speed := middle(speeds)
-	speed.Blocks, speed.Moved = len(speeds), len(p.blocks)-p.steady()
+	speed.Blocks, speed.LeftOut, speed.Moved = len(speeds), p.leftOut(), p.steady() == 0
 	speed.SlowestMemory = math.Inf(1)
 	for _, b := range p.blocks {
 		speed.SlowestMemory, speed.FastestMemory = min(speed.SlowestMemory, b.before, b.after), max(speed.FastestMemory, b.before, b.after)

@@ -88,6 +88,9 @@ func (f *fleetFlags) run(cmd *cobra.Command, model string) error {
 	if err := f.checkNumbers(cmd); err != nil {
 		return usageError{err, cmd}
 	}
+	if cmd.Flags().Changed("vram") {
+		return usageError{errors.New("plan fleet computes on processors: leave --vram out ('plume plan --vram' says what a card would hold)"), cmd}
+	}
 	if l := &f.fleet.Load; !cmd.Flags().Changed("rate") && l.Users == 0 && l.Think == 0 {
 		l.Rate = 1
 	}

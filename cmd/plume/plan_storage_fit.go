@@ -40,6 +40,9 @@ func printFit(w io.Writer, fit *plume.StorageFit) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if fit.Unsteady {
+		fmt.Fprintln(w, "\ntoo few points are steady: the model is fitted to the others as well, and says little about this storage; measure again when it is idle")
+	}
 	_, err := fmt.Fprintf(w, `
 %d of %d points are steady: measured twice, they do not differ by more than %.0f %%
 of these the model is within %.0f %% of the mean of both at %d; its worst error is %.0f %%

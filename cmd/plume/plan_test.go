@@ -43,7 +43,7 @@ func TestCheckPointsShowTheMiddle(t *testing.T) {
 	}{
 		{"predicted", speed.Predicted, 11}, {"low", speed.Low, 5.5}, {"high", speed.High, 22}, {"measured", speed.Measured, 10},
 		{"error", speed.Error, 0.1}, {"least", speed.LeastError, -0.2}, {"most", speed.MostError, 0.2},
-		{"blocks", float64(speed.Blocks), 3}, {"moved", float64(speed.Moved), 1},
+		{"blocks", float64(speed.Blocks), 3}, {"left out", float64(len(speed.LeftOut)), 1}, {"its error", speed.LeftOut[0], 2},
 		{"least memory", speed.SlowestMemory, 20}, {"most memory", speed.FastestMemory, 40},
 		{"predicted energy", energy.Predicted, 20.0 / 11}, {"energy", energy.Measured, 2},
 		{"predicted wait", wait.Predicted, 3}, {"measured wait", wait.Measured, 3},
@@ -52,13 +52,13 @@ func TestCheckPointsShowTheMiddle(t *testing.T) {
 			t.Errorf("%s %g, want %g", c.name, c.got, c.want)
 		}
 	}
-	if !speed.Within || !wait.Within || !energy.Within {
+	if speed.Moved || !speed.Within || !wait.Within || !energy.Within {
 		t.Errorf("not within the marks: %+v", lines)
 	}
 	// Of two the worse, and of none that stayed all.
 	p.blocks = p.blocks[:2]
 	p.blocks[0].after = 80
-	if l := p.lines("decode", false)[0]; l.Predicted != 30 || l.Blocks != 2 || l.Moved != 2 {
+	if l := p.lines("decode", false)[0]; l.Predicted != 30 || l.Blocks != 2 || l.LeftOut != nil || !l.Moved {
 		t.Errorf("%+v", l)
 	}
 	// A prompt of two chunks: what is forecast of both is half as much for each.
