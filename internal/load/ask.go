@@ -212,11 +212,14 @@ func (r *run) tooLarge(ctx context.Context, dice *rand.Rand) {
 	}
 	defer resp.Body.Close()
 	io.Copy(io.Discard, resp.Body)
-	if resp.StatusCode != http.StatusRequestEntityTooLarge {
+	switch resp.StatusCode {
+	case http.StatusRequestEntityTooLarge:
+		r.count(&r.out.TooLarge)
+	case http.StatusTooManyRequests: // all bodies together have a limit too
+		r.count(&r.out.Refused)
+	default:
 		r.fail("a body of %d bytes: status %d", r.o.TooLarge, resp.StatusCode)
-		return
 	}
-	r.count(&r.out.TooLarge)
 }
 
 // hangUp sends part of a request and goes.

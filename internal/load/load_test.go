@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -86,6 +87,15 @@ func TestRough(t *testing.T) {
 	text := strings.Join(r.Failures, "; ")
 	if !strings.Contains(text, "cut-off JSON: status 200") || !strings.Contains(text, "a body of 1000 bytes: status 200") {
 		t.Errorf("failures %q", text)
+	}
+}
+
+// A body for which there is no room beside others is refused as any request, not failed.
+func TestBodiesRefused(t *testing.T) {
+	r := &run{o: Options{URL: serve(t, 429, "busy"), TooLarge: 1000}, http: http.DefaultClient}
+	r.tooLarge(t.Context(), rand.New(rand.NewPCG(1, 2)))
+	if r.out.Refused != 1 || r.out.Failed != 0 || r.out.TooLarge != 0 {
+		t.Errorf("%+v", r.out)
 	}
 }
 
