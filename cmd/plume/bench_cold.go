@@ -56,7 +56,7 @@ type coldFlags struct {
 	open           modelFlags
 	prompt, repeat int
 	json           bool
-	memory         int64 // that a start takes, by its plan
+	memory         int64 // that a start takes, by its plan, within its budget
 }
 
 const coldLong = `Measure the time to the first token from a cold start. Before each start the
@@ -66,7 +66,7 @@ lent what nobody used to its host, and getting it back can take seconds: "memory
 is how long it took, and next to nothing where that is not so. Then a fresh process
 is started, and timed from there to the first token; the memory touched is given
 back as that process takes its own, lest the host have it again first (on Linux;
-elsewhere right before).
+elsewhere as soon as the process is there).
 Before and after, the file is read by large direct reads, for as many bytes as
 the weights have: ratio is the time to the first token over the time that these
 bytes take at the mean of both rates. A disk may keep a cache of its own; it

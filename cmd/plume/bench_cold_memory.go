@@ -30,15 +30,21 @@ const (
 	lendEvery = 4 * time.Millisecond
 )
 
-// holdMemory touches so many bytes of memory, and a block more.
+// holdMemory touches memory, of which this process then has at most so many bytes in all: where
+// there is a limit, it is one for both.
 func holdMemory(bytes int64) *heldMemory {
+	debug.FreeOSMemory() // what measuring the disk has left
+	own, _ := residentMemory(os.Getpid())
 	h := &heldMemory{stop: make(chan struct{})}
-	for ; bytes > -heldBlock; bytes -= heldBlock {
+	for bytes -= own; bytes >= heldBlock; bytes -= heldBlock {
 		mem, free := checkpoint.DirectBuffers(1, heldBlock)
 		for i := 0; i < len(mem[0]); i += os.Getpagesize() {
 			mem[0][i] = 1
 		}
-		h.blocks = append(h.blocks, free)
+		h.blocks = append(h.blocks, func() {
+			runtime.KeepAlive(mem) // a block of Go's heap is given back by being forgotten
+			free()
+		})
 	}
 	return h
 }
@@ -46,11 +52,16 @@ func holdMemory(bytes int64) *heldMemory {
 // lend gives the memory back while process pid grows, all of it at once where that cannot be
 // seen. end ends it.
 func (h *heldMemory) lend(pid int) {
+	h.lendTo(func() (int64, bool) { return residentMemory(pid) })
+}
+
+// lendTo is lend to whatever grows.
+func (h *heldMemory) lendTo(grown func() (bytes int64, known bool)) {
 	h.lent.Go(func() {
 		look := time.NewTicker(lendEvery)
 		defer look.Stop()
 		for given := int64(0); len(h.blocks) > 0; {
-			held, known := residentMemory(pid)
+			held, known := grown()
 			for len(h.blocks) > 0 && (!known || given < held+lendAhead) {
 				h.giveBack()
 				given += heldBlock
@@ -69,6 +80,7 @@ func (h *heldMemory) lend(pid int) {
 
 func (h *heldMemory) giveBack() {
 	h.blocks[0]()
+	h.blocks[0] = nil // in the array that the slice leaves
 	h.blocks = h.blocks[1:]
 }
 
