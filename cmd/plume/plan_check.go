@@ -104,7 +104,7 @@ func (f *planFlags) measureSession(ctx context.Context, fc *plume.Forecast) (*se
 	prompt := max(1, fc.Plan.Context()-sessionTokens)
 	args := []string{"bench", "session", fc.Model, "--json", "--kv-type", fc.Plan.KVType(), "--threads", strconv.Itoa(fc.Plan.Threads()),
 		"--ctx", strconv.Itoa(fc.Plan.Context()), "--chunk", strconv.Itoa(fc.Plan.Chunk()), "--prompt", strconv.Itoa(prompt),
-		"--ple", f.ple, "--tokens", strconv.Itoa(min(sessionTokens, fc.Plan.Context()-prompt)), "--repeat", "1"}
+		"--ple", f.checkPlace(), "--tokens", strconv.Itoa(min(sessionTokens, fc.Plan.Context()-prompt)), "--repeat", "1"}
 	if f.rows != 0 {
 		args = append(args, "--ple-cache", f.rows.String())
 	}

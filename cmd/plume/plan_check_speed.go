@@ -51,17 +51,7 @@ func (f *planFlags) checkSpeed(cmd *cobra.Command, ctx context.Context, m *plume
 	fc := c.Forecast
 	o := plume.Options{
 		RAM: int64(f.ram), Context: fc.Plan.Context(), Chunk: fc.Plan.Chunk(), KVType: fc.Plan.KVType(), Threads: fc.Plan.Threads(),
-		PLE:           "direct", // as the storage was measured
-		PLECacheBytes: int64(f.rows),
-	}
-	if f.ple != "auto" {
-		o.PLE = f.ple
-	}
-	if f.storage != "" {
-		o.PLEEmulate = f.storage
-		if f.ple == "auto" {
-			o.PLE = "disk"
-		}
+		PLE: f.checkPlace(), PLECacheBytes: int64(f.rows), PLEEmulate: f.storage,
 	}
 	model, err := plume.Open(fc.Model, o)
 	if err != nil {
@@ -95,6 +85,18 @@ func (f *planFlags) checkSpeed(cmd *cobra.Command, ctx context.Context, m *plume
 		}
 	}
 	return k.lines, nil
+}
+
+// checkPlace is where rows of a model that is checked come from: not what auto would choose, which
+// holds the table in memory while the storage is slow, and the forecast is of one on storage.
+func (f *planFlags) checkPlace() string {
+	switch {
+	case f.ple != "auto":
+		return f.ple
+	case f.storage != "":
+		return "disk"
+	}
+	return "direct" // as the storage was measured
 }
 
 func (k *checker) prefill(ctx context.Context) error {

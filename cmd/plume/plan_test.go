@@ -98,6 +98,18 @@ func TestCheckStaysInsideTheModel(t *testing.T) {
 	}
 }
 
+// A check measures what was forecast, wherever auto would put the table.
+func TestCheckPlace(t *testing.T) {
+	for _, c := range []struct{ ple, storage, want string }{
+		{"auto", "", "direct"}, {"auto", "microsd-a1", "disk"}, {"mmap", "", "mmap"}, {"ram", "microsd-a1", "ram"},
+	} {
+		f := planFlags{ple: c.ple, storage: c.storage}
+		if got := f.checkPlace(); got != c.want {
+			t.Errorf("--ple %s --storage %q: rows come from %s, want %s", c.ple, c.storage, got, c.want)
+		}
+	}
+}
+
 func TestMemoryLines(t *testing.T) {
 	fc, err := plume.MakeForecast(plume.ModelSpec{Shape: "e2b"}, plume.ForecastOptions{Machine: laptop(t)})
 	if err != nil {
