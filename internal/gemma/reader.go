@@ -56,11 +56,11 @@ type readCounts struct {
 	wait                        atomic.Int64 // ns
 }
 
-// How many pieces are under way at once, and how much each is, about. A start of E2B with 12 took
-// 0.70 to 0.81 s in seven of eight runs, with 8 in turn 0.86, 0.88 and 1.03, with 16 0.76 to
-// 0.95, with 16 of 512 KiB 0.95 to 1.97 (the machine of docs/measurements/memory.md,
-// 2026-11-24): while some are packed, the others keep the disk's queue filled. Each takes a
-// buffer, so where memory is short there are 8.
+// How many pieces are under way at once, and how much each is, about. In twelve pairs of starts
+// of E2B in turn 12 were faster than 8 in ten (medians 0.90 and 0.94 s), 16 were not faster than
+// 12, and 16 of 512 KiB slower (0.95 to 1.97 s); see docs/measurements/memory.md for more pairs,
+// not all of which agree. While some are packed, the others keep the disk's queue filled. Each
+// takes a buffer, so where memory is short there are 8.
 const (
 	manyReaders = 12
 	fewReaders  = 8
