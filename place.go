@@ -254,14 +254,16 @@ func (m *Model) findRemote(url string, spec ple.Spec) (ple.Source, error) {
 		return nil, err
 	}
 	found, err := checkpoint.Samples(src, spec.Bytes)
-	if err == nil && found != want.Samples {
-		err = errOther
+	switch {
+	case err != nil:
+		err = fmt.Errorf("compare %s with %s: %w", publicPlace(url), path, err)
+	case found != want.Samples:
+		err = fmt.Errorf("%s is no copy of %s: %w", publicPlace(url), path, errOther)
+	default:
+		return src, nil
 	}
-	if err != nil {
-		src.Close()
-		return nil, fmt.Errorf("%s is no copy of %s: %w", publicPlace(url), path, err)
-	}
-	return src, nil
+	src.Close()
+	return nil, err
 }
 
 // errOther is why a file is no copy of another one.

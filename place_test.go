@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,6 +113,27 @@ func TestPLEPlaceErrors(t *testing.T) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 		other.Close()
+	}
+}
+
+// A copy that cannot be read is not called another model's.
+func TestACopyThatCannotBeRead(t *testing.T) {
+	file := demoPath(t)
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) > 1 { // the first finds out length and tag
+			http.Error(w, "gone", http.StatusGone)
+			return
+		}
+		http.ServeFile(w, r, file)
+	}))
+	defer server.Close()
+	m, err := Open(file, Options{PLE: server.URL})
+	if err == nil {
+		m.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "compare "+server.URL) || strings.Contains(err.Error(), "no copy") {
+		t.Errorf("error %v, want one of comparing", err)
 	}
 }
 
