@@ -70,8 +70,8 @@ which memory became faster or slower by over 15 % does not count: it is done aga
 up to twice --repeat blocks in all, and its error is named. Where memory never
 stayed as it was, all count.
 With --users sequences are decoded together (memory is checked with one session),
-with --ram weights may be streamed,
-and with --storage rows come as slowly as from that device.
+with --ram weights may be streamed, and with --storage rows come as slowly as from
+that device.
 docs/planning.md has every formula with its units.`
 
 const planExample = `  plume plan e2b.gguf

@@ -221,23 +221,20 @@ func (p *checkPoint) steady() (n int) {
 	return n
 }
 
-// taken are the blocks that count: those in which the machine stayed the same, all where there
-// is none.
-func (p *checkPoint) taken() []checkBlock {
-	if p.steady() == 0 {
-		return p.blocks
-	}
-	return slices.DeleteFunc(slices.Clone(p.blocks), func(b checkBlock) bool { return b.moved() })
-}
-
-// leftOut are the errors of speed of the blocks that do not count.
-func (p *checkPoint) leftOut() (errs []float64) {
+// taken are the blocks that count, those in which the machine stayed the same, and the others;
+// all count where there is none.
+func (p *checkPoint) taken() (taken, left []checkBlock) {
 	for _, b := range p.blocks {
-		if p.steady() > 0 && b.moved() {
-			errs = append(errs, b.forecast.Rate/b.measured-1)
+		if b.moved() {
+			left = append(left, b)
+		} else {
+			taken = append(taken, b)
 		}
 	}
-	return errs
+	if taken == nil {
+		return left, nil
+	}
+	return taken, left
 }
 
 // middle is the line of the block whose error is in the middle, with the least and the greatest
@@ -269,7 +266,8 @@ const energyMark = 0.25
 // its wait.
 func (p *checkPoint) lines(what string, table bool) []checkLine {
 	var speeds, energies, waits []checkLine
-	for _, b := range p.taken() {
+	taken, left := p.taken()
+	for _, b := range taken {
 		speed := newCheckLine(what, "tok/s", b.forecast.Rate, b.measured, speedMark)
 		speed.Low, speed.High = b.forecast.Low, b.forecast.High
 		speeds = append(speeds, speed)
@@ -281,7 +279,10 @@ func (p *checkPoint) lines(what string, table bool) []checkLine {
 		waits = append(waits, wait)
 	}
 	speed := middle(speeds)
-	speed.Blocks, speed.LeftOut, speed.Moved = len(speeds), p.leftOut(), p.steady() == 0
+	speed.Blocks, speed.Moved = len(taken), p.steady() == 0
+	for _, b := range left {
+		speed.LeftOut = append(speed.LeftOut, b.forecast.Rate/b.measured-1)
+	}
 	speed.SlowestMemory = math.Inf(1)
 	for _, b := range p.blocks {
 		speed.SlowestMemory, speed.FastestMemory = min(speed.SlowestMemory, b.before, b.after), max(speed.FastestMemory, b.before, b.after)

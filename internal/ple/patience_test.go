@@ -62,17 +62,25 @@ func TestHungDeviceHasTwoStrikes(t *testing.T) {
 	}
 }
 
-// A table whose samples cannot be read is not waited for without end.
+// A table is not waited for without end: neither for its samples nor for its device's first
+// block.
 func TestOpenOnAHungDevice(t *testing.T) {
-	src, err := OpenSource(Disk, newHome(t, 100, 8).spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer src.Close()
-	gate := make(chan struct{})
-	defer close(gate)
-	if _, err := Open(stuck{src, gate}, 100, 8, Options{Timeout: time.Millisecond}); !errors.Is(err, ErrSlow) || !strings.Contains(err.Error(), src.Traits().Name) {
-		t.Errorf("error %v", err)
+	for name, hang := range map[string]func(Source, chan struct{}) Source{
+		"samples": func(src Source, gate chan struct{}) Source { return stuck{src, gate} },
+		"device":  func(src Source, gate chan struct{}) Source { return stuckDevice{src, gate} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			src, err := OpenSource(Disk, newHome(t, 100, 8).spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer src.Close()
+			gate := make(chan struct{})
+			defer close(gate)
+			if _, err := Open(hang(src, gate), 100, 8, Options{Timeout: time.Millisecond}); !errors.Is(err, ErrSlow) || !strings.Contains(err.Error(), src.Traits().Name) {
+				t.Errorf("error %v", err)
+			}
+		})
 	}
 }
 
@@ -120,20 +128,6 @@ func (l lazy) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (l lazy) watched() (stamper, error) { return l.Source.(watched).watched() }
-
-// A device whose first block does not come is not waited for without end.
-func TestDeviceThatHangs(t *testing.T) {
-	src, err := OpenSource(Disk, newHome(t, 100, 8).spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer src.Close()
-	gate := make(chan struct{})
-	defer close(gate)
-	if _, err := Open(stuckDevice{src, gate}, 100, 8, Options{Timeout: time.Millisecond}); !errors.Is(err, ErrSlow) || !strings.Contains(err.Error(), src.Traits().Name) {
-		t.Errorf("error %v", err)
-	}
-}
 
 // stuckDevice is a source whose own device waits for the gate.
 type stuckDevice struct {
