@@ -36,7 +36,7 @@ export async function rejects(f) {
 
 export const url = process.argv[2];
 export const key = process.argv[3];
-export const hasty = process.argv[4]; // a server that gives answers three seconds
+export const hasty = process.argv[4]; // a server that gives answers two seconds, which 4000 tokens outlast
 export const user = (content) => [{ role: "user", content }];
 export const fox = user("Tell me a story about a fox.");
 export const weather = {

@@ -1,6 +1,6 @@
 // Command conformance asks a running `plume serve` with OpenAI's own Go client.
 // scripts/conformance.sh runs it: conformance URL KEY HASTY, where HASTY is the URL of a server
-// that gives answers three seconds.
+// that gives answers two seconds.
 package main
 
 import (
@@ -256,7 +256,7 @@ func mistakes(ctx context.Context) error {
 // numbers is a form whose answers cannot end by themselves within a test.
 var numbers = map[string]any{"type": "array", "minItems": 2000, "items": map[string]any{"type": "integer"}}
 
-// breaksOff asks the server that gives answers three seconds for one that takes longer: what
+// breaksOff asks the server that gives answers two seconds for one that takes longer: what
 // has come by then is followed by an error.
 func breaksOff(ctx context.Context) error {
 	p := params("Tell me many numbers.", 4000)
